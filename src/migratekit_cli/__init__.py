@@ -1,0 +1,1 @@
+"""The `migratekit` command: parse, call the core, render."""

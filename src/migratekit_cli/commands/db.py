@@ -1,0 +1,52 @@
+"""migratekit db"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from migratekit_cli import render
+from migratekit_cli.errors import reported
+from migratekit_cli.options import Output, OutputOption
+from migratekit_cli.session import runtime
+from migratekit_core.errors import SchemaMismatchError
+
+app = typer.Typer(help="Check and upgrade the databases.", no_args_is_help=True)
+
+
+@app.command("check")
+@reported
+def check(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """Compare both databases with what this version writes; exit 7 where they differ."""
+    from migratekit_core.db.schema import check_both
+
+    with runtime(context) as opened:
+        found = check_both(opened.databases)
+    table = render.Table("DATABASE", "TABLE", "COLUMN", "EXPECTED", "FOUND") if found else None
+    for difference in found:
+        assert table is not None, "made above, for there are differences"
+        table.add(difference.database, difference.table, difference.column, difference.expected, difference.found)
+    text = "" if found else "both databases have the schema of this version"
+    render.result(output, "migratekit.db-check/1", {"differences": [asdict(item) for item in found]}, table, text)
+    if found:
+        raise typer.Exit(SchemaMismatchError.exit_code)
+
+
+@app.command("upgrade")
+@reported
+def upgrade(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """Bring both databases to the schema of this version. Safe to repeat; rows are kept."""
+    from migratekit_core.db.migrate import upgrade_both
+
+    with runtime(context) as opened:
+        done = upgrade_both(opened.databases)
+    lines = [
+        f"{item.database}: already at {item.after}"
+        if item.before == item.after
+        else f"{item.database}: {item.before or 'empty'} → {item.after}"
+        for item in done
+    ]
+    render.result(
+        output, "migratekit.db-upgrade/1", {"databases": [asdict(item) for item in done]}, text="\n".join(lines)
+    )

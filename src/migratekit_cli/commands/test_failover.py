@@ -1,0 +1,34 @@
+"""migratekit test-failover"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from migratekit_cli import render
+from migratekit_cli.errors import reported
+from migratekit_cli.options import DryRunOption, Output, OutputOption, VmArgument
+from migratekit_cli.session import runtime
+from migratekit_core.units import human_seconds
+
+
+@reported
+def test_failover(
+    context: typer.Context, vm: VmArgument, dry_run: DryRunOption = False, output: OutputOption = Output.TABLE
+) -> None:
+    """Rehearse a failover: a copy of the machine in the isolated test network. Replication goes on; see `cleanup`."""
+    from migratekit_core.failover import rehearsal
+
+    with runtime(context) as opened:
+        if dry_run:
+            plan = rehearsal.plan(opened, vm)
+            lines = [f"{plan.vm_name}: rehearsal as {plan.destination_name}", *(f"  {step}" for step in plan.steps)]
+            render.result(output, "migratekit.test-failover-plan/1", asdict(plan), text="\n".join(lines))
+            return
+        done = rehearsal.rehearse(opened, vm)
+    text = (
+        f"{done.vm_name}: rehearsal {done.destination_name} runs ({done.destination_vm_id}), "
+        f"after {human_seconds(done.seconds)}\ntake it away with: migratekit cleanup {done.vm_name}"
+    )
+    render.result(output, "migratekit.test-failover/1", asdict(done), text=text)

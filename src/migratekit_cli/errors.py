@@ -1,0 +1,65 @@
+"""How an error reaches the operator: what, why, what to do; a traceback only with --debug."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import typer
+
+from migratekit_core.errors import INTERRUPTED_EXIT_CODE, MigrateKitError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+UNEXPECTED_EXIT_CODE = 1
+
+
+def debugging() -> bool:
+    """Return whether tracebacks are wanted."""
+    return bool(os.environ.get("MIGRATEKIT_DEBUG"))
+
+
+def reported(command: Callable[P, T]) -> Callable[P, T]:
+    """Have a command's errors told in three lines on stderr, and end with the exit code of their class."""
+
+    @functools.wraps(command)
+    def wrapper(*arguments: P.args, **options: P.kwargs) -> T:
+        try:
+            return command(*arguments, **options)
+        except MigrateKitError as error:
+            _tell(error.what, error.why, error.todo)
+            raise typer.Exit(error.exit_code) from None
+        except (KeyboardInterrupt, BrokenPipeError):
+            _tell("interrupted", "the run was asked to stop", "run the command again: it goes on from where it was")
+            raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
+            from migratekit_core.redact import redact
+
+            _tell(
+                "migratekit failed unexpectedly",
+                redact(f"{type(error).__name__}: {error}"),
+                "run it again with --debug and report what it says",
+            )
+            raise typer.Exit(UNEXPECTED_EXIT_CODE) from None
+
+    return wrapper
+
+
+def _tell(what: str, why: str, todo: str) -> None:
+    lines = [f"error: {what}"]
+    if why:
+        lines.append(f"  why: {why}")
+    if todo:
+        lines.append(f"   do: {todo}")
+    sys.stderr.write("\n".join(" ".join(line.splitlines()) if line else line for line in lines) + "\n")
+    if debugging():
+        from migratekit_core.redact import redact
+
+        sys.stderr.write(redact(traceback.format_exc()))

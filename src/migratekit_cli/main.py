@@ -1,0 +1,64 @@
+"""The application: global options, and the commands by name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from migratekit_cli.commands import cleanup, db, discover, failover, jobs, replicate, test_failover, tunnel, volumes
+from migratekit_cli.session import Globals
+
+app = typer.Typer(
+    name="migratekit",
+    help="Move virtual machines from VMware vSphere to Apache CloudStack while they run.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"migratekit {version('migratekit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    config: Annotated[Path | None, typer.Option("--config", help="Configuration file (TOML).")] = None,
+    profile: Annotated[str | None, typer.Option("--profile", help="Profile of the configuration.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Keep what every command needs to know."""
+    if debug:
+        os.environ["MIGRATEKIT_DEBUG"] = "1"
+    context.obj = Globals(config, profile)
+
+
+app.command()(discover.discover)
+app.command()(replicate.replicate)
+app.command("test-failover")(test_failover.test_failover)
+app.command()(failover.failover)
+app.command()(cleanup.cleanup)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(volumes.app, name="volumes")
+app.add_typer(tunnel.app, name="tunnel")
+app.add_typer(db.app, name="db")
+
+
+def main() -> None:
+    """Run the application."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

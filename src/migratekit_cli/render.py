@@ -1,0 +1,57 @@
+"""Results on stdout: tables for people, JSON or YAML for machines. Nothing else is ever written to stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from migratekit_cli.options import Output
+
+
+def result(output: Output, schema: str, data: dict[str, Any], table: Table | None = None, text: str = "") -> None:
+    """Write a result. `schema` names its JSON form and version (docs/json.md); `table` or `text` is for people."""
+    if output is Output.TABLE:
+        if table is not None:
+            table.write()
+        if text:
+            sys.stdout.write(text.rstrip("\n") + "\n")
+        return
+    document = {"schema": schema, **data}
+    if output is Output.JSON:
+        sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
+        return
+    import yaml
+
+    sys.stdout.write(yaml.safe_dump(json.loads(json.dumps(document, default=str)), sort_keys=False))
+
+
+class Table:
+    """A table, drawn on a terminal and plain where it is piped."""
+
+    def __init__(self, *columns: str, right: Sequence[str] = ()) -> None:
+        self._columns = columns
+        self._right = set(right)
+        self._rows: list[list[str]] = []
+
+    def add(self, *cells: object) -> None:
+        """Add a row."""
+        self._rows.append(["" if cell is None else str(cell) for cell in cells])
+
+    def write(self) -> None:
+        """Write it to stdout."""
+        if not sys.stdout.isatty():
+            # Tab-separated and unwrapped: for cut, awk and diff.
+            for row in [[column.lower() for column in self._columns], *self._rows]:
+                sys.stdout.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
+            return
+        from rich.console import Console
+        from rich.table import Table as RichTable
+
+        drawn = RichTable(box=None, header_style="bold", pad_edge=False)
+        for column in self._columns:
+            drawn.add_column(column, justify="right" if column in self._right else "left", overflow="fold")
+        for row in self._rows:
+            drawn.add_row(*row)
+        Console(file=sys.stdout).print(drawn)

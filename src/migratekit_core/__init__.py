@@ -1,0 +1,1 @@
+"""The core library of MigrateKit: everything but the command line."""

@@ -1,0 +1,130 @@
+"""Opens the two databases, on MariaDB or SQLite, and turns the driver's errors into ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlmodel import Session
+
+from migratekit_core.config.schema import Database
+from migratekit_core.errors import AuthError, MigrateKitError, OperationFailedError, UnreachableError
+
+Name = Literal["oma", "volumes"]
+
+CONNECT_TIMEOUT = 10
+SQLITE_BUSY_TIMEOUT = 30
+"""Seconds; several processes write the same SQLite file, each for a moment."""
+ACCESS_DENIED = frozenset({1044, 1045, 1698})
+"""MariaDB's error numbers for a wrong user, password or database right."""
+
+
+@dataclass(frozen=True)
+class Databases:
+    """Both databases of an installation."""
+
+    oma: Engine
+    volumes: Engine
+
+    def dispose(self) -> None:
+        """Close all connections."""
+        self.oma.dispose()
+        self.volumes.dispose()
+
+
+def default_directory() -> Path:
+    """Return the folder of SQLite files where none is configured."""
+    state = os.environ.get("XDG_STATE_HOME") or Path("~").expanduser() / ".local" / "state"
+    return Path(state) / "migratekit"
+
+
+def open_databases(database: Database, socket: Path | None = None) -> Databases:
+    """Return engines for both databases; nothing is connected yet.
+
+    `socket` is the tunnel's local end where there is a tunnel.
+    """
+    return Databases(oma=open_engine(database, "oma", socket), volumes=open_engine(database, "volumes", socket))
+
+
+def open_engine(database: Database, name: Name, socket: Path | None = None) -> Engine:
+    """Return the engine of one database."""
+    if database.kind == "sqlite":
+        return _sqlite(database.directory or default_directory(), name)
+    connect: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, "charset": "utf8mb4"}
+    if database.password is not None:
+        connect["password"] = database.password.read("database.password")
+    path = socket or database.socket
+    if path is not None:
+        connect["unix_socket"] = str(path)
+    url = URL.create(
+        "mysql+pymysql",
+        username=database.user,
+        host=database.host,
+        port=database.port,
+        database=getattr(database, name),
+    )
+    # pool_pre_ping: a tunnel or a server that was restarted since costs a new connection, not a failed step.
+    # READ COMMITTED: a long-lived session that polls a row must see what others commit.
+    return create_engine(
+        url, connect_args=connect, pool_pre_ping=True, pool_recycle=300, isolation_level="READ COMMITTED"
+    )
+
+
+def _sqlite(directory: Path, name: Name) -> Engine:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = directory / f"{name}.sqlite"
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise OperationFailedError(
+            f"database folder {directory} cannot be written",
+            error.strerror or str(error),
+            "free space, or set database.directory",
+        ) from error
+    engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": SQLITE_BUSY_TIMEOUT})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    return engine
+
+
+@contextmanager
+def session(engine: Engine) -> Iterator[Session]:
+    """A session whose block is one transaction: committed at its end, rolled back on an error.
+
+    Raises UnreachableError, AuthError or OperationFailedError for what the driver reports.
+    """
+    try:
+        with Session(engine, expire_on_commit=False) as opened:
+            yield opened
+            opened.commit()
+    except DBAPIError as error:
+        raise database_error(error, engine) from error
+
+
+def database_error(error: DBAPIError, engine: Engine) -> MigrateKitError:
+    """Return our error for one of the database driver's."""
+    where = f"{engine.url.database}" if engine.dialect.name == "sqlite" else f"MariaDB ({engine.url.database})"
+    arguments = getattr(error.orig, "args", ())
+    number = arguments[0] if arguments else None
+    reason = str(arguments[-1]) if arguments else type(error).__name__
+    if number in ACCESS_DENIED:
+        return AuthError(f"{where} refused the login", reason, "check database.user and database.password")
+    if isinstance(error, OperationalError) and "full" in reason:
+        return OperationFailedError(f"{where} has no space left", reason, "free space and run the command again")
+    if isinstance(error, OperationalError) and (number in {2002, 2003, 2006, 2013} or error.connection_invalidated):
+        return UnreachableError(
+            f"{where} does not answer", reason, "check that the server runs and the tunnel is up, then try again"
+        )
+    return OperationFailedError(f"{where} refused a statement", reason, "run: migratekit db check")

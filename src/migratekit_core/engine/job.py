@@ -1,0 +1,126 @@
+"""What goes into the engine and what comes out: JSON lines both ways.
+
+On stdin: one line with the job, then lines with areas, each a JSON array of `[offset, length]` pairs, until end of
+file; a million areas never stand in memory as JSON. On stdout: one event per line, see `Progress`, `Checkpoint`, `Done`
+and `Failure`. All sizes and offsets are bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import IO, Any
+
+from migratekit_core.units import MIB
+
+AREAS_PER_LINE = 1000
+
+
+@dataclass(frozen=True)
+class Job:
+    """One disk to copy."""
+
+    disk: str
+    """What to call it in messages."""
+    source: str
+    target: str
+    size: int
+    """Capacity of the source disk in bytes; what the target has beyond it is zeroed by a full copy."""
+    full: bool
+    """Whether everything outside the areas reads as zeros on the source, and has to on the target."""
+    start: int = 0
+    """Offset in bytes below which everything is on the target already (a checkpoint)."""
+    connections: int = 4
+    request_size: int = MIB
+    window: int = 64 * MIB
+    """Most bytes in flight."""
+    rate: int | None = None
+    """Limit in bytes per second."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Sent at least each second."""
+
+    done: int
+    total: int
+    read: int
+    written: int
+    zeroed: int
+    rate: float
+    """Bytes done per second since the last event."""
+    retries: int
+    event: str = "progress"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything below `position` is written and flushed."""
+
+    position: int
+    event: str = "checkpoint"
+
+
+@dataclass(frozen=True)
+class Done:
+    """Everything is written and flushed."""
+
+    total: int
+    read: int
+    written: int
+    zeroed: int
+    seconds: float
+    retries: int
+    event: str = "done"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The copy ended early; the last checkpoint says how far it got."""
+
+    what: str
+    why: str
+    todo: str
+    exit_code: int
+    event: str = "error"
+
+
+Event = Progress | Checkpoint | Done | Failure
+_EVENTS: dict[str, type[Event]] = {"progress": Progress, "checkpoint": Checkpoint, "done": Done, "error": Failure}
+
+
+def write_job(stream: IO[str], job: Job, areas: Iterable[tuple[int, int]]) -> None:
+    """Write a job and its areas, and close the stream."""
+    stream.write(json.dumps(asdict(job)) + "\n")
+    line: list[tuple[int, int]] = []
+    for area in areas:
+        line.append(area)
+        if len(line) == AREAS_PER_LINE:
+            stream.write(json.dumps(line) + "\n")
+            line = []
+    if line:
+        stream.write(json.dumps(line) + "\n")
+    stream.close()
+
+
+def read_job(stream: IO[str]) -> tuple[Job, Iterator[tuple[int, int]]]:
+    """Return the job on `stream` and an iterator over its areas, which is read as it is used."""
+    job = Job(**json.loads(stream.readline()))
+    return job, _areas(stream)
+
+
+def _areas(stream: IO[str]) -> Iterator[tuple[int, int]]:
+    for line in stream:
+        yield from map(tuple, json.loads(line))
+
+
+def encode(event: Event) -> str:
+    """Return an event as its line."""
+    return json.dumps(asdict(event)) + "\n"
+
+
+def decode(line: str) -> Event:
+    """Return the event of a line."""
+    fields: dict[str, Any] = json.loads(line)
+    return _EVENTS[fields["event"]](**fields)

@@ -1,0 +1,71 @@
+"""The work of a copy as a stream of pieces in ascending order: what to read and write, and what to zero."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import NamedTuple
+
+from migratekit_core.engine.areas import Areas, with_gaps
+from migratekit_core.units import MIB
+
+ZERO_PIECE = 256 * MIB
+"""Largest zero request: one that a slow device still answers before anybody loses patience."""
+
+Extents = Callable[[int, int], Iterator[tuple[int, int, bool]]]
+"""(start, end) → (start, end, reads as zeros) over the whole stretch."""
+
+
+class Action(Enum):
+    """What a piece needs."""
+
+    COPY = "copy"
+    ZERO = "zero"
+    NOTHING = "nothing"
+    """The target reads as zeros there already, as it should."""
+
+
+class Piece(NamedTuple):
+    """Work on [offset, offset + length) of the disk."""
+
+    offset: int
+    length: int
+    action: Action
+    gap: bool
+    """Whether it lies between the areas: needed for a full copy, but no part of what was asked to be copied."""
+
+
+def pieces(
+    areas: Areas, start: int, end: int, full: bool, request_size: int, source: Extents, target: Extents | None
+) -> Iterator[Piece]:
+    """Yield the pieces of a copy.
+
+    Within an area the source's extents tell data from zeros. A full copy also zeroes what lies between the areas, up to
+    `end`; where the target says that it reads as zeros already (`target`), nothing is sent.
+    """
+    for begin, stop, inside in with_gaps(areas, start, end) if full else ((a, b, True) for a, b in areas):
+        if not inside:
+            yield from _zeros(begin, stop, target, gap=True)
+            continue
+        for low, high, zero in source(begin, stop):
+            if zero:
+                yield from _zeros(low, high, target, gap=False)
+            else:
+                yield from _data(low, high, request_size)
+
+
+def _data(begin: int, end: int, request_size: int) -> Iterator[Piece]:
+    while begin < end:
+        # Cut at multiples of the request size: what one request covers lies in one block of whatever is below.
+        stop = min(end, (begin // request_size + 1) * request_size)
+        yield Piece(begin, stop - begin, Action.COPY, gap=False)
+        begin = stop
+
+
+def _zeros(begin: int, end: int, target: Extents | None, gap: bool) -> Iterator[Piece]:
+    for low, high, zero in target(begin, end) if target else ((begin, end, False),):
+        action = Action.NOTHING if zero else Action.ZERO
+        while low < high:
+            stop = high if zero else min(high, low + ZERO_PIECE)
+            yield Piece(low, stop - low, action, gap)
+            low = stop

@@ -1,0 +1,28 @@
+"""Limits bytes per second with a bucket that holds a quarter of a second's worth."""
+
+from __future__ import annotations
+
+BURST_SECONDS = 0.25
+"""Long enough for requests of 1 MiB at a few MiB/s, short enough that the limit holds over any second."""
+
+
+class RateLimit:
+    """A bucket of bytes. `now` is in seconds of a monotonic clock."""
+
+    def __init__(self, bytes_per_second: int | None, now: float) -> None:
+        self._rate = bytes_per_second
+        self._credit = 0.0
+        self._then = now
+
+    def delay(self, now: float) -> float:
+        """Return for how many seconds nothing may be sent; 0 if something may be."""
+        if self._rate is None:
+            return 0.0
+        self._credit = min(self._credit + (now - self._then) * self._rate, self._rate * BURST_SECONDS)
+        self._then = now
+        return max(0.0, -self._credit / self._rate)
+
+    def spend(self, size: int) -> None:
+        """Count `size` bytes as sent; the bucket may go below zero, and is waited for then."""
+        if self._rate is not None:
+            self._credit -= size

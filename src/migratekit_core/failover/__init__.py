@@ -1,0 +1,1 @@
+"""Failover: rehearsed (`rehearsal`), cut over (`live`), cleaned up (`cleanup`)."""

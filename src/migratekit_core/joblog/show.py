@@ -1,0 +1,27 @@
+"""Finds a job by its id, or by how the id begins, with everything that was recorded of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from migratekit_core.errors import PreconditionError
+from migratekit_core.joblog.tracker import Tracker
+from migratekit_core.models.joblog import JoblogEvent, JoblogJob, JoblogStep
+
+
+@dataclass(frozen=True)
+class Details:
+    """A job with its steps and events."""
+
+    job: JoblogJob
+    steps: list[JoblogStep]
+    events: list[JoblogEvent]
+
+
+def details(tracker: Tracker, beginning: str) -> Details:
+    """Return the job whose id begins so. Raises PreconditionError unless exactly one does."""
+    found = tracker.jobs(beginning=beginning)
+    if len(found) != 1:
+        problem = "none does" if not found else f"{len(found)} do"
+        raise PreconditionError(f"no single job begins with {beginning!r}", problem, "look with: migratekit jobs list")
+    return Details(found[0], tracker.steps(found[0].id), tracker.events(found[0].id))

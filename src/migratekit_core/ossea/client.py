@@ -1,0 +1,218 @@
+"""CloudStack's API through `cs`, its quirks handled once: errors, numbers as text, lists left out, async jobs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import requests
+from cs import CloudStack, CloudStackApiException, CloudStackException
+
+from migratekit_core.config.schema import Ossea
+from migratekit_core.errors import (
+    AuthError,
+    MigrateKitError,
+    OperationFailedError,
+    PreconditionError,
+    UnreachableError,
+)
+from migratekit_core.redact import redact
+
+PAGE = 500
+"""CloudStack's default upper limit of a page (default.page.size)."""
+JOB_POLL_SECONDS = 0.5
+JOB_TIMEOUT_SECONDS = 3600.0
+"""Until an asynchronous job counts as lost; copying a large volume on secondary storage takes long."""
+PENDING, SUCCEEDED, FAILED = 0, 1, 2
+"""jobstatus of queryAsyncJobResult."""
+REFUSED_CREDENTIALS = frozenset({401, 531})
+FORBIDDEN = frozenset({432, 403})
+"""432 is what an unknown command gives, which is also what a role that may not call it sees."""
+NO_CAPACITY = frozenset({533, 535})
+"""InsufficientCapacity and ResourceAllocation (a quota)."""
+
+
+class AsyncJobs(Protocol):
+    """Told of asynchronous jobs, so that a restart can pick them up (ossea.tracking)."""
+
+    def started(self, job_id: str, command: str) -> None:
+        """CloudStack has taken the job."""
+
+    def ended(self, job_id: str, status: str) -> None:
+        """CloudStack has finished it: succeeded, failed or lost."""
+
+
+class Untracked:
+    """For calls whose job nobody has to find again."""
+
+    def started(self, job_id: str, command: str) -> None:
+        """Nothing."""
+
+    def ended(self, job_id: str, status: str) -> None:
+        """Nothing."""
+
+
+class Cloud:
+    """A CloudStack cloud."""
+
+    def __init__(self, ossea: Ossea) -> None:
+        self._where = f"CloudStack {ossea.api_url}"
+        key = ossea.api_key.read("ossea.api_key")
+        secret = ossea.secret_key.read("ossea.secret_key")
+        # POST keeps parameters out of the access logs of whatever stands between.
+        self._cs = CloudStack(
+            endpoint=ossea.api_url,
+            key=key,
+            secret=secret,
+            timeout=int(ossea.timeout),
+            method="post",
+            verify=str(ossea.ca_file) if ossea.ca_file else None,
+        )
+
+    def request(self, command: str, **parameters: Any) -> dict[str, Any]:
+        """Call a command and return its answer.
+
+        Raises AuthError, UnreachableError, PreconditionError (no capacity, quota) or OperationFailedError.
+        """
+        try:
+            answer = getattr(self._cs, command)(**parameters)
+        except CloudStackApiException as error:
+            raise self._api_error(command, error.error) from None
+        except requests.RequestException as error:
+            raise UnreachableError(
+                f"{self._where} does not answer",
+                redact(f"{command}: {_reason(error)}"),
+                "check ossea.api_url and the network, then run again",
+            ) from None
+        except (CloudStackException, ValueError) as error:
+            raise OperationFailedError(
+                f"{self._where} answered {command} with something else than CloudStack's JSON",
+                redact(str(error.args[0]) if error.args else type(error).__name__),
+                "check ossea.api_url: it ends in /client/api",
+            ) from None
+        if not isinstance(answer, dict):
+            raise OperationFailedError(
+                f"{self._where}: {command} answered no object", redact(str(answer)), "report this"
+            )
+        return answer
+
+    def list(self, command: str, key: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Call a list command page by page; an empty answer has no list at all."""
+        found: list[dict[str, Any]] = []
+        page = 1
+        while True:
+            part = self.request(command, page=page, pagesize=PAGE, **parameters).get(key) or []
+            found += part
+            if len(part) < PAGE:
+                return found
+            page += 1
+
+    def run(self, command: str, jobs: AsyncJobs | None = None, **parameters: Any) -> dict[str, Any]:
+        """Call an asynchronous command, wait for its job, and return the job's result."""
+        jobs = jobs or Untracked()
+        answer = self.request(command, **parameters)
+        if "jobid" not in answer:
+            return answer
+        job_id = str(answer["jobid"])
+        jobs.started(job_id, command)
+        return self.wait(job_id, command, jobs)
+
+    def wait(self, job_id: str, command: str, jobs: AsyncJobs | None = None) -> dict[str, Any]:
+        """Wait for an asynchronous job and return its result as one object (`jobresult` unwrapped)."""
+        jobs = jobs or Untracked()
+        deadline = time.monotonic() + JOB_TIMEOUT_SECONDS
+        while True:
+            try:
+                answer = self.request("queryAsyncJobResult", jobid=job_id)
+            except UnreachableError:
+                # The job goes on without us; only a cloud that stays away ends the wait.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(JOB_POLL_SECONDS)
+                continue
+            except OperationFailedError:
+                jobs.ended(job_id, "lost")
+                raise
+            status = int(answer.get("jobstatus", PENDING))
+            if status == SUCCEEDED:
+                jobs.ended(job_id, "succeeded")
+                return _result(answer.get("jobresult"))
+            if status == FAILED:
+                jobs.ended(job_id, "failed")
+                result = answer.get("jobresult")
+                error = result if isinstance(result, dict) else {"errortext": str(result)}
+                raise self._api_error(command, {"errorcode": answer.get("jobresultcode", 530), **error})
+            if time.monotonic() > deadline:
+                jobs.ended(job_id, "lost")
+                raise OperationFailedError(
+                    f"{self._where}: {command} does not end",
+                    f"job {job_id} has been pending for {JOB_TIMEOUT_SECONDS:.0f} s",
+                    "look at the job in CloudStack, then run again",
+                )
+            time.sleep(JOB_POLL_SECONDS)
+
+    def accepts(self, command: str, parameter: str) -> bool:
+        """Return whether this cloud's version of a command takes a parameter: listApis knows, versions only hint."""
+        apis = self.request("listApis", name=command).get("api") or []
+        return any(parameter == given["name"] for api in apis for given in api.get("params") or [])
+
+    def _api_error(self, command: str, error: Any) -> MigrateKitError:
+        fields = error if isinstance(error, dict) else {"errortext": str(error)}
+        code = int(fields.get("errorcode") or 530)
+        text = redact(str(fields.get("errortext") or "no reason given"))
+        why = f"{command}: {text} (error {code})"
+        if code in REFUSED_CREDENTIALS:
+            return AuthError(
+                f"{self._where} refused the call", why, "check ossea.api_key, ossea.secret_key and the role"
+            )
+        if code in FORBIDDEN:
+            return AuthError(
+                f"{self._where} does not offer {command} to this account", why, "add it to the account's role"
+            )
+        if code in NO_CAPACITY:
+            return PreconditionError(
+                f"{self._where} has no room", why, "free capacity or raise the quota, then run again"
+            )
+        return OperationFailedError(f"{self._where} refused {command}", why, "look at the resource in CloudStack")
+
+
+def _result(result: Any) -> dict[str, Any]:
+    """Return what a job made: `{"volume": {…}}` becomes `{…}`, and text stays under `text`."""
+    if not isinstance(result, dict):
+        return {"text": str(result)}
+    if len(result) == 1:
+        only = next(iter(result.values()))
+        if isinstance(only, dict):
+            return only
+    return result
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Return the inmost text: the outer ones repeat the URL, with its signature."""
+    cause: BaseException = error
+    while True:
+        inner = cause.__cause__ or cause.__context__
+        if inner is None:
+            break
+        cause = inner
+    return str(cause) or type(error).__name__
+
+
+def by_name_or_id(
+    found: list[dict[str, Any]],
+    wanted: str,
+    kind: str,
+    setting: str,
+    names: Callable[[dict[str, Any]], str] | None = None,
+) -> dict[str, Any]:
+    """Return the resource that `wanted` names. Raises PreconditionError where none or several do."""
+    of = names or (lambda item: str(item.get("name", "")))
+    matches = [item for item in found if wanted in (item.get("id"), of(item))]
+    if len(matches) == 1:
+        return matches[0]
+    known = ", ".join(sorted(of(item) for item in found)) or "none"
+    problem = "there is none" if not matches else f"{len(matches)} have that name"
+    raise PreconditionError(
+        f"no single {kind} {wanted!r} in CloudStack", f"{problem}; known: {known}", f"set {setting}"
+    )

@@ -1,0 +1,49 @@
+"""What a sync would do, without doing any of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from migratekit_core.db.schema import require_schema
+from migratekit_core.replication import replica
+from migratekit_core.replication.sync import check_source
+from migratekit_core.runtime import Runtime
+from migratekit_core.units import human_bytes
+from migratekit_core.vsphere import client
+from migratekit_core.vsphere.inventory import find_vm
+
+
+@dataclass(frozen=True)
+class SyncPlan:
+    """A sync that was not run."""
+
+    vm_name: str
+    kind: str
+    steps: tuple[str, ...]
+
+
+def preview(runtime: Runtime, name: str) -> SyncPlan:
+    """Return what `replicate` would do now. Raises what it would raise before it changes anything."""
+    require_schema(runtime.databases)
+    with client.connect(runtime.vcenter) as service:
+        vm = find_vm(service, name)
+    check_source(vm)
+    known = replica.newest(runtime.databases.oma, vm.uuid)
+    volumes = {row.disk_id: row for row in known.disks} if known else {}
+    steps = []
+    if not (vm.cbt_enabled and all(disk.change_id for disk in vm.disks)):
+        steps.append("switch changed-block tracking on (a short snapshot makes it effective)")
+    kind = replica.INCREMENTAL
+    for disk in vm.disks:
+        row = volumes.get(str(disk.key))
+        if row is None or row.ossea_volume_id is None:
+            steps.append(f"create a volume for {disk.label} ({human_bytes(disk.capacity_bytes)})")
+        if row is None or row.disk_change_id is None:
+            kind = replica.FULL
+    steps += [
+        "attach the volumes to the OMA and export them",
+        "snapshot the machine",
+        "copy what is allocated" if kind == replica.FULL else "copy what changed since the last sync",
+        "remove the snapshot and the exports",
+    ]
+    return SyncPlan(vm.name, kind, tuple(steps))

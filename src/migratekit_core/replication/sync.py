@@ -1,0 +1,356 @@
+"""One sync of one machine, from the lock to the removed snapshot. The first is full, the next ones are incremental."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlmodel import col, select
+
+from migratekit_core.db.engine import session
+from migratekit_core.db.locks import vm_lock
+from migratekit_core.db.schema import require_schema
+from migratekit_core.errors import BusyError, MigrateKitError, PreconditionError
+from migratekit_core.joblog import Job
+from migratekit_core.joblog.tracker import describe
+from migratekit_core.models.base import utcnow
+from migratekit_core.models.oma import ReplicationJob, VmDisk
+from migratekit_core.ossea import store
+from migratekit_core.redact import redact
+from migratekit_core.replication import replica
+from migratekit_core.replication.plan import fits, plan_disk
+from migratekit_core.replication.transfer import Copied, DiskWork, copy_disks
+from migratekit_core.runtime import Runtime
+from migratekit_core.source import https
+from migratekit_core.units import GIB, human_bytes, round_up
+from migratekit_core.volumes.client import VolumeClient
+from migratekit_core.volumes.names import TAG
+from migratekit_core.vsphere import cbt, client, snapshots
+from migratekit_core.vsphere.inventory import Disk, VirtualMachine, find_vm, managed_object, read_disks
+
+FENCE_SECONDS = 30.0
+"""How long the engine of a killed run may still be connected before this run gives up waiting for it."""
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """What a sync did; sizes in bytes, time in seconds."""
+
+    job_id: str
+    vm: VirtualMachine
+    kind: str
+    disks: tuple[Copied, ...]
+    seconds: float
+
+    @property
+    def moved(self) -> int:
+        """Return what crossed the tunnel as data."""
+        return sum(disk.moved for disk in self.disks)
+
+    @property
+    def changed(self) -> int:
+        """Return what vSphere named as allocated or changed."""
+        return sum(disk.changed for disk in self.disks)
+
+
+def replicate(runtime: Runtime, name: str) -> SyncResult:
+    """Bring the replica of a machine up to date, making it first where there is none.
+
+    Raises PreconditionError for a machine that is unknown, ambiguous, cannot be read or was failed over, BusyError where
+    another run works on it, and whatever a part reports.
+    """
+    require_schema(runtime.databases)
+    runtime.tracker.mark_interrupted()
+    with client.connect(runtime.vcenter) as service:
+        vm = find_vm(service, name)
+        with vm_lock(runtime.databases.oma, vm.uuid, f"replicate {vm.name}"):
+            over = replica.live_failover(runtime.databases.oma, vm.uuid)
+            if over is not None:
+                raise PreconditionError(
+                    f"{vm.name} is failed over",
+                    f"failover {over.id} is {over.status}; its volumes belong to the new machine",
+                    "go on with migratekit failover, or leave the machine where it is now",
+                )
+            with runtime.tracker.job("replication", owner=vm.name) as job:
+                return sync(runtime, job, service, vm)
+
+
+def sync(runtime: Runtime, job: Job, service: Any, vm: VirtualMachine) -> SyncResult:
+    """Sync within a job and a lock that the caller holds (also the failover's last one)."""
+    began = time.monotonic()
+    managed = managed_object(service, vm)
+    volumes = runtime.volumes(job.correlation_id)
+    with job.step("preflight") as step:
+        check_source(vm)
+        volumes.health()
+        left = replica.mark_interrupted(runtime.databases.oma, vm.uuid)
+        removed = snapshots.remove_all_ours(managed)
+        if left or removed:
+            step.log("cleaned up after an interrupted run", level="warning", runs=left, snapshots=removed)
+    with job.step("enable-cbt") as step:
+        switched = cbt.enable(managed, job.id)
+        step.log("changed-block tracking", switched_on=switched)
+        if switched:
+            runtime.observer.note("changed-block tracking was off and is switched on")
+    known = _prepare_rows(runtime, job, vm)
+    row_id = job.id
+    try:
+        with _exports(runtime, job, vm, volumes) as exports:
+            kind, copied = _copy_snapshot(runtime, job, service, vm, managed, known, exports)
+        seconds = time.monotonic() - began
+        _finish(runtime, row_id, kind, copied, seconds)
+        return SyncResult(row_id, vm, kind, tuple(copied), seconds)
+    except BaseException as error:
+        _fail(runtime, row_id, error)
+        raise
+    finally:
+        volumes.close()
+
+
+def check_source(vm: VirtualMachine) -> None:
+    """Refuse what can be refused before anything is made."""
+    if vm.template:
+        raise PreconditionError(f"{vm.name} is a template", "templates have no changes to track", "deploy it first")
+    if vm.connection != "connected":
+        raise PreconditionError(
+            f"{vm.name} cannot be used", f"vSphere calls it {vm.connection}", "repair it in vCenter"
+        )
+    if not vm.disks:
+        raise PreconditionError(f"{vm.name} has no disks", "there is nothing to replicate", "check the name")
+    for disk in vm.disks:
+        if disk.capacity_bytes % 512:
+            raise PreconditionError(
+                f"{disk.label} of {vm.name} has an odd size",
+                f"{disk.capacity_bytes} bytes",
+                "resize it to whole sectors",
+            )
+    if not vm.has_snapshots:
+        for disk in vm.disks:
+            https.check(disk, vm.name)
+
+
+def _prepare_rows(runtime: Runtime, job: Job, vm: VirtualMachine) -> dict[int, VmDisk]:
+    """Write this run's rows, on from what the last one knew; return the last one's disks by their device key."""
+    before = replica.newest(runtime.databases.oma, vm.uuid)
+    known = {int(row.disk_id): row for row in before.disks} if before else {}
+    config_id = store.remember(runtime.databases.oma, runtime.config)
+    with session(runtime.databases.oma) as db:
+        db.add(
+            ReplicationJob(
+                id=job.id,
+                source_vm_id=vm.uuid,
+                source_vm_name=vm.name,
+                source_vm_path=vm.path,
+                vcenter_host=runtime.vcenter.host,
+                datacenter=vm.datacenter,
+                replication_type=replica.INCREMENTAL if before else replica.FULL,
+                target_network=runtime.config.networks.map.get(vm.nics[0].network) if vm.nics else None,
+                status=replica.RUNNING,
+                current_operation="create-volumes",
+                previous_change_id=before.job.change_id if before else None,
+                nbd_port=runtime.config.volumes.nbd_port,
+                ossea_config_id=config_id,
+                started_at=utcnow(),
+            )
+        )
+        db.flush()
+        for disk in vm.disks:
+            db.add(_disk_row(job.id, disk, known.get(disk.key)))
+    return known
+
+
+def _disk_row(job_id: str, disk: Disk, known: VmDisk | None) -> VmDisk:
+    same = known is not None and known.capacity_bytes == disk.capacity_bytes
+    return VmDisk(
+        job_id=job_id,
+        disk_id=str(disk.key),
+        vmdk_path=disk.path,
+        size_gb=round_up(disk.capacity_bytes, GIB) // GIB,
+        datastore=disk.datastore,
+        unit_number=disk.unit_number,
+        label=disk.label,
+        capacity_bytes=disk.capacity_bytes,
+        provisioning_type=disk.provisioning,
+        ossea_volume_id=known.ossea_volume_id if known is not None and fits(known, disk) else None,
+        disk_change_id=known.disk_change_id if known is not None and same else None,
+        sync_status="pending",
+    )
+
+
+@contextlib.contextmanager
+def _exports(
+    runtime: Runtime, job: Job, vm: VirtualMachine, volumes: VolumeClient
+) -> Iterator[dict[int, tuple[str, str]]]:
+    """Have a volume for every disk, attached and exported; yield (volume id, export name) by device key.
+
+    The exports end with the block; the volumes stay attached for the next sync.
+    """
+    made: dict[int, tuple[str, str]] = {}
+    try:
+        with job.step("prepare-volumes") as step:
+            for disk in vm.disks:
+                volume_id = _volume_of(runtime, job, vm, disk, volumes)
+                attached = volumes.attach(volume_id)
+                _fence(volumes, volume_id)
+                export = volumes.export(volume_id, vm.name, str(disk.key))["export_name"]
+                made[disk.key] = (volume_id, export)
+                step.log("volume ready", disk=disk.label, volume_id=volume_id, export=export)
+                with session(runtime.databases.oma) as db:
+                    row = db.get(ReplicationJob, job.id)
+                    assert row is not None, "written above"
+                    row.nbd_export_name, row.target_device = export, attached["device_path"]
+        yield made
+    finally:
+        if made:
+            with job.step("unexport-volumes"):
+                for volume_id, _ in made.values():
+                    _fence(volumes, volume_id)
+
+
+def _volume_of(runtime: Runtime, job: Job, vm: VirtualMachine, disk: Disk, volumes: VolumeClient) -> str:
+    """Return the volume of a disk, made now where there is none."""
+    with session(runtime.databases.oma) as db:
+        row = _row(db, job.id, disk)
+        if row.ossea_volume_id is not None:
+            return row.ossea_volume_id
+        earlier = db.exec(
+            select(VmDisk)
+            .join(ReplicationJob, col(VmDisk.job_id) == ReplicationJob.id)
+            .where(ReplicationJob.source_vm_id == vm.uuid, VmDisk.disk_id == str(disk.key))
+            .where(col(VmDisk.ossea_volume_id).is_not(None))
+        ).all()
+    # The same key until a volume is recorded: a run that was killed in between finds its volume instead of a second one.
+    # Volumes recorded before (of a disk that outgrew them, or that a failover gave away) make it another one.
+    generation = len({row.ossea_volume_id for row in earlier})
+    name = f"{vm.name}-{disk.key}"
+    key = f"create-{vm.uuid}-{disk.key}-{disk.capacity_bytes}-{generation}-{zlib.crc32(name.encode()):08x}"
+    tags = {TAG: vm.uuid, f"{TAG}-vm": vm.name, f"{TAG}-disk": str(disk.key)}
+    made = volumes.create(name, disk.capacity_bytes, tags, key)
+    with session(runtime.databases.oma) as db:
+        row = _row(db, job.id, disk)
+        row.ossea_volume_id, row.disk_change_id = made["volume_id"], None
+    return str(made["volume_id"])
+
+
+def _row(db: Any, job_id: str, disk: Disk) -> VmDisk:
+    row: VmDisk = db.exec(select(VmDisk).where(VmDisk.job_id == job_id, VmDisk.disk_id == str(disk.key))).one()
+    return row
+
+
+def _fence(volumes: VolumeClient, volume_id: str) -> None:
+    """Take an export back, and with it the writes of an engine that a killed run left behind: its name is gone for good."""
+    deadline = time.monotonic() + FENCE_SECONDS
+    while True:
+        try:
+            volumes.unexport(volume_id)
+            return
+        except BusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def _copy_snapshot(
+    runtime: Runtime,
+    job: Job,
+    service: Any,
+    vm: VirtualMachine,
+    managed: Any,
+    known: dict[int, VmDisk],
+    exports: dict[int, tuple[str, str]],
+) -> tuple[str, list[Copied]]:
+    with job.step("create-snapshot") as step:
+        snapshot = snapshots.create(managed, job.id, "MigrateKit replication; removed when the sync ends")
+        _update(runtime, job.id, snapshot_id=snapshot._moId, current_operation="copy")
+        step.log("snapshot taken", snapshot=snapshot._moId)
+    try:
+        with job.step("copy") as step:
+            work = _work(runtime, job, vm, read_disks(snapshot.config.hardware.device), known, exports)
+            kind = replica.FULL if any(item.plan.full for item in work) else replica.INCREMENTAL
+            _update(runtime, job.id, replication_type=kind, change_id=work[0].disk.change_id)
+            copied = copy_disks(runtime, step, job.id, vm, managed, snapshot, work)
+            return kind, copied
+    finally:
+        with job.step("remove-snapshot"):
+            snapshots.remove(managed, snapshot._moId)
+
+
+def _work(
+    runtime: Runtime,
+    job: Job,
+    vm: VirtualMachine,
+    disks: tuple[Disk, ...],
+    known: dict[int, VmDisk],
+    exports: dict[int, tuple[str, str]],
+) -> list[DiskWork]:
+    missing = [disk.label for disk in disks if disk.key not in exports]
+    if missing or len(disks) != len(exports):
+        raise PreconditionError(
+            f"the disks of {vm.name} changed while the sync began",
+            f"new: {', '.join(missing) or 'none'}",
+            "run it again",
+        )
+    work = []
+    for disk in disks:
+        if disk.change_id is None:
+            raise PreconditionError(
+                f"{disk.label} of {vm.name} has no change id",
+                "changed-block tracking is not effective for it",
+                "switch it off and on in vCenter (ctkEnabled of the disk), then run again",
+            )
+        https.check(disk, vm.name)
+        volume_id, export = exports[disk.key]
+        with session(runtime.databases.oma) as db:
+            row = _row(db, job.id, disk)
+        before = known.get(disk.key)
+        # A volume that was made just now holds nothing, whatever was known of an earlier one.
+        before = before if before is not None and before.ossea_volume_id == volume_id else None
+        plan = plan_disk(disk, before, replica.checkpoint(runtime.databases.oma, volume_id))
+        assert row.id is not None, "stored rows have their key"
+        work.append(DiskWork(disk, row.id, volume_id, export, plan))
+    return work
+
+
+def _update(runtime: Runtime, job_id: str, **values: Any) -> None:
+    with session(runtime.databases.oma) as db:
+        row = db.get(ReplicationJob, job_id)
+        assert row is not None, "written when the sync began"
+        for name, value in values.items():
+            setattr(row, name, value)
+
+
+def _finish(runtime: Runtime, job_id: str, kind: str, copied: list[Copied], seconds: float) -> None:
+    moved = sum(disk.moved for disk in copied)
+    _update(
+        runtime,
+        job_id,
+        status=replica.COMPLETED,
+        replication_type=kind,
+        current_operation=None,
+        progress_percent=100.0,
+        bytes_transferred=moved,
+        total_bytes=sum(disk.changed for disk in copied),
+        transfer_speed_bps=int(moved / seconds) if seconds else 0,
+        nbd_export_name=None,
+        snapshot_id=None,
+        completed_at=utcnow(),
+    )
+    runtime.observer.note(f"{kind} sync: {human_bytes(moved)} moved")
+
+
+def _fail(runtime: Runtime, job_id: str, error: BaseException) -> None:
+    """Record why a sync ended; what cannot be recorded must not hide the error itself."""
+    status = replica.INTERRUPTED if isinstance(error, KeyboardInterrupt) else replica.FAILED
+    with contextlib.suppress(MigrateKitError):
+        _update(
+            runtime,
+            job_id,
+            status=status,
+            error_message=redact(describe(error)),
+            current_operation=None,
+            completed_at=utcnow(),
+        )

@@ -1,0 +1,1 @@
+"""Source readers: each turns one disk of one snapshot into an NBD URI."""

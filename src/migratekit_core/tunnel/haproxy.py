@@ -1,0 +1,39 @@
+"""What both ends share: HAProxy is asked whether a configuration is right before it gets to use it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from migratekit_core.errors import PreconditionError
+from migratekit_core.files import write_private
+from migratekit_core.redact import redact
+from migratekit_core.source.reader import require_program
+
+COMMON = """\
+global
+    maxconn 4096
+    ssl-default-bind-options ssl-min-ver TLSv1.3
+    ssl-default-server-options ssl-min-ver TLSv1.3
+
+defaults
+    mode tcp
+    timeout connect 10s
+    # An idle database or NBD connection is not a dead one; keepalive tells the two apart.
+    timeout client 24h
+    timeout server 24h
+    option clitcpka
+    option srvtcpka
+"""
+
+
+def write_config(path: Path, text: str) -> None:
+    """Write a configuration (0600) and have HAProxy check it. Raises PreconditionError with HAProxy's words."""
+    require_program("haproxy", "haproxy")
+    write_private(path, text)
+    check = subprocess.run(
+        ["haproxy", "-c", "-q", "-f", str(path)], capture_output=True, text=True, timeout=20, check=False
+    )
+    if check.returncode != 0:
+        words = [line for line in check.stderr.splitlines() if "ALERT" in line] or ["no reason given"]
+        raise PreconditionError(f"HAProxy refuses {path}", redact(words[0]), "check the [tunnel] table's files")

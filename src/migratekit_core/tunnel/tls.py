@@ -1,0 +1,175 @@
+"""The VMA's end: an HAProxy in the background; its unix sockets lead to the OMA's services. Every command shares it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from migratekit_core.config.schema import Tunnel
+from migratekit_core.errors import OperationFailedError, UsageError
+from migratekit_core.joblog.process import started
+from migratekit_core.tunnel import SERVICES
+from migratekit_core.tunnel.haproxy import COMMON, write_config
+
+LONGEST_SOCKET_PATH = 107
+"""sun_path of unix(7) has 108 bytes with the final NUL."""
+START_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether the tunnel's local end runs, and where its sockets are."""
+
+    up: bool
+    pid: int | None
+    sockets: dict[str, str]
+    remote: str
+
+
+def runtime_dir(tunnel: Tunnel) -> Path:
+    """Return the folder of the local ends."""
+    if tunnel.runtime_dir is not None:
+        return tunnel.runtime_dir
+    if os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(os.environ["XDG_RUNTIME_DIR"]) / "migratekit"
+    if os.geteuid() == 0:
+        return Path("/run/migratekit")
+    return Path(tempfile.gettempdir()) / f"migratekit-{os.geteuid()}"
+
+
+def socket_path(tunnel: Tunnel, service: str) -> Path:
+    """Return the unix socket that leads to a service of the OMA."""
+    return runtime_dir(tunnel) / f"{service}.sock"
+
+
+def render(tunnel: Tunnel) -> str:
+    """Return HAProxy's configuration for the VMA."""
+    lines = [COMMON]
+    for service in SERVICES:
+        lines += [
+            f"listen {service}",
+            f"    bind unix@{socket_path(tunnel, service)} mode 600",
+            f"    server oma {tunnel.host}:{tunnel.port} ssl crt {tunnel.cert_file} ca-file {tunnel.ca_file}"
+            f" verify required sni str({service}) verifyhost {service}",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def up(tunnel: Tunnel) -> Status:
+    """Bring the local end up, or leave it be where it runs with the same settings; return its status.
+
+    Raises UsageError for a runtime directory that cannot hold sockets, PreconditionError where HAProxy is missing or
+    refuses the settings, OperationFailedError where it does not start.
+    """
+    folder = runtime_dir(tunnel)
+    longest = max(len(os.fsencode(socket_path(tunnel, service))) for service in SERVICES)
+    if longest > LONGEST_SOCKET_PATH:
+        raise UsageError(
+            "tunnel.runtime_dir is too long", f"a socket's path would have {longest} bytes", "choose a shorter one"
+        )
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"tunnel.runtime_dir {folder} cannot be made", error.strerror or str(error), "choose another one"
+        ) from error
+    wanted = render(tunnel)
+    with _lock(folder):
+        config = folder / "tunnel.cfg"
+        current = status(tunnel)
+        if current.up and config.exists() and config.read_text() == wanted:
+            return current
+        _stop(folder)
+        write_config(config, wanted)
+        with (folder / "tunnel.log").open("wb") as log:
+            done = subprocess.run(
+                ["haproxy", "-D", "-f", str(config), "-p", str(folder / "tunnel.haproxy.pid")],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                timeout=START_SECONDS,
+                check=False,
+            )
+        if done.returncode == 0:
+            pid = int((folder / "tunnel.haproxy.pid").read_text().split()[0])
+            (folder / "tunnel.pid").write_text(f"{pid} {started(pid)}\n")
+            current = _await(tunnel)
+        if not current.up:
+            raise OperationFailedError(
+                "the tunnel did not come up", f"HAProxy's words are in {folder / 'tunnel.log'}", "look there"
+            )
+        return current
+
+
+def down(tunnel: Tunnel) -> bool:
+    """Stop the local end; return whether it ran."""
+    folder = runtime_dir(tunnel)
+    if not folder.is_dir():
+        return False
+    with _lock(folder):
+        return _stop(folder)
+
+
+def status(tunnel: Tunnel) -> Status:
+    """Return whether the local end runs and takes connections."""
+    pid = _pid(runtime_dir(tunnel))
+    sockets = {service: str(socket_path(tunnel, service)) for service in SERVICES}
+    answering = pid is not None and all(_accepts(path) for path in sockets.values())
+    return Status(up=answering, pid=pid, sockets=sockets, remote=f"{tunnel.host}:{tunnel.port}")
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    with (folder / "tunnel.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _pid(folder: Path) -> int | None:
+    """Return the pid of our HAProxy if it still runs; a pid file of last week may name somebody else's process."""
+    try:
+        pid, _, began = (folder / "tunnel.pid").read_text().strip().partition(" ")
+    except OSError:
+        return None
+    return int(pid) if began and started(int(pid)) == began else None
+
+
+def _stop(folder: Path) -> bool:
+    pid = _pid(folder)
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + START_SECONDS
+        while _pid(folder) is not None:
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+    for name in ("tunnel.pid", "tunnel.haproxy.pid", *(f"{service}.sock" for service in SERVICES)):
+        (folder / name).unlink(missing_ok=True)
+    return pid is not None
+
+
+def _accepts(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(2)
+        try:
+            client.connect(path)
+        except OSError:
+            return False
+    return True
+
+
+def _await(tunnel: Tunnel) -> Status:
+    deadline = time.monotonic() + START_SECONDS
+    while not (current := status(tunnel)).up and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return current

@@ -1,0 +1,193 @@
+"""How everybody reaches volumes: a client of the daemon, through the tunnel's socket or on loopback."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+
+from migratekit_core import errors
+from migratekit_core.errors import AuthError, MigrateKitError, OperationFailedError, PreconditionError, UnreachableError
+
+REQUEST_SECONDS = 60.0
+POLL_SECONDS = 25.0
+"""How long one request waits for an operation: below the timeouts of whatever stands between."""
+OPERATION_SECONDS = 7200.0
+"""Until an operation counts as lost; a volume made from a snapshot on secondary storage takes long."""
+RETRY_SECONDS = 60.0
+"""How long a daemon may be away (a restart, a tunnel that reconnects) before the command fails."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the daemon is: behind a unix socket (the tunnel's), or on a loopback port."""
+
+    socket: Path | None
+    host: str
+    port: int
+
+
+class VolumeClient:
+    """The daemon's API. A call returns when its operation has completed, and raises the operation's error otherwise."""
+
+    def __init__(self, endpoint: Endpoint, token: str, correlation_id: str = "") -> None:
+        transport = httpx.HTTPTransport(uds=str(endpoint.socket)) if endpoint.socket else None
+        self._where = str(endpoint.socket) if endpoint.socket else f"{endpoint.host}:{endpoint.port}"
+        headers = {"Authorization": f"Bearer {token}"}
+        if correlation_id:
+            headers["X-Correlation-Id"] = correlation_id
+        self._http = httpx.Client(
+            transport=transport,
+            base_url=f"http://{'volumes' if endpoint.socket else endpoint.host}:{endpoint.port}",
+            headers=headers,
+            timeout=REQUEST_SECONDS,
+            # No proxy and no certificates of the environment: it is a socket of this machine.
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def correlate(self, correlation_id: str) -> None:
+        """Send this correlation id with every request from now on."""
+        self._http.headers["X-Correlation-Id"] = correlation_id
+
+    def health(self) -> dict[str, Any]:
+        """Return the daemon's own state. Raises UnreachableError at once where it does not answer."""
+        return self._once("GET", "/health")
+
+    def volumes(self) -> list[dict[str, Any]]:
+        """Return every volume that MigrateKit made."""
+        found: list[dict[str, Any]] = self._send("GET", "/api/v1/volumes")["volumes"]
+        return found
+
+    def root_of(self, vm_id: str) -> dict[str, Any] | None:
+        """Return the root volume of a virtual machine."""
+        found: list[dict[str, Any]] = self._send("GET", "/api/v1/volumes", params={"vm_id": vm_id})["volumes"]
+        return found[0] if found else None
+
+    def get(self, volume_id: str) -> dict[str, Any] | None:
+        """Return a volume, or None where CloudStack has none with this id."""
+        try:
+            return self._send("GET", f"/api/v1/volumes/{volume_id}")
+        except NotFoundError:
+            return None
+
+    def operations(self, limit: int = 50) -> list[dict[str, Any]]:
+        """Return operations, the newest first."""
+        found: list[dict[str, Any]] = self._send("GET", "/api/v1/operations", params={"limit": limit})["operations"]
+        return found
+
+    def create(self, name: str, size: int, tags: dict[str, str], key: str) -> dict[str, Any]:
+        """Create a volume of at least `size` bytes; the same `key` never makes a second one."""
+        return self._change("POST", "/api/v1/volumes", {"name": name, "size": size, "tags": tags}, key)
+
+    def delete(self, volume_id: str) -> dict[str, Any]:
+        """Delete a detached volume."""
+        return self._change("DELETE", f"/api/v1/volumes/{volume_id}")
+
+    def attach(self, volume_id: str, vm_id: str | None = None, device_id: int | None = None) -> dict[str, Any]:
+        """Attach a volume to the OMA, or to the virtual machine named."""
+        return self._change("POST", f"/api/v1/volumes/{volume_id}/attach", {"vm_id": vm_id, "device_id": device_id})
+
+    def detach(self, volume_id: str) -> dict[str, Any]:
+        """Detach a volume that is not exported."""
+        return self._change("POST", f"/api/v1/volumes/{volume_id}/detach")
+
+    def export(self, volume_id: str, vm_name: str, disk: str) -> dict[str, Any]:
+        """Export a volume that is attached to the OMA; the answer has its export_name and port."""
+        return self._change("POST", f"/api/v1/volumes/{volume_id}/export", {"vm_name": vm_name, "disk": disk})
+
+    def unexport(self, volume_id: str) -> dict[str, Any]:
+        """Take an export back."""
+        return self._change("POST", f"/api/v1/volumes/{volume_id}/unexport")
+
+    def snapshot(self, volume_id: str, name: str, key: str) -> dict[str, Any]:
+        """Take a snapshot; the answer has its snapshot_id."""
+        return self._change("POST", f"/api/v1/volumes/{volume_id}/snapshot", {"name": name}, key)
+
+    def clone(self, snapshot_id: str, name: str, tags: dict[str, str], key: str) -> dict[str, Any]:
+        """Create a volume from a snapshot."""
+        return self._change("POST", f"/api/v1/snapshots/{snapshot_id}/volume", {"name": name, "tags": tags}, key)
+
+    def delete_snapshot(self, snapshot_id: str) -> dict[str, Any]:
+        """Delete a snapshot."""
+        return self._change("DELETE", f"/api/v1/snapshots/{snapshot_id}")
+
+    def checksum(self, volume_id: str, length: int) -> dict[str, Any]:
+        """Hash the first `length` bytes of a volume that is attached to the OMA, there."""
+        return self._change("POST", f"/api/v1/volumes/{volume_id}/checksum", {"length": length})
+
+    def _change(self, method: str, path: str, body: dict[str, Any] | None = None, key: str = "") -> dict[str, Any]:
+        """Submit an operation and wait for its end; a key makes sending it twice harmless."""
+        operation = self._send(method, path, json=body, headers={"Idempotency-Key": key or str(uuid.uuid4())})
+        deadline = time.monotonic() + OPERATION_SECONDS
+        while operation["status"] in ("pending", "running"):
+            if time.monotonic() > deadline:
+                raise OperationFailedError(
+                    f"volume operation {operation['id']} does not end",
+                    f"{operation['type']} is {operation['status']} after {OPERATION_SECONDS:.0f} s",
+                    "look with: migratekit volumes operations",
+                )
+            operation = self._send("GET", f"/api/v1/operations/{operation['id']}", params={"wait": POLL_SECONDS})
+        if operation["error"]:
+            raise _as_error(operation["error"])
+        response: dict[str, Any] = operation["response"]
+        return response
+
+    def _send(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        for attempt in Retrying(
+            retry=retry_if_exception_type(UnreachableError),
+            wait=wait_exponential(multiplier=0.2, max=5),
+            stop=stop_after_delay(RETRY_SECONDS),
+            reraise=True,
+        ):
+            with attempt:
+                return self._once(method, path, **arguments)
+        raise AssertionError("unreachable")
+
+    def _once(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        try:
+            answer = self._http.request(method, path, **arguments)
+        except httpx.TransportError as error:
+            raise UnreachableError(
+                f"the volume daemon does not answer ({self._where})",
+                str(error) or type(error).__name__,
+                "check that it runs on the OMA and that the tunnel is up (migratekit tunnel status)",
+            ) from None
+        if answer.is_success:
+            found: dict[str, Any] = answer.json()
+            return found
+        raise _refusal(answer)
+
+
+class NotFoundError(PreconditionError):
+    """The daemon knows no such thing."""
+
+
+def _refusal(answer: httpx.Response) -> MigrateKitError:
+    try:
+        fields = answer.json()
+    except ValueError:
+        fields = {}
+    if "exit_code" not in fields:
+        return OperationFailedError(
+            "the volume daemon failed",
+            f"HTTP {answer.status_code} without an explanation",
+            "look at its journal on the OMA",
+        )
+    if answer.status_code == 401:
+        return AuthError("the volume daemon refused the token", fields["why"], "check volumes.token")
+    if answer.status_code == 404:
+        return NotFoundError(fields["what"], fields["why"], fields["todo"])
+    return _as_error(fields)
+
+
+def _as_error(fields: dict[str, Any]) -> MigrateKitError:
+    return errors.from_fields(fields["what"], fields["why"], fields["todo"], fields["exit_code"])

@@ -1,0 +1,1 @@
+"""Exporters: each makes devices reachable over NBD on one loopback port, by name."""

@@ -1,0 +1,89 @@
+"""Puts the daemon together, and takes it apart in order."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import uvicorn
+from sqlmodel import col, select
+
+from migratekit_core.config.load import require
+from migratekit_core.config.schema import Config
+from migratekit_core.db.engine import Databases, open_databases, session
+from migratekit_core.db.schema import require_schema
+from migratekit_core.errors import BusyError
+from migratekit_core.joblog import Tracker
+from migratekit_core.models.volumes import NbdExport
+from migratekit_core.volumes.daemon.api import build
+from migratekit_core.volumes.daemon.exports.nbdkit import NbdkitExporter
+from migratekit_core.volumes.daemon.operations import Operations
+from migratekit_core.volumes.daemon.storage import Storage
+
+GRACE_SECONDS = 5
+
+
+def serve(config: Config) -> None:
+    """Run the daemon until SIGTERM or SIGINT.
+
+    Raises UsageError for a configuration without [daemon] or [ossea], BusyError where a daemon runs already,
+    SchemaMismatchError where a database is not this version's.
+    """
+    require(config, "daemon", "ossea")
+    assert config.daemon is not None and config.ossea is not None, "require has seen to it"
+    settings = config.daemon
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _only_one(settings.state_dir):
+        databases = open_databases(config.database)
+        require_schema(databases, ("oma", "volumes"))
+        Tracker(databases.oma).mark_interrupted()
+        exporter = NbdkitExporter(settings)
+        exporter.start()
+        _tidy_exports(exporter, databases)
+        operations = Operations(settings, databases, storage := Storage(config.ossea), exporter)
+        operations.recover()
+        app = build(settings, operations, storage, databases.volumes, databases.oma, version("migratekit"))
+        try:
+            uvicorn.run(
+                app,
+                host=settings.listen,
+                port=settings.port,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+            )
+        finally:
+            operations.close()
+            exporter.stop()
+            databases.dispose()
+
+
+@contextmanager
+def _only_one(state_dir: Path) -> Iterator[None]:
+    """Hold the daemon's lock: two of them would each believe to be the only writer."""
+    with (state_dir / "daemon.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise BusyError(
+                "a volume daemon runs already", f"pid {file.read().strip() or 'unknown'}", "stop it first"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _tidy_exports(exporter: NbdkitExporter, databases: Databases) -> None:
+    """Take back exports that no row knows: a crash between the folder and the database left them."""
+    with session(databases.volumes) as db:
+        known = set(db.exec(select(col(NbdExport.export_name))).all())
+    for name in exporter.names():
+        if name not in known:
+            exporter.remove(name)

@@ -1,0 +1,193 @@
+"""CloudStack's volumes and snapshots. Nothing else in MigrateKit calls these commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from migratekit_core.config.schema import Ossea
+from migratekit_core.errors import MigrateKitError, OperationFailedError, PreconditionError
+from migratekit_core.ossea.client import AsyncJobs, Cloud, by_name_or_id
+from migratekit_core.units import GIB, round_up
+from migratekit_core.volumes.names import TAG
+
+NOT_FOUND = 431
+"""CloudStack answers a parameter error for an id that does not exist (any more)."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume as CloudStack describes it; `size` is bytes."""
+
+    id: str
+    name: str
+    state: str
+    type: str
+    size: int
+    vm_id: str | None
+    device_id: int | None
+    template_id: str | None
+    """The template that its root disk was made of; deployVirtualMachine takes only such a volume as `volumeid`."""
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot of a volume."""
+
+    id: str
+    name: str
+    state: str
+    volume_id: str
+
+
+class Storage:
+    """The volumes of one cloud, in the configured zone."""
+
+    def __init__(self, ossea: Ossea) -> None:
+        self.cloud = Cloud(ossea)
+        self._ossea = ossea
+        self._zone_id = ""
+        self._offering_id = ""
+        self._oma_vm_id = ""
+
+    def zone_id(self) -> str:
+        """Return the id of the configured zone."""
+        if not self._zone_id:
+            zones = self.cloud.list("listZones", "zone")
+            self._zone_id = by_name_or_id(zones, self._ossea.zone, "zone", "ossea.zone")["id"]
+        return self._zone_id
+
+    def offering_id(self) -> str:
+        """Return the id of the disk offering; it has to be a custom one, for the size is ours."""
+        if not self._offering_id:
+            found = self.cloud.list("listDiskOfferings", "diskoffering")
+            offering = by_name_or_id(found, self._ossea.disk_offering, "disk offering", "ossea.disk_offering")
+            if not offering.get("iscustomized"):
+                raise PreconditionError(
+                    f"disk offering {self._ossea.disk_offering!r} has a fixed size",
+                    "replicas have the size of their source disks",
+                    "set ossea.disk_offering to a custom disk offering",
+                )
+            self._offering_id = offering["id"]
+        return self._offering_id
+
+    def oma_vm_id(self) -> str:
+        """Return the id of the virtual machine that this daemon runs on."""
+        if not self._oma_vm_id:
+            found = self.cloud.list("listVirtualMachines", "virtualmachine")
+            self._oma_vm_id = by_name_or_id(found, self._ossea.oma_vm, "virtual machine", "ossea.oma_vm")["id"]
+        return self._oma_vm_id
+
+    def get(self, volume_id: str) -> Volume | None:
+        """Return a volume, or None where there is none."""
+        try:
+            found = self.cloud.list("listVolumes", "volume", id=volume_id)
+        except OperationFailedError as error:
+            if f"error {NOT_FOUND}" in error.why:
+                return None
+            raise
+        return _volume(found[0]) if found else None
+
+    def named(self, name: str) -> Volume | None:
+        """Return the volume with exactly this name; listVolumes' own name filter is a search."""
+        found = [item for item in self.cloud.list("listVolumes", "volume", name=name) if item.get("name") == name]
+        return _volume(found[0]) if found else None
+
+    def ours(self) -> list[Volume]:
+        """Return every volume with our tag."""
+        found = self.cloud.list("listVolumes", "volume", tags=[{"key": TAG}])
+        return [volume for volume in map(_volume, found) if TAG in volume.tags]
+
+    def create(self, name: str, size: int, tags: dict[str, str], jobs: AsyncJobs) -> Volume:
+        """Create a volume of at least `size` bytes; CloudStack counts in whole GiB."""
+        gib = round_up(size, GIB) // GIB
+        made = self.cloud.run(
+            "createVolume", jobs, name=name, size=gib, diskofferingid=self.offering_id(), zoneid=self.zone_id()
+        )
+        return self._tagged(_volume(made), tags, jobs)
+
+    def create_from_snapshot(self, name: str, snapshot_id: str, tags: dict[str, str], jobs: AsyncJobs) -> Volume:
+        """Create a volume with a snapshot's content."""
+        made = self.cloud.run("createVolume", jobs, name=name, snapshotid=snapshot_id, zoneid=self.zone_id())
+        return self._tagged(_volume(made), tags, jobs)
+
+    def tag(self, volume: Volume, tags: dict[str, str], jobs: AsyncJobs) -> Volume:
+        """Put on a volume the tags that it lacks."""
+        return self._tagged(volume, {key: value for key, value in tags.items() if key not in volume.tags}, jobs)
+
+    def _tagged(self, volume: Volume, tags: dict[str, str], jobs: AsyncJobs) -> Volume:
+        if tags:
+            pairs = [{"key": key, "value": value} for key, value in tags.items()]
+            self.cloud.run("createTags", jobs, resourceids=volume.id, resourcetype="Volume", tags=pairs)
+        return volume
+
+    def delete(self, volume_id: str) -> None:
+        """Delete a detached volume."""
+        self.cloud.request("deleteVolume", id=volume_id)
+
+    def attach(self, volume_id: str, vm_id: str, device_id: int | None, jobs: AsyncJobs) -> Volume:
+        """Attach a volume; `device_id` 0 makes it the root disk of a stopped machine."""
+        return _volume(self.cloud.run("attachVolume", jobs, id=volume_id, virtualmachineid=vm_id, deviceid=device_id))
+
+    def detach(self, volume_id: str, jobs: AsyncJobs) -> None:
+        """Detach a volume from whatever it is attached to."""
+        self.cloud.run("detachVolume", jobs, id=volume_id)
+
+    def root_of(self, vm_id: str) -> Volume | None:
+        """Return the root volume of a machine."""
+        found = self.cloud.list("listVolumes", "volume", virtualmachineid=vm_id, type="ROOT")
+        return _volume(found[0]) if found else None
+
+    def snapshot(self, volume_id: str, name: str, jobs: AsyncJobs) -> Snapshot:
+        """Take a snapshot of a volume."""
+        return _snapshot(self.cloud.run("createSnapshot", jobs, volumeid=volume_id, name=name))
+
+    def snapshot_named(self, volume_id: str, name: str) -> Snapshot | None:
+        """Return the snapshot of a volume with exactly this name."""
+        found = self.cloud.list("listSnapshots", "snapshot", volumeid=volume_id)
+        return next((_snapshot(item) for item in found if item.get("name") == name), None)
+
+    def snapshot_by_id(self, snapshot_id: str) -> Snapshot | None:
+        """Return a snapshot, or None where there is none."""
+        try:
+            found = self.cloud.list("listSnapshots", "snapshot", id=snapshot_id)
+        except OperationFailedError as error:
+            if f"error {NOT_FOUND}" in error.why:
+                return None
+            raise
+        return _snapshot(found[0]) if found else None
+
+    def delete_snapshot(self, snapshot_id: str, jobs: AsyncJobs) -> None:
+        """Delete a snapshot."""
+        self.cloud.run("deleteSnapshot", jobs, id=snapshot_id)
+
+
+def _volume(item: dict[str, Any]) -> Volume:
+    # Numbers come as text from some versions, and deviceid is left out where a volume is detached.
+    device = item.get("deviceid")
+    return Volume(
+        id=str(item["id"]),
+        name=str(item.get("name", "")),
+        state=str(item.get("state", "")),
+        type=str(item.get("type", "")),
+        size=int(item.get("size") or 0),
+        vm_id=item.get("virtualmachineid") or None,
+        device_id=int(device) if device not in (None, "") else None,
+        template_id=item.get("templateid") or None,
+        tags={tag["key"]: tag.get("value", "") for tag in item.get("tags") or []},
+    )
+
+
+def _snapshot(item: dict[str, Any]) -> Snapshot:
+    return Snapshot(
+        id=str(item["id"]),
+        name=str(item.get("name", "")),
+        state=str(item.get("state", "")),
+        volume_id=str(item.get("volumeid", "")),
+    )
+
+
+def is_gone(error: MigrateKitError) -> bool:
+    """Return whether CloudStack refused because the resource does not exist."""
+    return f"error {NOT_FOUND}" in error.why

@@ -1,0 +1,84 @@
+"""One command as its handler sees it: who calls, and parameters that have already been checked for type."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import permission_denied
+from .model import Account
+from .state import Cloud, Fault
+
+_ITEM = re.compile(r"^([^\[]+)\[(\d+)\]\.(.+)$")
+
+
+@dataclass(frozen=True)
+class Call:
+    cloud: Cloud
+    account: Account
+    command: str
+    params: Mapping[str, str]
+    fault: Fault | None = None
+
+    @property
+    def faulty(self) -> str | None:
+        return self.fault.mode if self.fault else None
+
+
+@dataclass(frozen=True)
+class Work:
+    """The second half of an asynchronous command. `run` gives the job's result; `undo` cleans up if it cannot."""
+
+    run: Callable[[], Mapping[str, Any]]
+    resources: tuple[str, ...]  # jobs on the same virtual machine or volume run one after the other
+    instancetype: str | None = None
+    instanceid: str | None = None
+    entityid: str | None = None  # the id a create command already answers
+    undo: Callable[[], None] = lambda: None
+
+
+def text(call: Call, name: str) -> str | None:
+    """CloudStack takes an empty parameter for one that was not sent."""
+    return call.params.get(name) or None
+
+
+def need(call: Call, name: str) -> str:
+    return call.params[name]
+
+
+def number(call: Call, name: str) -> int | None:
+    value = text(call, name)
+    return int(value) if value is not None else None
+
+
+def flag(call: Call, name: str, default: bool = False) -> bool:
+    value = text(call, name)
+    return default if value is None else value.lower() == "true"
+
+
+def items(call: Call, name: str) -> list[str]:
+    return [item.strip() for item in (text(call, name) or "").split(",") if item.strip()]
+
+
+def mappings(call: Call, name: str) -> list[dict[str, str]]:
+    """`tags[0].key=a&tags[0].value=b` as [{"key": "a", "value": "b"}], in the order of the numbers."""
+    rows: dict[int, dict[str, str]] = {}
+    for key, value in call.params.items():
+        match = _ITEM.match(key)
+        if match and match[1] == name:
+            rows.setdefault(int(match[2]), {})[match[3]] = value
+    return [rows[index] for index in sorted(rows)]
+
+
+def check_owner(call: Call, owner: str) -> None:
+    if owner != call.account.name and not call.account.is_admin:
+        raise permission_denied(f"Account {call.account.name} has no access to a resource of another account.")
+
+
+def visible(call: Call, owner: str) -> bool:
+    """Even an administrator sees only his own things unless he asks for all of them."""
+    if call.account.is_admin and text(call, "account"):
+        return owner == text(call, "account")
+    return owner == call.account.name or (call.account.is_admin and flag(call, "listall"))

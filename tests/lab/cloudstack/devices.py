@@ -1,0 +1,44 @@
+"""What Linux inside a running virtual machine sees: a link per attached disk, maybe late, maybe never."""
+
+from __future__ import annotations
+
+import threading
+
+from . import files
+from .state import Cloud, volumes_of
+
+
+def plug(cloud: Cloud, vm_id: str, volume_id: str, fault: str | None = None) -> None:
+    """Called when the attach job is through; udev takes --attach-delay longer than CloudStack."""
+    if fault == "no-device":
+        return
+    dashes = fault == "dashed-serial"
+    if cloud.config.attach_delay <= 0:
+        _show(cloud, vm_id, volume_id, dashes)
+        return
+    timer = threading.Timer(cloud.config.attach_delay, _show, (cloud, vm_id, volume_id, dashes))
+    timer.daemon = True
+    timer.start()
+
+
+def _show(cloud: Cloud, vm_id: str, volume_id: str, dashes: bool) -> None:
+    with cloud.lock:
+        vm, volume = cloud.vms.get(vm_id), cloud.volumes.get(volume_id)
+        if vm and vm.state == "Running" and volume and volume.virtualmachineid == vm_id:
+            files.link(cloud.config.state, vm_id, volume_id, dashes)
+
+
+def unplug(cloud: Cloud, vm_id: str, volume_id: str) -> None:
+    files.unlink(cloud.config.state, vm_id, volume_id)
+
+
+def power_on(cloud: Cloud, vm_id: str) -> None:
+    """A machine that boots finds all its disks at once: no hot-plug, so no delay."""
+    with cloud.lock:
+        for volume in volumes_of(cloud, vm_id):
+            _show(cloud, vm_id, volume.id, dashes=False)
+
+
+def power_off(cloud: Cloud, vm_id: str) -> None:
+    for volume in volumes_of(cloud, vm_id):
+        unplug(cloud, vm_id, volume.id)

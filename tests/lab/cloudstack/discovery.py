@@ -1,0 +1,76 @@
+"""listApis, listCapabilities and queryAsyncJobResult: how a client finds out what the cloud can do and has done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import answers
+from .call import Call, check_owner, need, text
+from .errors import ApiError
+from .model import Account
+from .reference import Command, Parameter
+
+
+def may_call(account: Account, command: Command) -> bool:
+    return command.name not in account.deny and (account.is_admin or not command.admin_only)
+
+
+def list_apis(call: Call, commands: Mapping[str, Command]) -> Mapping[str, Any]:
+    allowed = [command for command in commands.values() if may_call(call.account, command)]
+    if name := text(call, "name"):
+        allowed = [command for command in allowed if command.name == name]
+        if not allowed:
+            raise ApiError(530, 9999, f"There is no command {name} for this account.")
+    return {"count": len(allowed), "api": [_api(command) for command in allowed]}
+
+
+def _api(command: Command) -> dict[str, Any]:
+    return {
+        "name": command.name,
+        "description": command.description,
+        "isasync": command.is_async,
+        "related": "",
+        "params": [_parameter(parameter) for parameter in command.parameters],
+        "response": [],
+    }
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "name": parameter.name,
+        "description": parameter.description,
+        "type": parameter.type,
+        "length": 255,
+        "required": parameter.required,
+    }
+    return row if parameter.since is None else row | {"since": parameter.since}
+
+
+def list_capabilities(call: Call) -> Mapping[str, Any]:
+    config = call.cloud.config
+    return {
+        "capability": {
+            "securitygroupsenabled": False,
+            "dynamicrolesenabled": True,
+            "cloudstackversion": "4.21.0.0" if config.volumeid else "4.20.1.0",
+            "userpublictemplateenabled": True,
+            "supportELB": "false",
+            "projectinviterequired": False,
+            "allowusercreateprojects": True,
+            "customdiskofferingminsize": 1,
+            "customdiskofferingmaxsize": 1024,
+            "regionsecondaryenabled": False,
+            "kvmsnapshotenabled": config.kvm_snapshot_enabled,
+            "allowuserviewdestroyedvm": call.account.is_admin,
+            "allowuserexpungerecovervm": call.account.is_admin,
+            "allowuserexpungerecovervolume": call.account.is_admin,
+            "defaultuipagesize": 20,
+        }
+    }
+
+
+def query_job(call: Call) -> Mapping[str, Any]:
+    job = call.cloud.jobs[need(call, "jobid")]
+    check_owner(call, job.account)
+    return answers.job(call.cloud, job)

@@ -1,0 +1,177 @@
+"""From a request's parameters to its answer: signature, role, parameters, command, job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import (
+    deploy,
+    discovery,
+    faults,
+    instances,
+    jobs,
+    listings,
+    parameters,
+    snapshots,
+    tags,
+    volumes,
+)
+from .call import Call, Work, check_owner, items, number
+from .errors import ApiError, as_answer, bad_credentials, invalid_value, not_allowed
+from .model import now
+from .reference import Command
+from .signature import identify
+from .state import Cloud, Fault
+
+PAGE_SIZE = 500
+_SECRET = ("signature", "apikey", "secretkey")
+
+_LISTS: dict[str, Callable[[Call], listings.Listing]] = {
+    "listAsyncJobs": listings.async_jobs,
+    "listZones": listings.zones,
+    "listServiceOfferings": listings.service_offerings,
+    "listDiskOfferings": listings.disk_offerings,
+    "listNetworks": listings.networks,
+    "listTemplates": listings.templates,
+    "listOsTypes": listings.os_types,
+    "listVirtualMachines": listings.virtual_machines,
+    "listVolumes": listings.volumes,
+    "listSnapshots": listings.snapshots,
+    "listTags": listings.tags,
+    "listNics": listings.nics,
+    "listHosts": listings.hosts,
+    "listStoragePools": listings.storage_pools,
+    "listDomains": listings.domains,
+    "listAccounts": listings.accounts,
+    "listResourceLimits": listings.resource_limits,
+}
+_SYNC: dict[str, Callable[[Call], Mapping[str, Any]]] = {
+    "listCapabilities": discovery.list_capabilities,
+    "queryAsyncJobResult": discovery.query_job,
+    "deleteVolume": volumes.delete_volume,
+    "updateVirtualMachine": instances.update_vm,
+}
+_ASYNC: dict[str, Callable[[Call], Work]] = {
+    "createVolume": volumes.create_volume,
+    "attachVolume": volumes.attach_volume,
+    "detachVolume": volumes.detach_volume,
+    "resizeVolume": volumes.resize_volume,
+    "createSnapshot": snapshots.create_snapshot,
+    "deleteSnapshot": snapshots.delete_snapshot,
+    "deployVirtualMachine": deploy.deploy,
+    "startVirtualMachine": instances.start_vm,
+    "stopVirtualMachine": instances.stop_vm,
+    "destroyVirtualMachine": instances.destroy_vm,
+    "expungeVirtualMachine": instances.expunge_vm,
+    "createTags": tags.create_tags,
+    "deleteTags": tags.delete_tags,
+}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """`dropped` replies never reach the client: its connection breaks after `hold` seconds."""
+
+    status: int
+    body: dict[str, Any]
+    hold: float = 0.0
+    dropped: bool = False
+    description: str | None = None
+
+
+def handle(cloud: Cloud, commands: Mapping[str, Command], sent: Mapping[str, str]) -> Reply:
+    name = sent.get("command", "")
+    command = commands.get(name)
+    event: dict[str, Any] = {"at": now(), "command": name, "status": 200}
+    event["params"] = {key: value for key, value in sent.items() if key.lower() not in _SECRET}
+    fault = None
+    try:
+        account = identify(sent, cloud.accounts)
+        event["account"] = account.name
+        if command is None:
+            raise bad_credentials()  # the real server looks for the command before it looks at the signature
+        if not discovery.may_call(account, command):
+            raise not_allowed(name)
+        fault = faults.take(cloud, name)
+        event["fault"] = fault.mode if fault else None
+        if fault and fault.mode == "error":
+            raise ApiError(fault.errorcode, 9999, fault.text)
+        if fault and fault.mode == "drop-before":
+            reply = Reply(0, {}, dropped=True)
+        else:
+            call = Call(cloud, account, name, {}, fault)
+            reply = Reply(200, {command.response_name: _execute(call, command, commands, sent)})
+    except ApiError as error:
+        envelope = command.response_name if command and error.errorcode != 432 else "errorresponse"
+        reply = Reply(error.errorcode, {envelope: as_answer(error)}, description=error.text)
+        event |= {"errortext": error.text}
+    _record(cloud, event | {"status": reply.status}, reply)
+    return _with_fault(reply, command, fault)
+
+
+def _execute(
+    call: Call, command: Command, commands: Mapping[str, Command], sent: Mapping[str, str]
+) -> Mapping[str, Any]:
+    cloud, name = call.cloud, command.name
+    with cloud.lock:
+        checked = Call(cloud, call.account, name, parameters.check(cloud, command, sent), call.fault)
+        if command.kind != "list":
+            _check_owners(checked, command)
+        if name == "listApis":
+            return discovery.list_apis(checked, commands)
+        if name in _LISTS:
+            return _page(checked, *_LISTS[name](checked))
+        if name in _SYNC:
+            return _SYNC[name](checked)
+        work = _ASYNC[name](checked)
+        job_id = jobs.submit(cloud, call.account, command.java_class, work, faults.orders(call.fault))
+        return {"jobid": job_id} if work.entityid is None else {"id": work.entityid, "jobid": job_id}
+
+
+def _check_owners(call: Call, command: Command) -> None:
+    """Access is looked at with the parameters, so a stranger is refused at once and not by a job."""
+    cloud = call.cloud
+    tables: dict[str, Any] = {"volume": cloud.volumes, "snapshot": cloud.snapshots, "virtualmachine": cloud.vms}
+    for parameter in command.parameters:
+        table = tables.get(parameter.entity or "", {})
+        for entity_id in items(call, parameter.name) if table else ():
+            found = table.get(entity_id)
+            if found:
+                check_owner(call, found.account)
+
+
+def _page(call: Call, key: str, rows: listings.Rows) -> Mapping[str, Any]:
+    """The count is of all pages; a list without entries has neither count nor list, one past the end has no list."""
+    page, size = number(call, "page"), number(call, "pagesize")
+    if size is not None and size > PAGE_SIZE:
+        raise invalid_value(f"pagesize is {PAGE_SIZE} at most.")
+    if (page is not None and page < 1) or (size is not None and size < -1):
+        raise invalid_value("page and pagesize count from 1.")
+    if not rows:
+        return {}
+    if size == -1:  # the interface's way of saying: all of them
+        return {"count": len(rows), key: rows}
+    size = size or PAGE_SIZE
+    start = ((page or 1) - 1) * size
+    shown = rows[start : start + size]
+    return {"count": len(rows)} | ({key: shown} if shown else {})
+
+
+def _record(cloud: Cloud, event: dict[str, Any], reply: Reply) -> None:
+    with cloud.lock:
+        cloud.calls[event["command"]] += 1
+        answer: Mapping[str, Any] = next(iter(reply.body.values()), {})
+        event |= {key: answer[key] for key in ("jobid", "id") if key in answer}
+        cloud.events.append(event | {"n": len(cloud.events) + 1})
+
+
+def _with_fault(reply: Reply, command: Command | None, fault: Fault | None) -> Reply:
+    if fault is None or command is None:
+        return reply
+    if fault.mode == "hang-after-work":
+        return Reply(reply.status, reply.body, hold=fault.seconds, dropped=True)
+    if fault.mode == "slow" and not command.is_async:
+        return Reply(reply.status, reply.body, hold=fault.seconds, description=reply.description)
+    return reply

@@ -1,0 +1,70 @@
+"""Errors as CloudStack answers them: an HTTP-like code and CloudStack's own exception number.
+
+The functions are named after the exception of the real server that each stands for, because the pair of numbers
+follows from it. Texts are ours: a client must decide by the numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ApiError(Exception):
+    """One refused command. Raised before a job exists it is the HTTP answer; inside a job it is the job's result."""
+
+    def __init__(self, errorcode: int, cserrorcode: int | None, text: str) -> None:
+        super().__init__(text)
+        self.errorcode = errorcode
+        self.cserrorcode = cserrorcode
+        self.text = text
+
+
+def invalid_value(text: str) -> ApiError:
+    return ApiError(431, 4350, text)
+
+
+def bad_parameter(text: str) -> ApiError:
+    """A parameter that does not even parse: refused by the dispatcher, before the command looks at it."""
+    return ApiError(431, 9999, text)
+
+
+def runtime(text: str) -> ApiError:
+    return ApiError(530, 4250, text)
+
+
+def permission_denied(text: str) -> ApiError:
+    return ApiError(531, 4365, text)
+
+
+def over_limit(text: str) -> ApiError:
+    return ApiError(535, 4370, text)
+
+
+def no_capacity(text: str) -> ApiError:
+    return ApiError(533, 9999, text)
+
+
+def not_allowed(command: str) -> ApiError:
+    """What a role without the command gets: the server does not say whether such a command exists."""
+    return ApiError(401, 9999, f"The command '{command}' does not exist or your role may not call it.")
+
+
+def unsupported(text: str) -> ApiError:
+    return ApiError(432, 9999, text)
+
+
+def bad_credentials() -> ApiError:
+    """No exception stands behind this one, so the real answer carries no cserrorcode."""
+    return ApiError(401, None, "unable to verify user credentials and/or request signature")
+
+
+def as_answer(error: ApiError) -> dict[str, Any]:
+    body: dict[str, Any] = {"uuidList": [], "errorcode": error.errorcode}
+    if error.cserrorcode is not None:
+        body["cserrorcode"] = error.cserrorcode
+    return body | {"errortext": error.text}
+
+
+def as_job_result(error: ApiError) -> dict[str, Any]:
+    """A failed job keeps the code but loses the exception number: the job's table has no column for it."""
+    return {"uuidList": [], "errorcode": error.errorcode, "errortext": error.text}

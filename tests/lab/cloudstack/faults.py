@@ -1,0 +1,55 @@
+"""Things that go wrong on purpose. A test posts what it wants to happen to the next calls of a command."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from .errors import ApiError
+from .jobs import Orders
+from .state import Cloud, Fault
+
+MODES = (
+    "error",  # the command is refused
+    "job-fails",  # the command is accepted and its job fails, having done nothing
+    "hang-after-work",  # the command does its work, but the answer never comes
+    "drop-before",  # the connection breaks before anything is done
+    "job-vanishes",  # the job does its work, but nobody knows it any more
+    "no-device",  # attachVolume succeeds, but Linux never sees the disk
+    "dashed-serial",  # Linux sees the disk under the serial with dashes
+    "slow",  # it takes longer: the job of an asynchronous command, else the answer
+)
+_FIELDS = {"command": str, "mode": str, "errorcode": int, "text": str, "seconds": float, "count": int}
+
+
+def add(cloud: Cloud, wanted: dict[str, Any]) -> Fault:
+    """Raises ValueError for anything a test may have misspelt: a fault that never fires proves nothing."""
+    unknown = wanted.keys() - _FIELDS.keys()
+    if unknown or "command" not in wanted or wanted.get("mode") not in MODES:
+        raise ValueError(f"need command and mode, one of {', '.join(MODES)}; got {wanted}")
+    fields = {name: _FIELDS[name](value) for name, value in wanted.items()}
+    with cloud.lock:
+        fault = Fault(id=cloud.next_number(), **fields)
+        cloud.faults.append(fault)
+    return fault
+
+
+def take(cloud: Cloud, command: str) -> Fault | None:
+    """The oldest fault for this command, used up by one."""
+    with cloud.lock:
+        for index, fault in enumerate(cloud.faults):
+            if fault.command in (command, "*") and fault.count != 0:
+                if fault.count > 0:
+                    cloud.faults[index] = replace(fault, count=fault.count - 1)
+                return fault
+    return None
+
+
+def orders(fault: Fault | None) -> Orders:
+    if fault is None:
+        return Orders()
+    return Orders(
+        seconds=fault.seconds if fault.mode == "slow" else 0.0,
+        failure=ApiError(fault.errorcode, None, fault.text) if fault.mode == "job-fails" else None,
+        vanish=fault.mode == "job-vanishes",
+    )

@@ -1,0 +1,142 @@
+"""What the cloud consists of. All frozen: a change is a new object put into the state under its lock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+GIB = 1 << 30
+MAX_DATA_VOLUMES = 13  # hypervisor_capabilities.max_data_volumes_limit of the lab's KVM
+CDROM_DEVICE_ID = 3  # kept for the ISO on every hypervisor, so no volume may have it
+
+RESOURCE_TYPES = {"user_vm": "0", "volume": "2", "snapshot": "3", "primary_storage": "10"}
+
+
+@dataclass(frozen=True)
+class Config:
+    state: Path
+    volumeid: bool = True  # deployVirtualMachine takes volumeid and snapshotid (4.21 and later)
+    attach_delay: float = 0.0
+    job_seconds: float = 0.1
+    kvm_snapshot_enabled: bool = True  # the global setting kvm.snapshot.enabled (false in a fresh CloudStack)
+    pool_scope: str = "ZONE"
+
+
+@dataclass(frozen=True)
+class Account:
+    id: str
+    name: str
+    domain: str
+    domainid: str
+    userid: str
+    accounttype: int  # 1 root admin, 0 user
+    apikey: str
+    secretkey: str
+    deny: frozenset[str] = frozenset()
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def is_admin(self) -> bool:
+        return self.accounttype == 1
+
+    @property
+    def limit(self) -> Mapping[str, int]:
+        """Per resource type; -1 is unlimited, primary_storage counts GiB."""
+        return {name: self.limits.get(name, -1) for name in RESOURCE_TYPES}
+
+
+@dataclass(frozen=True)
+class Volume:
+    id: str
+    name: str
+    account: str
+    zoneid: str
+    size: int
+    type: str  # ROOT or DATADISK
+    state: str  # Allocated, Creating, Ready, ...
+    created: str
+    diskofferingid: str | None = None
+    virtualmachineid: str | None = None
+    deviceid: int | None = None
+    attached: str | None = None
+    templateid: str | None = None
+    snapshotid: str | None = None
+    storageid: str | None = None  # none until a file exists
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    id: str
+    name: str
+    account: str
+    volumeid: str
+    volumename: str
+    volumetype: str
+    zoneid: str
+    size: int
+    state: str  # Creating, BackedUp, Error
+    created: str
+    diskofferingid: str | None
+    templateid: str | None
+
+
+@dataclass(frozen=True)
+class Nic:
+    id: str
+    networkid: str
+    macaddress: str
+    ipaddress: str
+    isdefault: bool
+    deviceid: int
+
+
+@dataclass(frozen=True)
+class Vm:
+    id: str
+    name: str
+    displayname: str
+    account: str
+    zoneid: str
+    state: str  # Stopped, Starting, Running, Stopping, Destroyed, Expunging, Error
+    serviceofferingid: str
+    templateid: str
+    ostypeid: str
+    created: str
+    nics: tuple[Nic, ...]
+    cpunumber: int
+    cpuspeed: int
+    memory: int
+    instancename: str
+    details: Mapping[str, str] = field(default_factory=dict)
+    hostid: str | None = None
+
+
+@dataclass(frozen=True)
+class Tag:
+    resourceid: str
+    resourcetype: str
+    key: str
+    value: str
+    account: str
+
+
+@dataclass(frozen=True)
+class Job:
+    id: str
+    account: str
+    cmd: str
+    jobinstancetype: str | None
+    jobinstanceid: str | None
+    created: str
+    jobstatus: int = 0  # 0 pending, 1 succeeded, 2 failed
+    jobresultcode: int = 0
+    jobresult: Mapping[str, Any] | None = None
+    completed: str | None = None
+
+
+def now() -> str:
+    """Dates leave CloudStack in this one format, in the server's time zone."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S+0000")

@@ -1,0 +1,120 @@
+"""Everything the cloud knows, under one lock, and the small questions every command asks of it."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import catalogue
+from .errors import over_limit
+from .model import GIB, Account, Config, Job, Snapshot, Tag, Vm, Volume
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing to go wrong on purpose; `count` times, or for ever with a negative count."""
+
+    id: int
+    command: str
+    mode: str
+    errorcode: int = 530
+    text: str = "The lab was told to fail here."
+    seconds: float = 5.0
+    count: int = 1
+
+
+@dataclass
+class Cloud:
+    config: Config
+    accounts: Mapping[str, Account]
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    volumes: dict[str, Volume] = field(default_factory=dict)
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    vms: dict[str, Vm] = field(default_factory=dict)
+    tags: list[Tag] = field(default_factory=list)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    removed: dict[str, set[str]] = field(default_factory=dict)  # ids the real database would still find
+    queues: dict[str, deque[str]] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    calls: Counter[str] = field(default_factory=Counter)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    free_bytes: int | None = None  # None: primary storage never fills
+    sequence: int = 0
+
+    def __post_init__(self) -> None:
+        self.turns = threading.Condition(self.lock)
+
+    def next_number(self) -> int:
+        with self.lock:
+            self.sequence += 1
+            return self.sequence
+
+    def account(self, name: str) -> Account:
+        return next(account for account in self.accounts.values() if account.name == name)
+
+
+def knows(cloud: Cloud, kind: str, entity_id: str) -> bool:
+    """Whether such an id was ever given out. One of a removed thing is known: it finds nothing, but is no error."""
+    live: dict[str, Any] = {
+        "volume": cloud.volumes,
+        "snapshot": cloud.snapshots,
+        "virtualmachine": cloud.vms,
+        "job": cloud.jobs,
+        "domain": {account.domainid for account in cloud.accounts.values()},
+        "account": {account.id for account in cloud.accounts.values()},
+        "storagepool": {catalogue.POOL},
+        "nic": {nic.id for vm in cloud.vms.values() for nic in vm.nics},
+    }
+    found = entity_id in live.get(kind, ()) or catalogue.has(kind, entity_id)
+    return found or entity_id in cloud.removed.get(kind, ())
+
+
+def forget(cloud: Cloud, kind: str, entity_id: str) -> None:
+    """Takes an entity out of the tables, its tags with it."""
+    tables: dict[str, Any] = {
+        "volume": cloud.volumes,
+        "snapshot": cloud.snapshots,
+        "virtualmachine": cloud.vms,
+        "job": cloud.jobs,
+    }
+    tables[kind].pop(entity_id, None)
+    cloud.tags = [tag for tag in cloud.tags if tag.resourceid != entity_id]
+    if kind != "job":
+        cloud.removed.setdefault(kind, set()).add(entity_id)
+
+
+def volumes_of(cloud: Cloud, vm_id: str) -> list[Volume]:
+    found = [volume for volume in cloud.volumes.values() if volume.virtualmachineid == vm_id]
+    return sorted(found, key=lambda volume: volume.deviceid or 0)
+
+
+def root_of(cloud: Cloud, vm_id: str) -> Volume | None:
+    return next((volume for volume in volumes_of(cloud, vm_id) if volume.type == "ROOT"), None)
+
+
+def snapshots_of(cloud: Cloud, volume_id: str) -> Iterator[Snapshot]:
+    return (snapshot for snapshot in cloud.snapshots.values() if snapshot.volumeid == volume_id)
+
+
+def usage(cloud: Cloud, account: str) -> dict[str, int]:
+    """What counts against an account's limits. An allocated volume counts although it has no file yet."""
+    volumes = [volume for volume in cloud.volumes.values() if volume.account == account]
+    return {
+        "user_vm": sum(vm.account == account and vm.state != "Destroyed" for vm in cloud.vms.values()),
+        "volume": len(volumes),
+        "snapshot": sum(snapshot.account == account for snapshot in cloud.snapshots.values()),
+        "primary_storage": sum(volume.size for volume in volumes) // GIB,
+    }
+
+
+def check_limits(cloud: Cloud, account: str, **more: int) -> None:
+    used, limit = usage(cloud, account), cloud.account(account).limit
+    for resource, amount in more.items():
+        if limit[resource] >= 0 and used[resource] + amount > limit[resource]:
+            raise over_limit(
+                f"The limit of resource type '{resource}' of account {account} is {limit[resource]}; "
+                f"{used[resource]} are in use and {amount} more were requested."
+            )

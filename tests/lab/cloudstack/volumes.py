@@ -1,0 +1,270 @@
+"""createVolume, attachVolume, detachVolume, deleteVolume, resizeVolume: the rules and the work."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from . import answers, catalogue, devices, storage
+from .call import Call, Work, check_owner, flag, need, number, text
+from .errors import invalid_value, no_capacity, runtime
+from .jobs import pending_on
+from .model import CDROM_DEVICE_ID, GIB, MAX_DATA_VOLUMES, Snapshot, Vm, Volume, now
+from .state import Cloud, check_limits, root_of, volumes_of
+
+_MAX_CUSTOM_GIB = 1024
+
+
+def existing(call: Call, volume_id: str) -> Volume:
+    volume = call.cloud.volumes.get(volume_id)
+    if volume is None:
+        raise invalid_value(f"Volume {volume_id} does not exist any more.")
+    check_owner(call, volume.account)
+    return volume
+
+
+def existing_vm(call: Call, vm_id: str) -> Vm:
+    vm = call.cloud.vms.get(vm_id)
+    if vm is None:
+        raise invalid_value(f"Virtual machine {vm_id} does not exist any more.")
+    check_owner(call, vm.account)
+    return vm
+
+
+def answer(call: Call, volume: Volume) -> Mapping[str, Any]:
+    with call.cloud.lock:
+        row = answers.volume(call.cloud, call.cloud.volumes[volume.id], call.account)
+    return {"volume": {name: value for name, value in row.items() if not name.startswith("job")}}
+
+
+def offered_size(offering_id: str, size: int | None) -> int:
+    """Bytes of a volume of this offering; a custom one needs a size and any other forbids it."""
+    offering = catalogue.row("diskoffering", offering_id)
+    if not offering["iscustomized"]:
+        if size is not None:
+            raise invalid_value(f"Disk offering {offering['name']} has a fixed size.")
+        return int(offering["disksize"]) * GIB
+    if size is None:
+        raise invalid_value(f"Disk offering {offering['name']} needs a size.")
+    if not 1 <= size <= _MAX_CUSTOM_GIB:
+        raise invalid_value(f"The size must be between 1 and {_MAX_CUSTOM_GIB} GiB, not {size}.")
+    return size * GIB
+
+
+def create_volume(call: Call) -> Work:
+    """A volume of an offering is only a row until it is attached; one of a snapshot is copied by the job."""
+    cloud, offering_id, snapshot_id = call.cloud, text(call, "diskofferingid"), text(call, "snapshotid")
+    account = call.account.name
+    check_limits(cloud, account, volume=1)
+    if not offering_id and not snapshot_id:
+        raise invalid_value("A volume is made of a disk offering or of a snapshot: give diskofferingid or snapshotid.")
+    snapshot = _snapshot(call, snapshot_id) if snapshot_id else None
+    if snapshot and offering_id and snapshot.volumetype != "ROOT":
+        raise invalid_value("A disk offering can be given only with the snapshot of a ROOT volume.")
+    size = offered_size(offering_id, number(call, "size")) if offering_id else 0
+    if snapshot:
+        if offering_id and size < snapshot.size:
+            raise invalid_value(f"The snapshot has {snapshot.size} bytes, more than the volume's {size}.")
+        size, offering_id = size or snapshot.size, offering_id or snapshot.diskofferingid
+    zone_id = text(call, "zoneid") or (snapshot.zoneid if snapshot else None)
+    if not zone_id:
+        raise invalid_value("zoneid is needed with a disk offering.")
+    vm_id = text(call, "virtualmachineid") if snapshot else None
+    if vm_id and existing_vm(call, vm_id).state not in ("Running", "Stopped"):
+        raise invalid_value("The virtual machine to attach to is neither running nor stopped.")
+    check_limits(cloud, account, primary_storage=size // GIB)
+    if not storage.fits(cloud, size):
+        raise no_capacity(f"The lab's primary storage has no {size} bytes left.")
+    volume = Volume(
+        id=str(uuid.uuid4()), name=text(call, "name") or str(uuid.uuid4()), account=account, zoneid=zone_id, size=size,
+        type="DATADISK", state="Allocated", created=now(), diskofferingid=offering_id,
+        templateid=snapshot.templateid if snapshot else None, snapshotid=snapshot.id if snapshot else None,
+    )  # fmt: skip
+    cloud.volumes[volume.id] = volume
+
+    def run() -> Mapping[str, Any]:
+        if snapshot:
+            storage.materialise(cloud, volume.id)
+        if vm_id:
+            attach(call, volume.id, vm_id, None)
+        return answer(call, volume)
+
+    resources = [f"volume:{volume.id}"]
+    resources += [f"snapshot:{snapshot.id}"] if snapshot else []
+    resources += [f"virtualmachine:{vm_id}"] if vm_id else []
+    return Work(run, tuple(resources), "Volume", volume.id, volume.id, partial(_undo_create, cloud, volume.id))
+
+
+def _undo_create(cloud: Cloud, volume_id: str) -> None:
+    with cloud.lock:
+        if volume_id in cloud.volumes:
+            storage.expunge(cloud, volume_id)
+
+
+def _snapshot(call: Call, snapshot_id: str) -> Snapshot:
+    snapshot = call.cloud.snapshots.get(snapshot_id)
+    if snapshot is None:
+        raise invalid_value(f"Snapshot {snapshot_id} does not exist any more.")
+    check_owner(call, snapshot.account)
+    if snapshot.state != "BackedUp":
+        raise invalid_value(f"Snapshot {snapshot_id} is {snapshot.state}; only a BackedUp one can become a volume.")
+    return snapshot
+
+
+def attach_volume(call: Call) -> Work:
+    volume_id, vm_id, device_id = need(call, "id"), need(call, "virtualmachineid"), number(call, "deviceid")
+
+    def run() -> Mapping[str, Any]:
+        attach(call, volume_id, vm_id, device_id)
+        return answer(call, call.cloud.volumes[volume_id])
+
+    return Work(run, (f"virtualmachine:{vm_id}", f"volume:{volume_id}"), "Volume", volume_id)
+
+
+def attach(call: Call, volume_id: str, vm_id: str, device_id: int | None) -> None:
+    """The rules are looked at when the job's turn has come, so what an earlier job left counts."""
+    cloud = call.cloud
+    with cloud.lock:
+        volume = existing(call, volume_id)
+        if volume.virtualmachineid:
+            raise invalid_value(f"Volume {volume_id} is attached to a virtual machine already.")
+        if volume.state not in ("Allocated", "Ready", "Uploaded"):
+            raise invalid_value(f"Volume {volume_id} is {volume.state}, not Allocated, Ready or Uploaded.")
+        vm = existing_vm(call, vm_id)
+        if vm.state not in ("Running", "Stopped"):
+            raise invalid_value(f"Virtual machine {vm_id} is {vm.state}, neither Running nor Stopped.")
+        if vm.zoneid != volume.zoneid:
+            raise invalid_value("The volume and the virtual machine are in different zones.")
+        _check_device(cloud, vm, device_id)
+        # Only a machine that has a disk on some primary storage decides where an allocated volume goes; on one that
+        # never ran, the volume stays a row until the machine starts.
+        placed = any(other.state != "Allocated" for other in volumes_of(cloud, vm_id))
+    if placed:
+        storage.materialise(cloud, volume_id)
+    with cloud.lock:
+        device = _free_device(cloud, vm_id) if device_id is None else device_id
+        kind = "ROOT" if device == 0 else cloud.volumes[volume_id].type
+        cloud.volumes[volume_id] = replace(
+            cloud.volumes[volume_id], virtualmachineid=vm_id, deviceid=device, type=kind, attached=now()
+        )
+    if vm.state == "Running":
+        devices.plug(cloud, vm_id, volume_id, call.faulty)
+
+
+def _check_device(cloud: Cloud, vm: Vm, device_id: int | None) -> None:
+    attached = volumes_of(cloud, vm.id)
+    if device_id == 0:
+        if vm.state != "Stopped":
+            raise invalid_value(f"A root volume can be attached only while the machine is Stopped; it is {vm.state}.")
+        if any(volume.deviceid == 0 for volume in attached):
+            raise invalid_value(f"Virtual machine {vm.id} has a root volume already.")
+        return
+    if sum(volume.type == "DATADISK" for volume in attached) >= MAX_DATA_VOLUMES:
+        raise invalid_value(f"Virtual machine {vm.id} has its {MAX_DATA_VOLUMES} data volumes, the most there can be.")
+    last = MAX_DATA_VOLUMES + 1
+    if device_id is None:
+        return
+    if device_id == CDROM_DEVICE_ID or not 0 <= device_id <= last:
+        raise runtime(f"deviceid must be 0, 1, 2 or 4 to {last}, not {device_id}.")
+    if any(volume.deviceid == device_id for volume in attached):
+        raise runtime(f"Device {device_id} of virtual machine {vm.id} is taken.")
+
+
+def _free_device(cloud: Cloud, vm_id: str) -> int:
+    taken = {volume.deviceid for volume in volumes_of(cloud, vm_id)} | {0, CDROM_DEVICE_ID}
+    return next(device for device in range(1, MAX_DATA_VOLUMES + 2) if device not in taken)
+
+
+def detach_volume(call: Call) -> Work:
+    cloud, volume_id = call.cloud, text(call, "id")
+    vm_id, device_id = text(call, "virtualmachineid"), number(call, "deviceid")
+
+    def run() -> Mapping[str, Any]:
+        with cloud.lock:
+            volume = _to_detach(call, volume_id, vm_id, device_id)
+            assert volume.virtualmachineid
+            detach(cloud, volume)
+        return answer(call, volume)
+
+    volume = cloud.volumes.get(volume_id or "")
+    holder = vm_id or (volume.virtualmachineid if volume else None)
+    resources = [f"volume:{volume_id}"] if volume_id else []
+    resources += [f"virtualmachine:{holder}"] if holder else []
+    return Work(run, tuple(resources), "Volume", volume_id)
+
+
+def _to_detach(call: Call, volume_id: str | None, vm_id: str | None, device_id: int | None) -> Volume:
+    by_device = vm_id is not None and device_id is not None
+    if bool(volume_id) == by_device or (volume_id and (vm_id or device_id is not None)):
+        raise invalid_value("Name the volume by its id, or by virtualmachineid and deviceid.")
+    if volume_id is None:
+        assert vm_id
+        found = [volume.id for volume in volumes_of(call.cloud, vm_id) if volume.deviceid == device_id]
+        if not found:
+            raise runtime(f"Virtual machine {vm_id} has no volume at device {device_id}.")
+        volume_id = found[0]
+    volume = existing(call, volume_id)
+    if not volume.virtualmachineid:
+        raise invalid_value(f"Volume {volume_id} is not attached to a virtual machine.")
+    vm = call.cloud.vms[volume.virtualmachineid]
+    if vm.state not in ("Running", "Stopped", "Destroyed"):
+        raise invalid_value(f"Virtual machine {vm.id} is {vm.state}, neither Running nor Stopped.")
+    if volume.type == "ROOT" and vm.state != "Stopped":
+        raise invalid_value(f"A root volume can be detached only while the machine is Stopped; it is {vm.state}.")
+    return volume
+
+
+def detach(cloud: Cloud, volume: Volume) -> None:
+    """A detached root volume is a data disk again, but it keeps the template it came from."""
+    assert volume.virtualmachineid
+    cloud.volumes[volume.id] = replace(volume, virtualmachineid=None, deviceid=None, attached=None, type="DATADISK")
+    devices.unplug(cloud, volume.virtualmachineid, volume.id)
+
+
+def delete_volume(call: Call) -> Mapping[str, Any]:
+    volume = existing(call, need(call, "id"))
+    if pending_on(call.cloud, f"volume:{volume.id}"):
+        raise invalid_value(f"Another job works on volume {volume.id}.")
+    if volume.virtualmachineid:
+        raise invalid_value(f"Volume {volume.id} is attached to a virtual machine; detach it first.")
+    storage.expunge(call.cloud, volume.id)
+    return {"success": True}
+
+
+def resize_volume(call: Call) -> Work:
+    volume_id = need(call, "id")
+
+    def run() -> Mapping[str, Any]:
+        with call.cloud.lock:
+            volume = existing(call, volume_id)
+            size = _new_size(call, volume)
+            if size > volume.size:
+                check_limits(call.cloud, volume.account, primary_storage=(size - volume.size) // GIB)
+            if text(call, "diskofferingid"):
+                call.cloud.volumes[volume_id] = replace(volume, diskofferingid=text(call, "diskofferingid"))
+            return answer(call, storage.resize(call.cloud, volume_id, size))
+
+    volume = call.cloud.volumes.get(volume_id)
+    resources = [f"volume:{volume_id}"]
+    if volume and volume.virtualmachineid:
+        resources.append(f"virtualmachine:{volume.virtualmachineid}")
+    return Work(run, tuple(resources), "Volume", volume_id)
+
+
+def _new_size(call: Call, volume: Volume) -> int:
+    if volume.state not in ("Allocated", "Ready"):
+        raise invalid_value(f"Volume {volume.id} is {volume.state}; only an Allocated or Ready one can be resized.")
+    size, offering_id = number(call, "size"), text(call, "diskofferingid")
+    new = offered_size(offering_id, size) if offering_id else (size * GIB if size is not None else volume.size)
+    if new < GIB:
+        raise invalid_value("A volume has at least 1 GiB.")
+    if new < volume.size and not flag(call, "shrinkok"):
+        raise invalid_value(f"{new} bytes would shrink volume {volume.id} of {volume.size}; shrinkok=true allows it.")
+    root = root_of(call.cloud, volume.virtualmachineid) if volume.virtualmachineid else None
+    vm = call.cloud.vms.get(volume.virtualmachineid or "")
+    if offering_id and root and vm and root.id == volume.id and vm.state != "Stopped":
+        raise invalid_value("The offering of a root volume changes only while its machine is Stopped.")
+    return new

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"path"
+	"strings"
+)
+
+// serveFolder serves the files of the datastore, as https://…/folder/VM/disk1-flat.vmdk?dcPath=DC0&dsName=LocalDS_0.
+// Byte ranges and HEAD are http.ServeContent's.
+func (s *server) serveFolder(w http.ResponseWriter, r *http.Request) {
+	if !s.authenticated(r) {
+		w.Header().Set("WWW-Authenticate", `Basic realm="VMware HTTP server"`)
+		http.Error(w, "authentication required", http.StatusUnauthorized)
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "the lab's datastore is read only", http.StatusMethodNotAllowed)
+		return
+	}
+	query := r.URL.Query()
+	if strings.Trim(query.Get("dcPath"), "/") != datacenterName || query.Get("dsName") != datastoreName {
+		http.Error(w, "no such datacenter or datastore", http.StatusNotFound)
+		return
+	}
+	// A root keeps the path inside the datastore, symbolic links included.
+	root, err := os.OpenRoot(s.lab.store)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	defer func() { _ = root.Close() }()
+	name := strings.TrimPrefix(path.Clean(r.URL.Path), "/folder/")
+	file, err := root.Open(name)
+	if err != nil {
+		status := http.StatusForbidden
+		if errors.Is(err, os.ErrNotExist) {
+			status = http.StatusNotFound
+		}
+		http.Error(w, "cannot open "+name, status)
+		return
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		http.Error(w, "not a file", http.StatusForbidden)
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	http.ServeContent(w, r, "", info.ModTime(), file)
+}

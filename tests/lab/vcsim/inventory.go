@@ -1,0 +1,130 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// Inventory is the file that says which virtual machines exist.
+type Inventory struct {
+	// Portgroups and OpaqueNetworks say how many networks of each kind there are besides "VM Network".
+	Portgroups     *int     `json:"portgroups"` // DC0_DVPG0 …; 1 if left out
+	OpaqueNetworks int      `json:"opaque_networks"`
+	VMs            []VMSpec `json:"vms"`
+}
+
+// VMSpec describes one virtual machine.
+type VMSpec struct {
+	Name            string     `json:"name"`
+	Folder          string     `json:"folder"`
+	CPUs            int32      `json:"cpus"`
+	MemoryMB        int64      `json:"memory_mb"`
+	Firmware        string     `json:"firmware"`
+	GuestID         string     `json:"guest_id"`
+	HardwareVersion string     `json:"hardware_version"`
+	Power           string     `json:"power"`
+	CBT             bool       `json:"cbt"`
+	Tools           string     `json:"tools"`
+	Shutdown        string     `json:"shutdown"` // "ignored": the guest takes a shutdown request and goes on
+	Disks           []DiskSpec `json:"disks"`
+	NICs            []NICSpec  `json:"nics"`
+}
+
+// DiskSpec describes one disk.
+type DiskSpec struct {
+	Label        string `json:"label"`
+	SizeBytes    int64  `json:"size_bytes"`
+	Provisioning string `json:"provisioning"`
+	Image        string `json:"image"`
+}
+
+// NICSpec describes one network card.
+type NICSpec struct {
+	Network string `json:"network"`
+	MAC     string `json:"mac"`
+	Type    string `json:"type"`
+	IP      string `json:"ip"`
+}
+
+func loadInventory(file string) (*Inventory, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	dec := json.NewDecoder(f)
+	dec.DisallowUnknownFields() // a misspelled key would otherwise silently test something else
+	inv := new(Inventory)
+	if err := dec.Decode(inv); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if inv.Portgroups == nil {
+		one := 1
+		inv.Portgroups = &one
+	}
+	for i := range inv.VMs {
+		if err := inv.VMs[i].complete(); err != nil {
+			return nil, fmt.Errorf("%s: vms[%d]: %w", file, i, err)
+		}
+	}
+	return inv, nil
+}
+
+// complete fills in the defaults and refuses what cannot be meant.
+func (v *VMSpec) complete() error {
+	if v.Name == "" || strings.ContainsAny(v.Name, "/\\%") {
+		return fmt.Errorf("name %q: missing, or contains a slash, a backslash or a per cent sign", v.Name)
+	}
+	v.CPUs, v.MemoryMB = max(v.CPUs, 1), max(v.MemoryMB, 4)
+	checks := []struct {
+		what    string
+		value   *string
+		allowed []string // the first one is the default
+	}{
+		{"firmware", &v.Firmware, []string{"bios", "efi"}},
+		{"power", &v.Power, []string{"off", "on"}},
+		{"tools", &v.Tools, []string{"notRunning", "running"}},
+		{"shutdown", &v.Shutdown, []string{"obeyed", "ignored"}},
+	}
+	for _, c := range checks {
+		if err := oneOf(c.what, c.value, c.allowed); err != nil {
+			return err
+		}
+	}
+	setDefault(&v.GuestID, "otherGuest64")
+	setDefault(&v.HardwareVersion, "vmx-19")
+	for i := range v.Disks {
+		d := &v.Disks[i]
+		if d.SizeBytes <= 0 || d.SizeBytes%512 != 0 {
+			return fmt.Errorf("disks[%d]: size_bytes %d is not a positive multiple of 512", i, d.SizeBytes)
+		}
+		if err := oneOf("provisioning", &d.Provisioning, []string{"thin", "thick", "eager"}); err != nil {
+			return fmt.Errorf("disks[%d]: %w", i, err)
+		}
+	}
+	for i := range v.NICs {
+		if err := oneOf("type", &v.NICs[i].Type, []string{"vmxnet3", "e1000e", "e1000"}); err != nil {
+			return fmt.Errorf("nics[%d]: %w", i, err)
+		}
+		setDefault(&v.NICs[i].Network, "VM Network")
+	}
+	return nil
+}
+
+func setDefault(value *string, to string) {
+	if *value == "" {
+		*value = to
+	}
+}
+
+func oneOf(what string, value *string, allowed []string) error {
+	setDefault(value, allowed[0])
+	for _, a := range allowed {
+		if *value == a {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s %q: must be one of %s", what, *value, strings.Join(allowed, ", "))
+}

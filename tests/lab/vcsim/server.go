@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"crypto/subtle"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// account is the only user.
+type account struct{ user, password string }
+
+func (a account) matches(user, password string) bool {
+	u := subtle.ConstantTimeCompare([]byte(user), []byte(a.user))
+	return u&subtle.ConstantTimeCompare([]byte(password), []byte(a.password)) == 1
+}
+
+// server is the HTTPS server for everything: the API, the datastore and the lab's own endpoints. vcsim could start one
+// itself, but that one serves the datastore to anybody and cannot drop its clients.
+type server struct {
+	lab     *Lab
+	account account
+	http    *http.Server
+
+	mu    sync.Mutex
+	conns map[net.Conn]bool
+}
+
+type connKey struct{}
+
+func newServer(lab *Lab, who account, address string, cert tls.Certificate) *server {
+	s := &server{lab: lab, account: who, conns: map[net.Conn]bool{}}
+	service := lab.model.Service
+	registry := lab.registry()
+	service.RegisterSDK(registry, registry.Path+"/vimService")
+	service.Listen = &url.URL{Scheme: "https", Host: address, Path: registry.Path, User: url.User(who.user)}
+	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	sessions := registry.SessionManager()
+	sessions.ServiceHostName = address
+	sessions.TLS = func() *tls.Config { return config }
+	sessions.ValidLogin = func(req *types.Login) bool { return who.matches(req.UserName, req.Password) }
+
+	mux := service.ServeMux
+	mux.HandleFunc(registry.Path+"/vimServiceVersions.xml", service.ServiceVersions)
+	mux.HandleFunc("/folder/", s.serveFolder)
+	s.routeLab(mux)
+	s.http = &http.Server{
+		Handler:   mux,
+		TLSConfig: config,
+		// ESXi speaks HTTP/1.1; and with HTTP/2 one dropped connection would be all of a client's requests.
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
+		ConnState:    s.connState,
+		ConnContext:  func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+	}
+	return s
+}
+
+func (s *server) connState(c net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		s.conns[c] = true
+	case http.StateClosed, http.StateHijacked:
+		delete(s.conns, c)
+	}
+}
+
+// drop cuts every connection but the one that asked for it, hard: a reset without TLS's good-bye, as when a firewall
+// forgets its states.
+func (s *server) drop(except any) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for c := range s.conns {
+		if c == except {
+			continue
+		}
+		if t, ok := c.(*tls.Conn); ok {
+			if raw, ok := t.NetConn().(*net.TCPConn); ok {
+				_ = raw.SetLinger(0)
+			}
+			_ = t.NetConn().Close()
+		} else {
+			_ = c.Close()
+		}
+		n++
+	}
+	return n
+}
+
+// authenticated takes what vSphere takes for files: the user's password or the cookie of a session.
+func (s *server) authenticated(r *http.Request) bool {
+	if user, password, ok := r.BasicAuth(); ok {
+		return s.account.matches(user, password)
+	}
+	cookie, err := r.Cookie(soap.SessionCookieName)
+	if err != nil {
+		return false
+	}
+	answer := s.lab.registry().SessionManager().SessionIsActive(s.lab.model.Service.Context,
+		&types.SessionIsActive{SessionID: cookie.Value, UserName: s.account.user})
+	body, ok := answer.(*methods.SessionIsActiveBody)
+	return ok && body.Res != nil && body.Res.Returnval
+}
