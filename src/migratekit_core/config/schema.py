@@ -6,6 +6,7 @@ import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -31,6 +32,13 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _protected_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+        raise ValueError(f"{url!r} is not an https URL")
+    return url
+
+
 class Table(BaseModel):
     """A table of the TOML file."""
 
@@ -53,7 +61,8 @@ class VCenter(Table):
 class Ossea(Table):
     """The CloudStack cloud that the machines go to. Names or ids are both accepted."""
 
-    api_url: str
+    api_url: Annotated[str, AfterValidator(_protected_url)]
+    """Ends in /client/api; https, unless it is on this very machine."""
     api_key: SecretSource
     secret_key: SecretSource
     ca_file: FilePath | None = None

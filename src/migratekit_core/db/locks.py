@@ -27,7 +27,7 @@ def _lock_name(vm_id: str) -> str:
 
 @contextmanager
 def vm_lock(engine: Engine, vm_id: str, purpose: str) -> Iterator[None]:
-    """Hold the machine `vm_id` (its source id) for `purpose`; raise BusyError, naming who does, if another run holds it."""
+    """Hold the machine `vm_id` (its source id) for `purpose`; raise BusyError, naming the holder, if it is held."""
     name = _lock_name(vm_id)
     holder = f"{purpose} (pid {os.getpid()} on {socket.gethostname()})"
     lock = _file_lock if engine.dialect.name == "sqlite" else _server_lock

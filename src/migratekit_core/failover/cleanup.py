@@ -68,7 +68,7 @@ def clean(runtime: Runtime, name: str) -> Cleaned:
         runtime.tracker.job("cleanup", owner=found.job.source_vm_name) as job,
     ):
         records = unfinished(runtime.databases.oma, uuid, TEST)
-        volumes = runtime.volumes(job.correlation_id)
+        volumes = runtime.volumes(job)
         try:
             for record in records:
                 machines += _destroy_machine(runtime, cloud, job, record)

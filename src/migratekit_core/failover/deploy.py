@@ -1,4 +1,4 @@
-"""Makes the new machine around its volumes, once: an intent before the call, its id with the answer, adoption by name."""
+"""Makes the new machine around its volumes, once: intent before the call, id with the answer, adoption by name."""
 
 from __future__ import annotations
 

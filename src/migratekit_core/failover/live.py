@@ -102,7 +102,7 @@ def _run(runtime: Runtime, cloud: Cloud, job: Job, service: Any, vm: VirtualMach
         found = replica.newest(runtime.databases.oma, vm.uuid)
         assert found is not None, "the preflight has seen it"
         record = begin(runtime.databases.oma, found.job, LIVE, target.mappings)
-    volumes = runtime.volumes(job.correlation_id)
+    volumes = runtime.volumes(job)
     began = time.monotonic()
     try:
         result = _cut_over(runtime, cloud, volumes, job, service, vm, record, target, power_off, began)

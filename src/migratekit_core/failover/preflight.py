@@ -111,7 +111,8 @@ def _offering(cloud: Cloud, wanted: str, vm: VirtualMachine, reasons: list[str])
     cpus, memory = int(offering.get("cpunumber") or 0), int(offering.get("memory") or 0)
     if cpus < vm.cpus or memory < vm.memory_mib:
         reasons.append(
-            f"service offering {wanted!r} has {cpus} CPUs and {memory} MiB, the machine {vm.cpus} and {vm.memory_mib} MiB"
+            f"service offering {wanted!r} has {cpus} CPUs and {memory} MiB, "
+            f"the machine {vm.cpus} and {vm.memory_mib} MiB"
         )
     return str(offering["id"]), {}
 

@@ -1,4 +1,4 @@
-"""Test failover: a machine made of copies of the replicated volumes, in the isolated test network. Replication goes on."""
+"""Test failover: a machine made of copies of the replicated volumes, in the test network. Replication goes on."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def rehearse(runtime: Runtime, name: str) -> RehearsalResult:
         found = replica.newest(runtime.databases.oma, vm.uuid)
         assert found is not None, "the preflight has seen it"
         record = begin(runtime.databases.oma, found.job, TEST, {})
-        volumes = runtime.volumes(job.correlation_id)
+        volumes = runtime.volumes(job)
         try:
             target = _target(runtime, cloud, vm, record.id[:8])
             sources = [str(disk.ossea_volume_id) for disk in found.disks]

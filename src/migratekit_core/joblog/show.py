@@ -16,6 +16,8 @@ class Details:
     job: JoblogJob
     steps: list[JoblogStep]
     events: list[JoblogEvent]
+    children: list[JoblogJob]
+    """Jobs within this one, in their order; the volume daemon's among them."""
 
 
 def details(tracker: Tracker, beginning: str) -> Details:
@@ -24,4 +26,6 @@ def details(tracker: Tracker, beginning: str) -> Details:
     if len(found) != 1:
         problem = "none does" if not found else f"{len(found)} do"
         raise PreconditionError(f"no single job begins with {beginning!r}", problem, "look with: migratekit jobs list")
-    return Details(found[0], tracker.steps(found[0].id), tracker.events(found[0].id))
+    job = found[0]
+    children = tracker.jobs(parent_id=job.id, limit=1000)[::-1]
+    return Details(job, tracker.steps(job.id), tracker.events(job.id), children)

@@ -39,12 +39,23 @@ class Tracker:
         self._observer = observer or (lambda job, step, status: None)
 
     @contextmanager
-    def job(self, kind: str, *, owner: str, parent: Job | None = None, correlation_id: str = "") -> Iterator[Job]:
-        """Record the block as a job of `kind` about `owner`; nested jobs share their parent's correlation id."""
+    def job(
+        self,
+        kind: str,
+        *,
+        owner: str,
+        parent: Job | None = None,
+        parent_id: str | None = None,
+        correlation_id: str = "",
+    ) -> Iterator[Job]:
+        """Record the block as a job of `kind` about `owner`; nested jobs share their parent's correlation id.
+
+        A parent in another process is named by `parent_id`, with its `correlation_id`.
+        """
         host, pid, process_started = this_process()
         row = JoblogJob(
             id=str(uuid.uuid4()),
-            parent_job_id=parent.id if parent else None,
+            parent_job_id=parent.id if parent else parent_id,
             correlation_id=correlation_id or (parent.correlation_id if parent else str(uuid.uuid4())),
             kind=kind,
             owner=owner,
@@ -79,10 +90,22 @@ class Tracker:
         return self._write(mark)
 
     def jobs(
-        self, *, owner: str | None = None, status: str | None = None, beginning: str = "", limit: int = 50
+        self,
+        *,
+        owner: str | None = None,
+        status: str | None = None,
+        beginning: str = "",
+        parent_id: str | None = None,
+        nested: bool = True,
+        limit: int = 50,
     ) -> list[JoblogJob]:
-        """Return jobs, the newest first: about `owner`, in `status`, with an id that begins with `beginning`."""
+        """Return jobs, the newest first: about `owner`, in `status`, with an id that begins with `beginning`, within
+        job `parent_id`; without `nested` only those that are within none."""
         query = select(JoblogJob).order_by(col(JoblogJob.started_at).desc()).limit(limit)
+        if not nested:
+            query = query.where(col(JoblogJob.parent_job_id).is_(None))
+        if parent_id is not None:
+            query = query.where(JoblogJob.parent_job_id == parent_id)
         if beginning:
             query = query.where(col(JoblogJob.id).startswith(beginning, autoescape=True))
         if owner is not None:

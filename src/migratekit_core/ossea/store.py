@@ -21,7 +21,7 @@ def remember(engine: Engine, config: Config) -> int:
         raise UsageError(
             "database.encryption_key is not set",
             "the cloud's keys are stored encrypted only",
-            "make one: openssl rand -base64 32 | tr '+/' '-_' > FILE, chmod 600 FILE, encryption_key = { file = \"FILE\" }",
+            "make one (openssl rand -base64 32 | tr '+/' '-_') and keep it in a file of mode 0600",
         )
     key = config.database.encryption_key.read("database.encryption_key")
     api_key = config.ossea.api_key.read("ossea.api_key")

@@ -32,8 +32,8 @@ class DiskPlan:
 def plan_disk(disk: Disk, known: VmDisk | None, checkpoint: ReplicationCheckpoint | None) -> DiskPlan:
     """Return the plan for a disk as the snapshot has it (`disk.change_id` is the snapshot's).
 
-    `known` is what is recorded of its replica, `checkpoint` what an interrupted copy left. Nothing is guessed: what is not
-    known to be on the volume is copied.
+    `known` is what is recorded of its replica, `checkpoint` what an interrupted copy left. Nothing is guessed: what is
+    not known to be on the volume is copied.
     """
     assert disk.change_id is not None, "the caller has seen to change tracking"
     resume = _resume(disk, known, checkpoint)

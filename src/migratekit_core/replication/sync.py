@@ -60,8 +60,8 @@ class SyncResult:
 def replicate(runtime: Runtime, name: str) -> SyncResult:
     """Bring the replica of a machine up to date, making it first where there is none.
 
-    Raises PreconditionError for a machine that is unknown, ambiguous, cannot be read or was failed over, BusyError where
-    another run works on it, and whatever a part reports.
+    Raises PreconditionError for a machine that is unknown, ambiguous, cannot be read or was failed over, BusyError
+    where another run works on it, and whatever a part reports.
     """
     require_schema(runtime.databases)
     runtime.tracker.mark_interrupted()
@@ -83,7 +83,7 @@ def sync(runtime: Runtime, job: Job, service: Any, vm: VirtualMachine) -> SyncRe
     """Sync within a job and a lock that the caller holds (also the failover's last one)."""
     began = time.monotonic()
     managed = managed_object(service, vm)
-    volumes = runtime.volumes(job.correlation_id)
+    volumes = runtime.volumes(job)
     with job.step("preflight") as step:
         check_source(vm)
         volumes.health()
@@ -223,7 +223,7 @@ def _volume_of(runtime: Runtime, job: Job, vm: VirtualMachine, disk: Disk, volum
             .where(ReplicationJob.source_vm_id == vm.uuid, VmDisk.disk_id == str(disk.key))
             .where(col(VmDisk.ossea_volume_id).is_not(None))
         ).all()
-    # The same key until a volume is recorded: a run that was killed in between finds its volume instead of a second one.
+    # The same key until a volume is recorded: a run that was killed in between finds its volume, not a second one.
     # Volumes recorded before (of a disk that outgrew them, or that a failover gave away) make it another one.
     generation = len({row.ossea_volume_id for row in earlier})
     name = f"{vm.name}-{disk.key}"
@@ -242,7 +242,7 @@ def _row(db: Any, job_id: str, disk: Disk) -> VmDisk:
 
 
 def _fence(volumes: VolumeClient, volume_id: str) -> None:
-    """Take an export back, and with it the writes of an engine that a killed run left behind: its name is gone for good."""
+    """Take an export back, and shut out an engine that a killed run left behind: the export's name is gone for good."""
     deadline = time.monotonic() + FENCE_SECONDS
     while True:
         try:

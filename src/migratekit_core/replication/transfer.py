@@ -1,4 +1,4 @@
-"""Copies the disks of one snapshot into their volumes: areas from vSphere, bytes by the engine, change ids at the end."""
+"""Copies the disks of a snapshot into their volumes: areas from vSphere, bytes by the engine, change ids at the end."""
 
 from __future__ import annotations
 

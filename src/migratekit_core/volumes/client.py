@@ -35,12 +35,14 @@ class Endpoint:
 class VolumeClient:
     """The daemon's API. A call returns when its operation has completed, and raises the operation's error otherwise."""
 
-    def __init__(self, endpoint: Endpoint, token: str, correlation_id: str = "") -> None:
+    def __init__(self, endpoint: Endpoint, token: str, correlation_id: str = "", job_id: str = "") -> None:
         transport = httpx.HTTPTransport(uds=str(endpoint.socket)) if endpoint.socket else None
         self._where = str(endpoint.socket) if endpoint.socket else f"{endpoint.host}:{endpoint.port}"
         headers = {"Authorization": f"Bearer {token}"}
         if correlation_id:
             headers["X-Correlation-Id"] = correlation_id
+        if job_id:
+            headers["X-Parent-Job-Id"] = job_id
         self._http = httpx.Client(
             transport=transport,
             base_url=f"http://{'volumes' if endpoint.socket else endpoint.host}:{endpoint.port}",
@@ -53,10 +55,6 @@ class VolumeClient:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
-
-    def correlate(self, correlation_id: str) -> None:
-        """Send this correlation id with every request from now on."""
-        self._http.headers["X-Correlation-Id"] = correlation_id
 
     def health(self) -> dict[str, Any]:
         """Return the daemon's own state. Raises UnreachableError at once where it does not answer."""

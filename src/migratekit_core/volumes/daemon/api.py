@@ -21,7 +21,7 @@ from migratekit_core.db.engine import session
 from migratekit_core.errors import AuthError, MigrateKitError, PreconditionError
 from migratekit_core.models.oma import ReplicationJob
 from migratekit_core.models.volumes import DeviceMapping, NbdExport, VolumeOperation
-from migratekit_core.volumes.daemon.operations import CORRELATION, Operations, as_problem
+from migratekit_core.volumes.daemon.operations import ORIGIN, Operations, Origin, as_problem
 from migratekit_core.volumes.daemon.storage import Storage, Volume
 
 LONGEST_WAIT = 30.0
@@ -126,7 +126,9 @@ def build(
     def submit(kind: str, request: Request, body: dict[str, Any], volume_id: str | None) -> dict[str, Any]:
         key = request.headers.get("Idempotency-Key")
         correlation = request.headers.get("X-Correlation-Id", request.state.id)[:36]
-        return _operation(operations.submit(kind, body, volume_id, key[:128] if key else None, correlation))
+        parent = request.headers.get("X-Parent-Job-Id", "")[:36]
+        origin = Origin(correlation, parent)
+        return _operation(operations.submit(kind, body, volume_id, key[:128] if key else None, origin))
 
     @app.get("/health")
     def health() -> dict[str, str]:
@@ -239,7 +241,7 @@ def _answer(request: Request, status: int, error: MigrateKitError) -> JSONRespon
 
 def _operation(operation: VolumeOperation) -> dict[str, Any]:
     fields = operation.model_dump(mode="json", exclude={"error"})
-    fields[CORRELATION] = fields["request"].pop(CORRELATION, None)
+    fields |= fields["request"].pop(ORIGIN, {})
     fields["error"] = json.loads(operation.error) if operation.error else None
     return fields
 

@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlmodel import col, select
@@ -27,7 +28,16 @@ from migratekit_core.volumes.daemon.storage import Storage
 WORKERS = 16
 PENDING, RUNNING, COMPLETED, FAILED = "pending", "running", "completed", "failed"
 OPEN = (PENDING, RUNNING)
-CORRELATION = "correlation_id"
+ORIGIN = "origin"
+"""Key under which an operation's request remembers where it came from."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a request came from: what it belongs to, and the job that sent it ("" for none)."""
+
+    correlation_id: str
+    parent_job_id: str
 
 
 class Operations:
@@ -44,7 +54,7 @@ class Operations:
         """Guards the decision who may write to a volume, and tells those who wait that an operation ended."""
 
     def submit(
-        self, kind: str, request: dict[str, Any], volume_id: str | None, key: str | None, correlation_id: str
+        self, kind: str, request: dict[str, Any], volume_id: str | None, key: str | None, origin: Origin
     ) -> VolumeOperation:
         """Write an operation down and start it; the same `key` gives the same operation, and runs a failed one again.
 
@@ -70,7 +80,7 @@ class Operations:
                     status=PENDING,
                     volume_id=volume_id,
                     vm_id=request.get("vm_id"),
-                    request={**request, CORRELATION: correlation_id},
+                    request={**request, ORIGIN: asdict(origin)},
                 )
                 db.add(operation)
                 if key:
@@ -157,8 +167,13 @@ class Operations:
                 raise PreconditionError(f"no operation {operation_id}", "its row is gone", "report this")
             operation.status = RUNNING
         owner = operation.volume_id or str(operation.request.get("name", operation.id))
-        correlation_id = str(operation.request.get(CORRELATION) or operation.id)
-        with self._tracker.job(f"volume-{operation.type}", owner=owner, correlation_id=correlation_id) as job:
+        origin = Origin(**operation.request[ORIGIN])
+        with self._tracker.job(
+            f"volume-{operation.type}",
+            owner=owner,
+            parent_id=origin.parent_job_id or None,
+            correlation_id=origin.correlation_id,
+        ) as job:
             context = Context(
                 self._settings, self._storage, self._exporter, self._databases.volumes, self._databases.oma, job
             )

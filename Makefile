@@ -1,0 +1,36 @@
+# Every target installs what it needs first (tests/lab/setup.sh), on a Debian 12 machine with root or sudo.
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+
+.PHONY: help setup demo lab lab-down test bench check clean
+
+help:
+	@echo 'make demo      run the whole migration in the lab, and check it'
+	@echo 'make test      run every check and test'
+	@echo 'make bench     measure beside nbdcopy and write .bench/results.json'
+	@echo 'make lab       keep the lab up (make lab-down stops it)'
+	@echo 'make check     format, lint, types, import contracts'
+
+setup:
+	@tests/lab/setup.sh
+
+demo: setup
+	@exec $(PYTHON) -m tests.lab demo
+
+lab: setup
+	@exec $(PYTHON) -m tests.lab up
+
+lab-down:
+	@if [ -x $(PYTHON) ]; then exec $(PYTHON) -m tests.lab down; else echo 'lab: was not up'; fi
+
+test: setup
+	@exec $(PYTHON) -m nox
+
+check: setup
+	@exec $(PYTHON) -m nox -s lint types contracts
+
+bench: setup
+	@exec $(PYTHON) -m tests.bench
+
+clean: lab-down
+	rm -rf .venv .lab .bench .cache .nox dist site

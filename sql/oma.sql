@@ -1,0 +1,219 @@
+-- Rendered from sql/oma/versions by `python -m tests.schema`; do not edit.
+CREATE TABLE alembic_version (
+    version_num VARCHAR(32) NOT NULL, 
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+
+-- Running upgrade  -> 0001
+
+CREATE TABLE cloudstack_job_tracking (
+    id BIGINT NOT NULL AUTO_INCREMENT, 
+    cloudstack_job_id VARCHAR(36) NOT NULL, 
+    cloudstack_command VARCHAR(64) NOT NULL, 
+    cloudstack_status VARCHAR(32) NOT NULL, 
+    operation_type VARCHAR(64) NOT NULL, 
+    correlation_id VARCHAR(36) NOT NULL, 
+    parent_job_id VARCHAR(36), 
+    status VARCHAR(32) NOT NULL, 
+    created_at DATETIME(6) NOT NULL, 
+    updated_at DATETIME(6) NOT NULL, 
+    CONSTRAINT pk_cloudstack_job_tracking PRIMARY KEY (id), 
+    CONSTRAINT uq_cloudstack_job_tracking_cloudstack_job_id UNIQUE (cloudstack_job_id)
+);
+
+CREATE INDEX ix_cloudstack_job_tracking_correlation_id ON cloudstack_job_tracking (correlation_id);
+
+CREATE INDEX ix_cloudstack_job_tracking_status ON cloudstack_job_tracking (status);
+
+CREATE TABLE joblog_jobs (
+    id VARCHAR(36) NOT NULL, 
+    parent_job_id VARCHAR(36), 
+    correlation_id VARCHAR(36) NOT NULL, 
+    kind VARCHAR(64) NOT NULL, 
+    owner VARCHAR(255) NOT NULL, 
+    status VARCHAR(16) NOT NULL, 
+    host VARCHAR(255) NOT NULL, 
+    pid INTEGER NOT NULL, 
+    process_started VARCHAR(64) NOT NULL, 
+    error_message LONGTEXT, 
+    started_at DATETIME(6) NOT NULL, 
+    completed_at DATETIME(6), 
+    CONSTRAINT pk_joblog_jobs PRIMARY KEY (id)
+);
+
+CREATE INDEX ix_joblog_jobs_correlation_id ON joblog_jobs (correlation_id);
+
+CREATE INDEX ix_joblog_jobs_parent_job_id ON joblog_jobs (parent_job_id);
+
+CREATE INDEX ix_joblog_jobs_started_at ON joblog_jobs (started_at);
+
+CREATE INDEX ix_joblog_jobs_status ON joblog_jobs (status);
+
+CREATE TABLE ossea_configs (
+    id BIGINT NOT NULL AUTO_INCREMENT, 
+    name VARCHAR(255) NOT NULL, 
+    api_url VARCHAR(255) NOT NULL, 
+    api_key LONGTEXT NOT NULL, 
+    secret_key LONGTEXT NOT NULL, 
+    domain VARCHAR(255) NOT NULL, 
+    zone VARCHAR(255) NOT NULL, 
+    template_id VARCHAR(36), 
+    network_id VARCHAR(36), 
+    service_offering_id VARCHAR(36), 
+    disk_offering_id VARCHAR(36), 
+    oma_vm_id VARCHAR(36), 
+    created_at DATETIME(6) NOT NULL, 
+    updated_at DATETIME(6) NOT NULL, 
+    is_active BOOL NOT NULL, 
+    CONSTRAINT pk_ossea_configs PRIMARY KEY (id), 
+    CONSTRAINT uq_ossea_configs_name UNIQUE (name)
+);
+
+CREATE TABLE vm_locks (
+    name VARCHAR(64) NOT NULL, 
+    holder VARCHAR(255) NOT NULL, 
+    acquired_at DATETIME(6) NOT NULL, 
+    CONSTRAINT pk_vm_locks PRIMARY KEY (name)
+);
+
+CREATE TABLE joblog_steps (
+    id BIGINT NOT NULL AUTO_INCREMENT, 
+    job_id VARCHAR(36) NOT NULL, 
+    correlation_id VARCHAR(36) NOT NULL, 
+    sequence INTEGER NOT NULL, 
+    name VARCHAR(255) NOT NULL, 
+    status VARCHAR(16) NOT NULL, 
+    error_message LONGTEXT, 
+    started_at DATETIME(6) NOT NULL, 
+    completed_at DATETIME(6), 
+    CONSTRAINT pk_joblog_steps PRIMARY KEY (id), 
+    CONSTRAINT fk_joblog_steps_job_id FOREIGN KEY(job_id) REFERENCES joblog_jobs (id)
+);
+
+CREATE INDEX ix_joblog_steps_job_id ON joblog_steps (job_id);
+
+CREATE TABLE replication_jobs (
+    id VARCHAR(36) NOT NULL, 
+    source_vm_id VARCHAR(36) NOT NULL, 
+    source_vm_name VARCHAR(255) NOT NULL, 
+    source_vm_path LONGTEXT NOT NULL, 
+    vcenter_host VARCHAR(255) NOT NULL, 
+    datacenter VARCHAR(255) NOT NULL, 
+    replication_type VARCHAR(32) NOT NULL, 
+    target_network VARCHAR(255), 
+    status VARCHAR(32) NOT NULL, 
+    progress_percent FLOAT NOT NULL, 
+    current_operation VARCHAR(255), 
+    bytes_transferred BIGINT NOT NULL, 
+    total_bytes BIGINT NOT NULL, 
+    transfer_speed_bps BIGINT NOT NULL, 
+    error_message LONGTEXT, 
+    change_id VARCHAR(255), 
+    previous_change_id VARCHAR(255), 
+    snapshot_id VARCHAR(255), 
+    nbd_port INTEGER, 
+    nbd_export_name VARCHAR(255), 
+    target_device VARCHAR(255), 
+    ossea_config_id BIGINT, 
+    created_at DATETIME(6) NOT NULL, 
+    updated_at DATETIME(6) NOT NULL, 
+    started_at DATETIME(6), 
+    completed_at DATETIME(6), 
+    CONSTRAINT pk_replication_jobs PRIMARY KEY (id), 
+    CONSTRAINT fk_replication_jobs_ossea_config_id FOREIGN KEY(ossea_config_id) REFERENCES ossea_configs (id)
+);
+
+CREATE INDEX ix_replication_jobs_created_at ON replication_jobs (created_at);
+
+CREATE INDEX ix_replication_jobs_source_vm_id ON replication_jobs (source_vm_id);
+
+CREATE INDEX ix_replication_jobs_source_vm_name ON replication_jobs (source_vm_name);
+
+CREATE INDEX ix_replication_jobs_status ON replication_jobs (status);
+
+CREATE TABLE failover_jobs (
+    id VARCHAR(36) NOT NULL, 
+    replication_job_id VARCHAR(36) NOT NULL, 
+    vm_id VARCHAR(36) NOT NULL, 
+    job_type VARCHAR(16) NOT NULL, 
+    status VARCHAR(32) NOT NULL, 
+    destination_vm_id VARCHAR(36), 
+    linstor_snapshot_name LONGTEXT, 
+    network_mappings JSON, 
+    error_message LONGTEXT, 
+    created_at DATETIME(6) NOT NULL, 
+    updated_at DATETIME(6) NOT NULL, 
+    started_at DATETIME(6), 
+    completed_at DATETIME(6), 
+    CONSTRAINT pk_failover_jobs PRIMARY KEY (id), 
+    CONSTRAINT fk_failover_jobs_replication_job_id FOREIGN KEY(replication_job_id) REFERENCES replication_jobs (id)
+);
+
+CREATE INDEX ix_failover_jobs_status ON failover_jobs (status);
+
+CREATE INDEX ix_failover_jobs_vm_id ON failover_jobs (vm_id);
+
+CREATE TABLE joblog_events (
+    id BIGINT NOT NULL AUTO_INCREMENT, 
+    job_id VARCHAR(36) NOT NULL, 
+    step_id BIGINT, 
+    correlation_id VARCHAR(36) NOT NULL, 
+    level VARCHAR(16) NOT NULL, 
+    message LONGTEXT NOT NULL, 
+    fields JSON, 
+    created_at DATETIME(6) NOT NULL, 
+    CONSTRAINT pk_joblog_events PRIMARY KEY (id), 
+    CONSTRAINT fk_joblog_events_job_id FOREIGN KEY(job_id) REFERENCES joblog_jobs (id), 
+    CONSTRAINT fk_joblog_events_step_id FOREIGN KEY(step_id) REFERENCES joblog_steps (id)
+);
+
+CREATE INDEX ix_joblog_events_job_id ON joblog_events (job_id);
+
+CREATE TABLE replication_checkpoints (
+    volume_id VARCHAR(36) NOT NULL, 
+    job_id VARCHAR(36) NOT NULL, 
+    base_change_id VARCHAR(255), 
+    snapshot_change_id VARCHAR(255) NOT NULL, 
+    position BIGINT NOT NULL, 
+    updated_at DATETIME(6) NOT NULL, 
+    CONSTRAINT pk_replication_checkpoints PRIMARY KEY (volume_id), 
+    CONSTRAINT fk_replication_checkpoints_job_id FOREIGN KEY(job_id) REFERENCES replication_jobs (id)
+);
+
+CREATE TABLE vm_disks (
+    id BIGINT NOT NULL AUTO_INCREMENT, 
+    job_id VARCHAR(36) NOT NULL, 
+    disk_id VARCHAR(36) NOT NULL, 
+    vmdk_path LONGTEXT NOT NULL, 
+    size_gb INTEGER NOT NULL, 
+    datastore VARCHAR(255) NOT NULL, 
+    unit_number INTEGER NOT NULL, 
+    label VARCHAR(255) NOT NULL, 
+    capacity_bytes BIGINT NOT NULL, 
+    provisioning_type VARCHAR(32) NOT NULL, 
+    ossea_volume_id VARCHAR(36), 
+    disk_change_id VARCHAR(255), 
+    sync_status VARCHAR(32) NOT NULL, 
+    sync_progress_percent FLOAT NOT NULL, 
+    bytes_synced BIGINT NOT NULL, 
+    created_at DATETIME(6) NOT NULL, 
+    updated_at DATETIME(6) NOT NULL, 
+    CONSTRAINT pk_vm_disks PRIMARY KEY (id), 
+    CONSTRAINT fk_vm_disks_job_id FOREIGN KEY(job_id) REFERENCES replication_jobs (id)
+);
+
+CREATE INDEX ix_vm_disks_job_id ON vm_disks (job_id);
+
+CREATE INDEX ix_vm_disks_ossea_volume_id ON vm_disks (ossea_volume_id);
+
+CREATE TABLE failover_states (
+    failover_job_id VARCHAR(36) NOT NULL, 
+    committed BOOL NOT NULL, 
+    state JSON NOT NULL, 
+    updated_at DATETIME(6) NOT NULL, 
+    CONSTRAINT pk_failover_states PRIMARY KEY (failover_job_id), 
+    CONSTRAINT fk_failover_states_failover_job_id FOREIGN KEY(failover_job_id) REFERENCES failover_jobs (id)
+);
+
+INSERT INTO alembic_version (version_num) VALUES ('0001');
+

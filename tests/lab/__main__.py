@@ -1,0 +1,87 @@
+"""`python -m tests.lab up|down|demo`: what `make lab`, `make lab-down` and `make demo` run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from migratekit_core.joblog.process import started
+from tests.lab import demo
+from tests.lab.lab import LAB, running
+from tests.lab.parts.process import LabError, end, end_all
+
+PID_FILE = LAB / "lab.pid"
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command; return its exit code."""
+    commands = {"up": _up, "down": _down, "demo": demo.main}
+    if len(arguments) != 1 or arguments[0] not in commands:
+        sys.stderr.write(f"usage: python -m tests.lab {'|'.join(commands)}\n")
+        return 2
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return commands[arguments[0]]()
+    except LabError as error:
+        sys.stderr.write(f"lab: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("lab: stopped\n")
+        return 130
+
+
+def _up() -> int:
+    """Keep the lab up until Ctrl-C or `make lab-down`."""
+    if _running_pid() is not None:
+        raise LabError("it runs already; stop it with: make lab-down")
+    link = LAB / "config.toml"
+    with running(LAB / "run", preferred_ports=True) as lab:
+        PID_FILE.write_text(f"{os.getpid()} {started(os.getpid())}\n")
+        link.unlink(missing_ok=True)
+        link.symlink_to(lab.config.relative_to(LAB))
+        try:
+            ports = ", ".join(f"{name} {port}" for name, port in sorted(lab.ports.items()))
+            print(f"lab: up ({ports})")
+            print("lab: in another terminal: .venv/bin/migratekit --config .lab/config.toml discover")
+            print("lab: stop it with Ctrl-C here, or with: make lab-down", flush=True)
+            while True:
+                time.sleep(1)
+                for part in [*lab.parts.values(), lab.vcenter.part, lab.cloud.part]:
+                    if part.process.poll() is not None and part.process.returncode is not None:
+                        print(f"lab: {part.name} ended with {part.process.returncode}, see {part.log}", flush=True)
+                        return 1
+        finally:
+            link.unlink(missing_ok=True)
+            PID_FILE.unlink(missing_ok=True)
+
+
+def _down() -> int:
+    """Stop the lab that `up` keeps, or what is left of one that was killed."""
+    pid = _running_pid()
+    if pid is not None:
+        end(pid)
+        print("lab: stopped")
+        return 0
+    left = end_all(LAB / "run")
+    PID_FILE.unlink(missing_ok=True)
+    print(f"lab: was not up; ended what was left of it: {', '.join(left)}" if left else "lab: was not up")
+    return 0
+
+
+def _running_pid() -> int | None:
+    try:
+        pid, _, began = Path(PID_FILE).read_text().strip().partition(" ")
+    except OSError:
+        return None
+    return int(pid) if began and started(int(pid)) == began else None
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,217 @@
+"""Starts the whole lab and stops it: vCenter, CloudStack, MariaDB, the OMA's tunnel end, the volume daemon.
+
+Everything lives below one folder (`run`); the sockets, whose paths must be short, in one below the temporary directory.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from migratekit_core.files import write_private
+from migratekit_core.tunnel import pki
+from tests.lab import guest
+from tests.lab.parts import cloud, mariadb, oma, process, vcenter
+from tests.lab.parts.process import LabError, Part
+
+ROOT = Path(__file__).resolve().parents[2]
+LAB = ROOT / ".lab"
+BINARY = LAB / "bin" / "labvcsim"
+COMMAND = ROOT / ".venv" / "bin" / "migratekit"
+PREFERRED = {"tunnel": 443, "daemon": 8090, "nbd": 10809, "db": 3306, "vcenter": 8989, "cloud": 8096}
+"""The ports of the production layout; another free one is taken where one is in use."""
+COMMAND_SECONDS = 180
+
+
+@dataclass
+class Lab:
+    """The running lab."""
+
+    run: Path
+    sockets: Path
+    ports: dict[str, int]
+    config: Path
+    daemon_config: Path
+    vcenter: vcenter.VCenter
+    cloud: cloud.Cloud
+    secrets: dict[str, str]
+    parts: dict[str, Part] = field(default_factory=dict)
+
+    def migratekit(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run the command line with the lab's configuration; `options` go to subprocess.run."""
+        return subprocess.run(
+            [str(COMMAND), "--config", str(self.config), *arguments],
+            **{"capture_output": True, "text": True, "timeout": COMMAND_SECONDS, "check": False, **options},
+        )
+
+    def restart_daemon(self) -> None:
+        """Start the volume daemon (again)."""
+        self.parts["daemon"] = oma.start_daemon(self.run, COMMAND, self.daemon_config, self.ports["daemon"])
+
+    def restart_database(self) -> None:
+        """Start MariaDB again on the data it had."""
+        socket = self.sockets / "mariadb.sock"
+        password = self.secrets["database"]
+        self.parts["db"] = mariadb.start(self.run, LAB / "cache", self.ports["db"], password, socket, fresh=False)
+
+
+@contextmanager
+def running(
+    run: Path,
+    *,
+    preferred_ports: bool,
+    inventory: Callable[[guest.Images], dict[str, Any]] = guest.inventory,
+    cloud_options: tuple[str, ...] = (),
+) -> Iterator[Lab]:
+    """Start the lab in `run`, which is emptied, and stop all of it at the end of the block, whatever happened."""
+    _need()
+    process.end_all(run)
+    shutil.rmtree(run, ignore_errors=True)
+    run.mkdir(parents=True, mode=0o700)
+    with ExitStack() as stack:
+        sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mk-lab-")))
+        stack.callback(process.end_all, run)
+        lab = _start(run, sockets, preferred_ports, inventory, cloud_options)
+        stack.callback(_stop_daemon_children, lab)
+        stack.callback(lambda: lab.parts["daemon"].stop())
+        stack.callback(lab.migratekit, "tunnel", "down")
+        yield lab
+
+
+def _start(
+    run: Path,
+    sockets: Path,
+    preferred_ports: bool,
+    inventory: Callable[[guest.Images], dict[str, Any]],
+    cloud_options: tuple[str, ...],
+) -> Lab:
+    ports = {name: process.choose_port(port if preferred_ports else None) for name, port in PREFERRED.items()}
+    keys = {name: secrets.token_urlsafe(24) for name in ("database", "daemon", "vcenter")}
+    keys["encryption"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    pki.init(run / "pki")
+    images = guest.make_images(run / "images")
+    centre = vcenter.start(run, BINARY, ports["vcenter"], keys["vcenter"], inventory(images))
+    ossea = cloud.start(run, ROOT, ports["cloud"], *cloud_options)
+    keys["ossea-api"], keys["ossea-secret"] = ossea.api_key, ossea.secret_key
+    db = mariadb.start(run, LAB / "cache", ports["db"], keys["database"], sockets / "mariadb.sock")
+    services = {"volumes": ports["daemon"], "db": ports["db"], "nbd": ports["nbd"]}
+    tunnel = oma.start_tunnel(run, ports["tunnel"], run / "pki", services)
+    for name, secret in keys.items():
+        write_private(run / f"{name}.secret", secret + "\n")
+
+    config, daemon_config = run / "config.toml", run / "oma.toml"
+    write_private(config, _vma_config(run, sockets, ports, ossea))
+    oma_vm = next(vm for vm in ossea.state()["virtualmachines"] if vm["name"] == "oma01")
+    write_private(daemon_config, _oma_config(run, ports, ossea, Path(oma_vm["byid"])))
+    lab = Lab(run, sockets, ports, config, daemon_config, centre, ossea, keys, {"db": db, "tunnel": tunnel})
+    upgraded = lab.migratekit("db", "upgrade")
+    if upgraded.returncode != 0:
+        raise LabError(f"migratekit db upgrade failed: {upgraded.stderr}")
+    lab.restart_daemon()
+    return lab
+
+
+def _stop_daemon_children(lab: Lab) -> None:
+    """End the exporter that a killed daemon leaves behind on purpose."""
+    pid_file = lab.run / "daemon" / "nbdkit.pid"
+    if pid_file.exists():
+        pid, _, began = pid_file.read_text().strip().partition(" ")
+        if began and process.started(int(pid)) == began:
+            process.end(int(pid))
+
+
+def _need() -> None:
+    missing = [name for name in ("mariadbd", "haproxy", "nbdkit", "mke2fs", "debugfs") if shutil.which(name) is None]
+    missing += [str(path.relative_to(ROOT)) for path in (BINARY, COMMAND) if not path.exists()]
+    if missing:
+        raise LabError(f"the lab lacks {', '.join(missing)}: run tests/lab/setup.sh")
+
+
+def _vma_config(run: Path, sockets: Path, ports: dict[str, int], ossea: cloud.Cloud) -> str:
+    return f"""\
+# The VMA of the lab: everything goes through the tunnel.
+[vcenter]
+host = "127.0.0.1"
+port = {ports["vcenter"]}
+user = "{vcenter.USER}"
+password = {{ file = "{run}/vcenter.secret" }}
+ca_file = "{run}/vcenter-pki/ca.pem"
+
+[tunnel]
+kind = "tls"
+host = "127.0.0.1"
+port = {ports["tunnel"]}
+ca_file = "{run}/pki/ca.pem"
+cert_file = "{run}/pki/vma.pem"
+runtime_dir = "{sockets}/vma"
+
+[volumes]
+token = {{ file = "{run}/daemon.secret" }}
+
+[networks]
+test = "migration-test"
+
+[networks.map]
+"VM Network" = "guest-prod"
+
+[failover]
+shutdown_timeout = 20
+boot_timeout = 60
+
+{_database(run)}
+{_ossea(run, ossea)}"""
+
+
+def _oma_config(run: Path, ports: dict[str, int], ossea: cloud.Cloud, devices: Path) -> str:
+    return f"""\
+# The OMA of the lab: the volume daemon.
+[daemon]
+port = {ports["daemon"]}
+token_file = "{run}/daemon.secret"
+device_dir = "{devices}"
+device_timeout = 10
+state_dir = "{run}/daemon"
+nbd_port = {ports["nbd"]}
+
+{_database(run)}host = "127.0.0.1"
+port = {ports["db"]}
+
+{_ossea(run, ossea)}"""
+
+
+def _database(run: Path) -> str:
+    return f"""\
+[database]
+kind = "mariadb"
+user = "{mariadb.USER}"
+password = {{ file = "{run}/database.secret" }}
+encryption_key = {{ file = "{run}/encryption.secret" }}
+"""
+
+
+def _ossea(run: Path, ossea: cloud.Cloud) -> str:
+    return f"""\
+[ossea]
+api_url = "{ossea.url}"
+api_key = {{ file = "{run}/ossea-api.secret" }}
+secret_key = {{ file = "{run}/ossea-secret.secret" }}
+zone = "lab-zone-1"
+service_offering = "Custom Instance"
+disk_offering = "Custom"
+template = "migratekit-shell"
+oma_vm = "oma01"
+"""
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of commands that a test runs: this one's, without anybody's configuration."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MIGRATEKIT_", "XDG_"))}

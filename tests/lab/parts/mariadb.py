@@ -1,0 +1,78 @@
+"""A MariaDB server of the lab's own: its own data, its own port, no touch of the system's."""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+import subprocess
+from pathlib import Path
+
+from migratekit_core.files import write_private
+from tests.lab.parts.process import LabError, Part, launch, wait_until
+
+DATABASES = ("migratekit_oma", "migratekit_volumes")
+USER = "migratekit"
+SMALL = (
+    "--innodb-buffer-pool-size=64M",
+    "--innodb-log-file-size=16M",
+    "--performance-schema=OFF",
+    "--skip-log-bin",
+    "--max-connections=300",
+)
+
+
+def template(cache: Path) -> Path:
+    """Return a freshly installed data directory to copy; made once, for it takes seconds."""
+    done = cache / "mariadb-template"
+    if done.is_dir():
+        return done
+    cache.mkdir(parents=True, exist_ok=True)
+    new = cache / "mariadb-template.new"
+    shutil.rmtree(new, ignore_errors=True)
+    made = subprocess.run(
+        [
+            "mariadb-install-db",
+            "--no-defaults",
+            f"--datadir={new}",
+            f"--user={getpass.getuser()}",
+            "--skip-test-db",
+            *SMALL[:2],
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if made.returncode != 0:
+        raise LabError(f"mariadb-install-db failed: {made.stdout[-500:]} {made.stderr[-500:]}")
+    new.rename(done)
+    return done
+
+
+def start(run: Path, cache: Path, port: int, password: str, socket: Path, fresh: bool = True) -> Part:
+    """Start a server on loopback; with `fresh` its databases are empty, without it they are the last ones."""
+    data = run / "mariadb"
+    if fresh:
+        shutil.rmtree(data, ignore_errors=True)
+        shutil.copytree(template(cache), data)
+    init = run / "mariadb-init.sql"
+    statements = [f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4;" for name in DATABASES]
+    statements.append(f"CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED BY '{password}';")
+    statements += [f"GRANT ALL ON {name}.* TO '{USER}'@'%';" for name in DATABASES]
+    write_private(init, "\n".join(statements) + "\n")
+    command = [
+        "mariadbd",
+        "--no-defaults",
+        f"--datadir={data}",
+        f"--user={getpass.getuser()}",
+        "--bind-address=127.0.0.1",
+        f"--port={port}",
+        f"--socket={socket}",
+        f"--pid-file={run / 'mariadb.pid'}",
+        f"--init-file={init}",
+        *SMALL,
+    ]
+    part = launch("mariadb", command, run)
+    # The socket's file is there before the init file has run; the server takes connections after it.
+    wait_until(lambda: "ready for connections" in part.log.read_text(errors="replace").rpartition("Version")[0], part)
+    return part

@@ -1,0 +1,90 @@
+"""The lab's vCenter: our vcsim, and the "guest" in it that writes to the disks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from migratekit_core.files import write_private
+from migratekit_core.tunnel import pki
+from tests.lab.parts.process import LabError, Part, first_line, launch, wait_until
+
+USER = "administrator@vsphere.local"
+
+
+@dataclass(frozen=True)
+class VCenter:
+    """The running simulator."""
+
+    part: Part
+    port: int
+    ca: Path
+    datastore: Path
+    http: httpx.Client
+
+    def vm(self, name: str) -> dict[str, Any]:
+        """Return what the simulator knows of a machine: power, disks with their layers, snapshots."""
+        return self._json(self.http.get(f"/lab/vms/{name}"))
+
+    def write(self, name: str, disk: int, offset: int, data: bytes) -> None:
+        """Have the guest write."""
+        self._json(self.http.put(f"/lab/vms/{name}/disks/{disk}", params={"offset": offset}, content=data))
+
+    def discard(self, name: str, disk: int, offset: int, length: int) -> None:
+        """Have the guest discard a stretch, which reads as zeros from then on."""
+        self._json(self.http.delete(f"/lab/vms/{name}/disks/{disk}", params={"offset": offset, "length": length}))
+
+    def read(self, name: str, disk: int) -> bytes:
+        """Return the guest's view of a whole disk."""
+        answer = self.http.get(f"/lab/vms/{name}/disks/{disk}")
+        answer.raise_for_status()
+        return answer.content
+
+    def new_epoch(self, name: str) -> None:
+        """Have change tracking begin anew, as storage vMotion does."""
+        self._json(self.http.post(f"/lab/vms/{name}/epoch"))
+
+    def fault(self, **rule: Any) -> None:
+        """Have a method fail; see the simulator's README."""
+        self._json(self.http.post("/lab/faults", json=rule))
+
+    def clear_faults(self) -> None:
+        """Have everything work again."""
+        self._json(self.http.delete("/lab/faults"))
+
+    def flat_file(self, name: str, disk: int) -> Path:
+        """Return the flat file of a disk on the simulator's datastore: the disk itself where there is no snapshot."""
+        report = self.vm(name)
+        return self.datastore / "LocalDS_0" / report["dir"] / report["disks"][disk]["layers"][0]["name"]
+
+    def _json(self, answer: httpx.Response) -> dict[str, Any]:
+        if not answer.is_success:
+            raise LabError(f"vcsim: {answer.status_code} {answer.text}")
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+def start(run: Path, binary: Path, port: int, password: str, inventory: dict[str, Any]) -> VCenter:
+    """Start the simulator with these machines, behind a certificate of a CA of its own."""
+    certificates = run / "vcenter-pki"
+    pki.init(certificates)
+    certificate = pki.issue(certificates, "vcenter", server=True, names=["127.0.0.1", "localhost"])
+    write_private(run / "vcenter.pass", password)
+    (run / "inventory.json").write_text(json.dumps(inventory, indent=2))
+    datastore = run / "datastore"
+    command = [
+        str(binary),
+        *("-listen", f"127.0.0.1:{port}"),
+        *("-cert", str(certificate), "-key", str(certificate)),
+        *("-user", USER, "-password-file", str(run / "vcenter.pass")),
+        *("-datastore", str(datastore), "-inventory", str(run / "inventory.json")),
+    ]
+    part = launch("vcenter", command, run)
+    wait_until(lambda: bool(first_line(part)), part)
+    ca = certificates / pki.CA_FILE
+    http = httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=str(ca), timeout=120, trust_env=False)
+    return VCenter(part, port, ca, datastore, http)
