@@ -1,4 +1,4 @@
-"""`python -m tests.schema [--check]`: writes sql/oma.sql and sql/volumes.sql from the migrations, or checks that they are."""
+"""`python -m tests.schema [--check]`: writes sql/oma.sql and sql/volumes.sql from the migrations, or checks them."""
 
 from __future__ import annotations
 

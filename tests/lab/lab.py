@@ -50,7 +50,15 @@ class Lab:
         """Run the command line with the lab's configuration; `options` go to subprocess.run."""
         return subprocess.run(
             [str(COMMAND), "--config", str(self.config), *arguments],
-            **{"capture_output": True, "text": True, "timeout": COMMAND_SECONDS, "check": False, **options},
+            **{
+                "capture_output": True,
+                "text": True,
+                "timeout": COMMAND_SECONDS,
+                "check": False,
+                "stdin": subprocess.DEVNULL,
+                "env": environment(),
+                **options,
+            },
         )
 
     def restart_daemon(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from cs import CloudStack
 
 from migratekit_core.files import write_private
 from tests.lab.parts.process import LabError, Part, first_line, launch, wait_until
@@ -44,6 +45,12 @@ class Cloud:
     def machine(self, name: str) -> dict[str, Any] | None:
         """Return a virtual machine by its name."""
         return next((vm for vm in self.state()["virtualmachines"] if vm["name"] == name), None)
+
+    def api_machines(self) -> list[dict[str, Any]]:
+        """Return the virtual machines as the API describes them, with the names of their networks."""
+        client = CloudStack(endpoint=self.url, key=self.api_key, secret=self.secret_key)
+        found: list[dict[str, Any]] = client.listVirtualMachines(fetch_list=True)
+        return found
 
     def volume(self, volume_id: str) -> dict[str, Any]:
         """Return a volume; its `file` is where its bytes are."""

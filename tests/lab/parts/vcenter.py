@@ -59,7 +59,8 @@ class VCenter:
     def flat_file(self, name: str, disk: int) -> Path:
         """Return the flat file of a disk on the simulator's datastore: the disk itself where there is no snapshot."""
         report = self.vm(name)
-        return self.datastore / "LocalDS_0" / report["dir"] / report["disks"][disk]["layers"][0]["name"]
+        descriptor: str = report["disks"][disk]["layers"][0]["name"]
+        return self.datastore / "LocalDS_0" / report["dir"] / descriptor.replace(".vmdk", "-flat.vmdk")
 
     def _json(self, answer: httpx.Response) -> dict[str, Any]:
         if not answer.is_success:
