@@ -1,4 +1,4 @@
-"""Sessions of the build. They use the environment that `make setup` made: libnbd's binding cannot be installed by pip."""
+"""Sessions of the build, in the environment of `make setup`: libnbd's binding cannot be installed by pip."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _SECRET_NAME = re.compile(
     r"pass(word|wd|phrase)?$|secret|token|api_?key|signature|credential|private_?key", re.IGNORECASE
 )
 _SECRET_IN_TEXT = re.compile(
-    r"(?i)\b((?:api_?key|secret_?key|signature|password|passwd|token)\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s&\"',;)]+)"
+    r"(?i)((?:api_?key|secret_?key|signature|password|passwd|token)[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s&\"',;)]+)"
 )
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=_.~-]{8,}")
 
@@ -36,17 +36,26 @@ def redact(text: str) -> str:
     return _BEARER.sub(rf"\1 {MASK}", text)
 
 
-def redact_fields(value: Any) -> Any:
-    """Return a JSON-like value with secrets masked, by their key or by their text."""
+def redact_fields(value: Any, secret: bool = False) -> Any:
+    """Return a JSON-like value with secrets masked, by their key or by their text; never fails.
+
+    `secret` says that a key above names a secret: then only figures stay.
+    """
     if isinstance(value, Mapping):
+        names = [_text(key) for key in value]
         return {
-            str(key): MASK if _SECRET_NAME.search(str(key)) and isinstance(held, str) else redact_fields(held)
-            for key, held in value.items()
+            redact(name): redact_fields(held, secret or bool(_SECRET_NAME.search(name)))
+            for name, held in zip(names, value.values(), strict=True)
         }
     if isinstance(value, list | tuple):
-        return [redact_fields(held) for held in value]
-    if isinstance(value, str):
-        return redact(value)
+        return [redact_fields(held, secret) for held in value]
     if value is None or isinstance(value, bool | int | float):
         return value
-    return redact(str(value))
+    return MASK if secret else redact(_text(value))
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__}>"

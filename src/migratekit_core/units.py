@@ -27,7 +27,7 @@ def human_rate(bytes_per_second: float) -> str:
 
 def human_seconds(seconds: float) -> str:
     """Return a duration in seconds as `4.2 s`, `3 min 5 s` or `2 h 10 min`."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from migratekit_core.joblog.process import started
 from tests.lab import demo
-from tests.lab.lab import LAB, running
-from tests.lab.parts.process import LabError, end, end_all
+from tests.lab.lab import LAB, running, sweep
+from tests.lab.parts.process import LabError, end
 
 PID_FILE = LAB / "lab.pid"
 
@@ -65,7 +65,7 @@ def _down() -> int:
         end(pid)
         print("lab: stopped")
         return 0
-    left = end_all(LAB / "run")
+    left = sweep(LAB / "run")
     PID_FILE.unlink(missing_ok=True)
     print(f"lab: was not up; ended what was left of it: {', '.join(left)}" if left else "lab: was not up")
     return 0

@@ -6,13 +6,14 @@ Everything lives below one folder (`run`); the sockets, whose paths must be shor
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 import secrets
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ COMMAND = ROOT / ".venv" / "bin" / "migratekit"
 PREFERRED = {"tunnel": 443, "daemon": 8090, "nbd": 10809, "db": 3306, "vcenter": 8989, "cloud": 8096}
 """The ports of the production layout; another free one is taken where one is in use."""
 COMMAND_SECONDS = 180
+SOCKETS = "sockets"
+"""File that says where the lab's sockets are."""
 
 
 @dataclass
@@ -82,17 +85,51 @@ def running(
 ) -> Iterator[Lab]:
     """Start the lab in `run`, which is emptied, and stop all of it at the end of the block, whatever happened."""
     _need()
-    process.end_all(run)
-    shutil.rmtree(run, ignore_errors=True)
-    run.mkdir(parents=True, mode=0o700)
-    with ExitStack() as stack:
-        sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mk-lab-")))
-        stack.callback(process.end_all, run)
-        lab = _start(run, sockets, preferred_ports, inventory, cloud_options)
-        stack.callback(_stop_daemon_children, lab)
-        stack.callback(lambda: lab.parts["daemon"].stop())
-        stack.callback(lab.migratekit, "tunnel", "down")
-        yield lab
+    with _alone(run):
+        sweep(run)
+        shutil.rmtree(run, ignore_errors=True)
+        run.mkdir(parents=True, mode=0o700)
+        sockets = Path(tempfile.mkdtemp(prefix="mk-lab-"))
+        (run / SOCKETS).write_text(str(sockets))
+        try:
+            yield _start(run, sockets, preferred_ports, inventory, cloud_options)
+        finally:
+            sweep(run)
+
+
+def sweep(run: Path) -> list[str]:
+    """End whatever a lab in `run` has running, also one that was killed; return the names of what was."""
+    ended = process.end_all(run)
+    # These two outlive on purpose the command, or the daemon, that started them.
+    ended += _end_by_file(run / "daemon" / "nbdkit.pid")
+    if (run / SOCKETS).exists():
+        sockets = Path((run / SOCKETS).read_text())
+        ended += _end_by_file(sockets / "vma" / "tunnel.pid")
+        shutil.rmtree(sockets, ignore_errors=True)
+    return ended
+
+
+def _end_by_file(path: Path) -> list[str]:
+    try:
+        pid, _, began = path.read_text().strip().partition(" ")
+    except OSError:
+        return []
+    if not began or process.started(int(pid)) != began:
+        return []
+    process.end(int(pid))
+    return [path.stem]
+
+
+@contextmanager
+def _alone(run: Path) -> Iterator[None]:
+    """Hold the folder: a second lab in it would end the first one's parts."""
+    run.parent.mkdir(parents=True, exist_ok=True)
+    with (run.parent / f"{run.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabError("a lab or a demo runs here already: wait for it, or stop it (make lab-down)") from None
+        yield
 
 
 def _start(
@@ -126,15 +163,6 @@ def _start(
         raise LabError(f"migratekit db upgrade failed: {upgraded.stderr}")
     lab.restart_daemon()
     return lab
-
-
-def _stop_daemon_children(lab: Lab) -> None:
-    """End the exporter that a killed daemon leaves behind on purpose."""
-    pid_file = lab.run / "daemon" / "nbdkit.pid"
-    if pid_file.exists():
-        pid, _, began = pid_file.read_text().strip().partition(" ")
-        if began and process.started(int(pid)) == began:
-            process.end(int(pid))
 
 
 def _need() -> None:

@@ -41,11 +41,17 @@ def load_config(
     for path in files:
         merged = _merge(merged, _read(path))
     profiles = merged.pop("profiles", {})
+    if not isinstance(profiles, dict):
+        raise UsageError("configuration: profiles is no table", "it holds a single value", "write [profiles.NAME.…]")
     wanted = profile or environ.get("MIGRATEKIT_PROFILE")
     if wanted:
         if wanted not in profiles:
             known = ", ".join(sorted(profiles)) or "none"
             raise UsageError(f"no profile {wanted!r}", f"profiles of the configuration: {known}", "check --profile")
+        if not isinstance(profiles[wanted], dict):
+            raise UsageError(
+                f"profile {wanted!r} is no table", "it holds a single value", f"write [profiles.{wanted}.…]"
+            )
         merged = _merge(merged, profiles[wanted])
     merged = _merge(merged, _from_environment(environ))
 
@@ -101,6 +107,12 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         *tables, key = name.removeprefix(ENV_PREFIX).lower().split("__")
         for part in tables:
             table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise UsageError(
+                    f"{name} contradicts another variable", "a value cannot hold keys", "unset one of them"
+                )
+        if key in table and isinstance(table[key], dict):
+            raise UsageError(f"{name} contradicts another variable", "a table cannot be a value", "unset one of them")
         table[key] = _value(text)
     return settings
 

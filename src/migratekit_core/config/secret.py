@@ -61,10 +61,10 @@ def _from_file(path: Path, purpose: str) -> str:
     try:
         mode = path.stat().st_mode
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"{purpose} cannot be read", f"{path}: {error.strerror}", "create the file with mode 0600"
-        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        # Not what could not be decoded: that is the secret.
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise UsageError(f"{purpose} cannot be read", f"{path}: {reason}", "create the file with mode 0600") from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise AuthError(f"{purpose} is not private", f"{path} can be read by others", f"run: chmod 600 {path}")
     value = text.strip("\r\n")
@@ -78,12 +78,15 @@ def _from_command(command: list[str], purpose: str) -> str:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, stdin=subprocess.DEVNULL, check=True
         )
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, UnicodeDecodeError, subprocess.SubprocessError) as error:
         # The command's output may hold the secret: only its name and outcome are told.
         raise UsageError(
             f"{purpose} cannot be read", f"command {command[0]!r} failed ({type(error).__name__})", "run it by hand"
         ) from None
-    return done.stdout.strip("\r\n")
+    value = done.stdout.strip("\r\n")
+    if not value:
+        raise UsageError(f"{purpose} is empty", f"command {command[0]!r} printed nothing", "run it by hand")
+    return value
 
 
 def _from_keyring(name: str, purpose: str) -> str:

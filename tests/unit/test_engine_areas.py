@@ -1,0 +1,76 @@
+"""Areas of a disk, compared with the plainest model there is: a set of bytes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from migratekit_core.engine.areas import Areas, normalise, with_gaps
+
+PAIRS = st.lists(st.tuples(st.integers(0, 120), st.integers(0, 40)), max_size=12)
+GRANULES = st.sampled_from([1, 2, 3, 8, 16])
+
+
+def covered(areas: Areas) -> set[int]:
+    return {byte for begin, end in areas for byte in range(begin, end)}
+
+
+def expected(pairs: list[tuple[int, int]], start: int, size: int, granule: int) -> set[int]:
+    touched = {byte // granule for offset, length in pairs for byte in range(offset, offset + length)}
+    return {byte for block in touched for byte in range(block * granule, (block + 1) * granule) if start <= byte < size}
+
+
+@given(PAIRS, st.integers(0, 60), st.integers(0, 150), GRANULES)
+@example([(10, 5), (0, 12), (15, 5), (15, 5), (40, 0)], 3, 18, 1)
+@example([(0, 10), (20, 10), (5, 2), (29, 40)], 0, 100, 8)
+def test_normalised_areas_are_the_bytes_that_were_named(
+    pairs: list[tuple[int, int]], start: int, size: int, granule: int
+) -> None:
+    areas = normalise(iter(pairs), start, size, granule)
+    assert covered(areas) == expected(pairs, start, size, granule)
+    assert areas.total() == len(covered(areas))
+    assert len(areas) == len(list(areas))
+
+
+@given(PAIRS, st.integers(0, 60), st.integers(0, 150), GRANULES)
+def test_normalised_areas_ascend_and_never_touch(
+    pairs: list[tuple[int, int]], start: int, size: int, granule: int
+) -> None:
+    edges = [edge for area in normalise(pairs, start, size, granule) for edge in area]
+    assert edges == sorted(set(edges))
+
+
+@given(PAIRS, st.randoms())
+def test_the_order_of_the_pairs_does_not_matter(pairs: list[tuple[int, int]], random: object) -> None:
+    shuffled = list(pairs)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert list(normalise(shuffled, 0, 1000)) == list(normalise(pairs, 0, 1000))
+
+
+@given(PAIRS, st.integers(0, 60), st.integers(0, 150), GRANULES, st.integers(0, 40))
+def test_areas_and_gaps_cover_every_byte_once(
+    pairs: list[tuple[int, int]], start: int, size: int, granule: int, beyond: int
+) -> None:
+    size = max(size, start)
+    areas = normalise(pairs, start, size, granule)
+    stretches = list(with_gaps(areas, start, size + beyond))
+    position = start
+    for begin, end, _ in stretches:
+        assert begin == position
+        assert end > begin
+        position = end
+    assert position == size + beyond
+    assert {byte for begin, end, inside in stretches if inside for byte in range(begin, end)} == covered(areas)
+    assert all(one[2] != two[2] for one, two in zip(stretches, stretches[1:], strict=False))
+
+
+def test_offsets_of_the_largest_disks_are_kept() -> None:
+    size = 62 * 2**40
+    assert list(normalise([(size - 4096, 8192), (0, 512)], 0, size, 512)) == [(0, 512), (size - 4096, size)]
+
+
+@pytest.mark.parametrize("pair", [(-1, 5), (5, -1)])
+def test_a_negative_number_is_refused(pair: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="negative"):
+        normalise([(0, 1), pair], 0, 100)

@@ -1,0 +1,61 @@
+"""The bandwidth limit, on a clock of its own: what is sent in the long run is what was asked for."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from migratekit_core.engine.rate import RateLimit
+from migratekit_core.units import KIB, MIB
+
+
+def sent(limit: RateLimit, start: float, seconds: float, sizes: list[int]) -> int:
+    """Send pieces of `sizes` in turn, as soon as each may be, and return the bytes that went out."""
+    now, total, number = start, 0, 0
+    while now < start + seconds:
+        delay = limit.delay(now)
+        if delay > 0:
+            now += delay
+            continue
+        size = sizes[number % len(sizes)]
+        limit.spend(size)
+        total += size
+        number += 1
+        # Sending takes a moment too, far less than the limit allows.
+        now += size / (64 * 1024 * MIB)
+    return total
+
+
+@given(
+    st.integers(1 * MIB, 1024 * MIB),
+    st.lists(st.integers(4 * KIB, 1 * MIB), min_size=1, max_size=5),
+    st.floats(0, 1e6),
+)
+def test_the_long_run_rate_is_the_limit(rate: int, sizes: list[int], start: float) -> None:
+    # At least 100 of the largest pieces: a single one must not decide.
+    seconds = max(10.0, 100 * MIB / rate)
+    # The clock's resolution at `start` and the smallest piece bound the number of rounds.
+    sizes = [max(size, rate // 2000) for size in sizes]
+    total = sent(RateLimit(rate, start), start, seconds, sizes)
+    assert total == pytest.approx(rate * seconds, rel=0.05)
+
+
+def test_after_a_pause_at_most_a_burst_is_made_up_for() -> None:
+    rate = 8 * MIB
+    limit = RateLimit(rate, 0.0)
+    sent(limit, 0.0, 10.0, [64 * KIB])
+    # An hour of nothing.
+    total = sent(limit, 3610.0, 1.0, [64 * KIB])
+    assert total <= rate * 1.3
+
+
+def test_nothing_is_saved_up_before_the_first_byte() -> None:
+    assert sent(RateLimit(8 * MIB, 0.0), 0.0, 1.0, [64 * KIB]) <= 8 * MIB + 128 * KIB
+
+
+def test_without_a_limit_nothing_waits() -> None:
+    limit = RateLimit(None, 0.0)
+    for _ in range(100):
+        limit.spend(2**40)
+        assert limit.delay(0.0) == 0.0
