@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -62,7 +64,7 @@ def test_areas_and_gaps_cover_every_byte_once(
         position = end
     assert position == size + beyond
     assert {byte for begin, end, inside in stretches if inside for byte in range(begin, end)} == covered(areas)
-    assert all(one[2] != two[2] for one, two in zip(stretches, stretches[1:], strict=False))
+    assert all(one[2] != two[2] for one, two in pairwise(stretches))
 
 
 def test_offsets_of_the_largest_disks_are_kept() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migratekit_core.engine.rate import RateLimit
@@ -16,7 +16,8 @@ def sent(limit: RateLimit, start: float, seconds: float, sizes: list[int]) -> in
     while now < start + seconds:
         delay = limit.delay(now)
         if delay > 0:
-            now += delay
+            # Whoever waits does so for a millisecond at least.
+            now += max(delay, 0.001)
             continue
         size = sizes[number % len(sizes)]
         limit.spend(size)
@@ -27,16 +28,17 @@ def sent(limit: RateLimit, start: float, seconds: float, sizes: list[int]) -> in
     return total
 
 
+@settings(max_examples=50)
 @given(
     st.integers(1 * MIB, 1024 * MIB),
     st.lists(st.integers(4 * KIB, 1 * MIB), min_size=1, max_size=5),
     st.floats(0, 1e6),
 )
 def test_the_long_run_rate_is_the_limit(rate: int, sizes: list[int], start: float) -> None:
-    # At least 100 of the largest pieces: a single one must not decide.
-    seconds = max(10.0, 100 * MIB / rate)
-    # The clock's resolution at `start` and the smallest piece bound the number of rounds.
-    sizes = [max(size, rate // 2000) for size in sizes]
+    # At least 100 of the largest pieces: a single one does not decide.
+    seconds = max(2.0, 100 * MIB / rate)
+    # Pieces of a millisecond at least: thousands of rounds, not millions.
+    sizes = [max(size, rate // 1000) for size in sizes]
     total = sent(RateLimit(rate, start), start, seconds, sizes)
     assert total == pytest.approx(rate * seconds, rel=0.05)
 

@@ -79,7 +79,7 @@ GOES_ON = Resume("epoch-1/7", 4096)
             DISK, known(), left(volume_id="vol-2"), (False, "epoch-1/5", None), id="checkpoint of another volume"
         ),
         pytest.param(
-            DISK, known(), left(base_change_id="epoch-1/4"), (False, "epoch-1/5", None), id="checkpoint of an older base"
+            DISK, known(), left(base_change_id="epoch-1/4"), (False, "epoch-1/5", None), id="checkpoint, older base"
         ),
         pytest.param(
             DISK, known(), left(base_change_id=None), (False, "epoch-1/5", None), id="checkpoint of a full copy before"

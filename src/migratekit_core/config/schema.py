@@ -161,11 +161,12 @@ class Replication(Table):
     """How disks are copied."""
 
     source: Literal["https"] = "https"
-    connections: Annotated[int, Field(ge=1, le=64)] = 4
+    connections: Annotated[int, Field(ge=1, le=64)] | None = None
+    """NBD connections of one disk; left out: as many as the link's latency asks for."""
     request_size: Annotated[int, Field(ge=64 * 1024, le=32 * 1024 * 1024)] = 1024 * 1024
     """Bytes of one NBD request."""
-    window: Annotated[int, Field(ge=1024 * 1024)] = 64 * 1024 * 1024
-    """Bytes in flight for one disk."""
+    window: Annotated[int, Field(ge=1024 * 1024)] | None = None
+    """Bytes in flight for one disk; left out: as many as the link's latency asks for."""
 
 
 class Failover(Table):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 
+from migratekit_core.engine.control import Control
 from migratekit_core.engine.copier import Copier, Interrupted
-from migratekit_core.engine.job import Event, Failure, encode, read_job
+from migratekit_core.engine.job import Event, Failure, encode
 from migratekit_core.errors import INTERRUPTED_EXIT_CODE, MigrateKitError
 
 
@@ -16,20 +16,20 @@ def main() -> int:
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda signum, frame: asked.append(signum))
-    parent = os.getppid()
+    control = Control(sys.stdin.fileno())
 
     def stopping() -> bool:
         # A parent that is gone cannot store a checkpoint, and the next run must find the target unused.
-        return bool(asked) or os.getppid() != parent
+        return bool(asked) or control.gone
 
     def emit(event: Event) -> None:
         sys.stdout.write(encode(event))
         sys.stdout.flush()
 
     try:
-        job, areas = read_job(sys.stdin)
-        emit(Copier(job, emit, stopping).run(areas))
-    except (Interrupted, KeyboardInterrupt):
+        job, areas = control.job()
+        emit(Copier(job, emit, stopping, control.commands).run(areas))
+    except (Interrupted, EOFError):
         return INTERRUPTED_EXIT_CODE
     except MigrateKitError as error:
         emit(Failure(error.what, error.why, error.todo, error.exit_code))

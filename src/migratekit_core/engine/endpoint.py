@@ -1,38 +1,41 @@
-"""Connections to an NBD server: opened together, watched by one poll loop, opened again when they break."""
+"""Connections to an NBD server, and what libnbd's asynchronous calls need around them."""
 
 from __future__ import annotations
 
+import contextlib
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import nbd
 
 from migratekit_core.errors import OperationFailedError, UnreachableError
-
-STATUS_LIMIT = 2**32 - 512
-"""Most bytes that one block status request may ask about; its length is 32 bits on the wire."""
-
+from migratekit_core.units import MIB
 
 CONNECT_SECONDS = 30.0
 """Until a handshake that does not end counts as an unreachable server."""
+STATUS_LIMIT = 2**32 - 512
+"""Most bytes that one block status request may ask about; its length is 32 bits on the wire."""
+LARGEST_REQUEST = 32 * MIB
+"""What every server takes unless it says less (NBD protocol, "block size constraints")."""
+
+Extent = tuple[int, int, bool]
+"""(start, end, reads as zeros)"""
 
 
 class Connection:
-    """One connection of an endpoint, and how much is on its way through it."""
+    """One connection, and how many requests are on their way through it."""
 
-    def __init__(self, uri: str, extents: bool) -> None:
+    def __init__(self, uri: str) -> None:
         self.handle: Any = nbd.NBD()
         # A read that fails is thrown away as a whole; clearing every buffer first would only cost memory bandwidth.
         self.handle.set_pread_initialize(False)
-        if extents:
-            self.handle.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
+        self.handle.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
         self.in_flight = 0
         self.reason = ""
         """Why the connection broke, in libnbd's words."""
-        self.handle.set_uri_allow_local_file(True)
         self.handle.aio_connect_uri(uri)
 
     def usable(self) -> bool:
@@ -46,7 +49,7 @@ class Connection:
 
 @dataclass(frozen=True)
 class Abilities:
-    """What the server said it can do."""
+    """What the server said it can do; sizes are bytes."""
 
     size: int
     read_only: bool
@@ -69,30 +72,51 @@ def abilities(connection: Connection) -> Abilities:
         flush=handle.can_flush(),
         extents=handle.can_meta_context(nbd.CONTEXT_BASE_ALLOCATION),
         minimum_block=handle.get_block_size(nbd.SIZE_MINIMUM) or 1,
-        maximum_block=handle.get_block_size(nbd.SIZE_MAXIMUM) or 32 * 1024 * 1024,
+        maximum_block=min(handle.get_block_size(nbd.SIZE_MAXIMUM) or LARGEST_REQUEST, LARGEST_REQUEST),
     )
 
 
-def drive(connections: list[Connection], timeout: float) -> None:
-    """Wait at most `timeout` seconds for something to happen on the connections, and let libnbd deal with it."""
-    poller = select.poll()
-    by_descriptor: dict[int, Connection] = {}
-    for connection in connections:
+class Poller:
+    """Waits for connections. What is watched changes seldom, so the kernel is told only of changes."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self._watched: dict[int, tuple[Connection, int]] = {}
+
+    def drive(self, connections: Iterable[Connection], timeout: float) -> None:
+        """Wait at most `timeout` seconds for something to happen, and let libnbd deal with it."""
+        for connection in connections:
+            self._watch(connection)
+        for descriptor, happened in self._poll.poll(timeout * 1000):
+            connection, _ = self._watched[descriptor]
+            _notify(connection, happened)
+            if connection.broken():
+                self._forget(descriptor)
+
+    def _watch(self, connection: Connection) -> None:
         if connection.broken():
-            continue
-        direction = connection.handle.aio_get_direction()
+            return
+        handle = connection.handle
+        descriptor, direction = handle.aio_get_fd(), handle.aio_get_direction()
+        watched = self._watched.get(descriptor)
+        if watched is not None and watched[0] is connection and watched[1] == direction:
+            return
+        self._watched[descriptor] = (connection, direction)
         events = (select.POLLIN if direction & nbd.AIO_DIRECTION_READ else 0) | (
             select.POLLOUT if direction & nbd.AIO_DIRECTION_WRITE else 0
         )
-        descriptor = connection.handle.aio_get_fd()
-        by_descriptor[descriptor] = connection
-        poller.register(descriptor, events)
-    for descriptor, happened in poller.poll(timeout * 1000):
-        _notify(by_descriptor[descriptor], happened)
+        self._poll.register(descriptor, events)
+
+    def _forget(self, descriptor: int) -> None:
+        del self._watched[descriptor]
+        with contextlib.suppress(KeyError):
+            self._poll.unregister(descriptor)
 
 
 def _notify(connection: Connection, happened: int) -> None:
     handle = connection.handle
+    if connection.broken():
+        return
     direction = handle.aio_get_direction()
     try:
         # Also on POLLHUP and POLLERR: the read is what finds out why.
@@ -107,9 +131,22 @@ def _notify(connection: Connection, happened: int) -> None:
             raise
 
 
-def extents_of(
-    connect: Callable[[], Connection], subject: str
-) -> Callable[[int, int], Iterator[tuple[int, int, bool]]]:
+def open_one(connect: Callable[[], Connection], subject: str, seconds: float = CONNECT_SECONDS) -> Connection:
+    """Return a usable connection. Raises UnreachableError where the server does not answer within `seconds`."""
+    deadline = time.monotonic() + seconds
+    poller = Poller()
+    try:
+        connection = connect()
+        while not connection.usable():
+            if connection.broken() or time.monotonic() > deadline:
+                raise unreachable(subject, connection.reason or "no NBD handshake")
+            poller.drive([connection], 0.1)
+    except nbd.Error as error:
+        raise unreachable(subject, error.string) from None
+    return connection
+
+
+def extents_of(connect: Callable[[], Connection], subject: str) -> Callable[[int, int], Iterator[Extent]]:
     """Return a function that asks a server which parts of a stretch read as zeros.
 
     It uses a connection of its own, so that a question does not wait behind megabytes of data. What the server does
@@ -117,24 +154,25 @@ def extents_of(
     """
     holder: list[Connection] = []
 
-    def ask(start: int, end: int) -> Iterator[tuple[int, int, bool]]:
+    def ask_once(start: int, end: int) -> list[int]:
+        found: list[int] = []
+
+        def collect(context: str, offset: int, entries: list[int], error: Any) -> int:
+            if context == nbd.CONTEXT_BASE_ALLOCATION:
+                found.extend(entries)
+            return 0
+
+        if not holder or holder[0].broken():
+            holder[:] = [open_one(connect, subject)]
+        # Refused or broken off: nothing is known, and what is not known to be zero is copied.
+        with contextlib.suppress(nbd.Error):
+            holder[0].handle.block_status(min(end - start, STATUS_LIMIT), start, collect)
+            return found
+        return []
+
+    def ask(start: int, end: int) -> Iterator[Extent]:
         while start < end:
-            if not holder or holder[0].broken():
-                holder[:] = [open_one(connect, subject)]
-            found: list[int] = []
-
-            def collect(context: str, offset: int, entries: list[int], error: Any) -> int:
-                if context == nbd.CONTEXT_BASE_ALLOCATION:
-                    found.extend(entries)  # noqa: B023
-                return 0
-
-            try:
-                holder[0].handle.block_status(min(end - start, STATUS_LIMIT), start, collect)
-            except nbd.Error as error:
-                if holder[0].broken():
-                    holder.clear()
-                    raise UnreachableError(f"{subject}: the connection broke", str(error), "run again") from None
-                found = []
+            found = ask_once(start, end)
             if not found:
                 yield start, end, False
                 return
@@ -145,20 +183,6 @@ def extents_of(
                 start = stop
 
     return ask
-
-
-def open_one(connect: Callable[[], Connection], subject: str) -> Connection:
-    """Return a usable connection. Raises UnreachableError where the server does not answer in CONNECT_SECONDS."""
-    deadline = time.monotonic() + CONNECT_SECONDS
-    try:
-        connection = connect()
-        while not connection.usable():
-            if connection.broken() or time.monotonic() > deadline:
-                raise unreachable(subject, connection.reason or "no NBD handshake")
-            drive([connection], 0.1)
-    except nbd.Error as error:
-        raise unreachable(subject, error.string) from None
-    return connection
 
 
 def unreachable(subject: str, reason: str) -> UnreachableError:

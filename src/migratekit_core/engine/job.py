@@ -1,14 +1,14 @@
 """What goes into the engine and what comes out: JSON lines both ways.
 
-On stdin: one line with the job, then lines with areas, each a JSON array of `[offset, length]` pairs, until end of
-file; a million areas never stand in memory as JSON. On stdout: one event per line, see `Progress`, `Checkpoint`, `Done`
-and `Failure`. All sizes and offsets are bytes.
+On stdin: one line with the job, then lines with areas, each a JSON array of `[offset, length]` pairs, and `null`; a
+million areas never stand in memory as JSON. Commands may follow (engine.control). On stdout: one event per line, see
+`Progress`, `Checkpoint`, `Done` and `Failure`. All sizes and offsets are bytes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
@@ -31,10 +31,11 @@ class Job:
     """Whether everything outside the areas reads as zeros on the source, and has to on the target."""
     start: int = 0
     """Offset in bytes below which everything is on the target already (a checkpoint)."""
-    connections: int = 4
+    connections: int | None = None
+    """Connections to each side; None: as many as the target's latency asks for."""
     request_size: int = MIB
-    window: int = 64 * MIB
-    """Most bytes in flight."""
+    window: int | None = None
+    """Most bytes in flight; None: as many as the target's latency asks for."""
     rate: int | None = None
     """Limit in bytes per second."""
 
@@ -50,6 +51,9 @@ class Progress:
     zeroed: int
     rate: float
     """Bytes done per second since the last event."""
+    window: int
+    """Bytes that may be in flight now."""
+    connections: int
     retries: int
     event: str = "progress"
 
@@ -91,7 +95,7 @@ _EVENTS: dict[str, type[Event]] = {"progress": Progress, "checkpoint": Checkpoin
 
 
 def write_job(stream: IO[str], job: Job, areas: Iterable[tuple[int, int]]) -> None:
-    """Write a job and its areas, and close the stream."""
+    """Write a job and its areas; the stream stays open for commands, and its end tells the engine to stop."""
     stream.write(json.dumps(asdict(job)) + "\n")
     line: list[tuple[int, int]] = []
     for area in areas:
@@ -101,18 +105,8 @@ def write_job(stream: IO[str], job: Job, areas: Iterable[tuple[int, int]]) -> No
             line = []
     if line:
         stream.write(json.dumps(line) + "\n")
-    stream.close()
-
-
-def read_job(stream: IO[str]) -> tuple[Job, Iterator[tuple[int, int]]]:
-    """Return the job on `stream` and an iterator over its areas, which is read as it is used."""
-    job = Job(**json.loads(stream.readline()))
-    return job, _areas(stream)
-
-
-def _areas(stream: IO[str]) -> Iterator[tuple[int, int]]:
-    for line in stream:
-        yield from map(tuple, json.loads(line))
+    stream.write("null\n")
+    stream.flush()
 
 
 def encode(event: Event) -> str:

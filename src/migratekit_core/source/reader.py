@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket as socketlib
 import subprocess
 import tempfile
 import time
@@ -49,7 +50,7 @@ def serve(
     pass_fds: Sequence[int] = (),
     env: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run an NBD server in the foreground until the block ends; the block starts when its socket is there.
+    """Run an NBD server in the foreground until the block ends; the block starts when it answers.
 
     Raises OperationFailedError with the server's own words where it does not start.
     """
@@ -89,9 +90,20 @@ def last_words(log: Path) -> str:
     return redact(lines[-1]) if lines else "it said nothing"
 
 
+def _greets(path: Path) -> bool:
+    # qemu-nbd listens before it opens its image: only the greeting of the NBD protocol says that it will serve.
+    with socketlib.socket(socketlib.AF_UNIX) as client:
+        client.settimeout(1)
+        try:
+            client.connect(str(path))
+            return client.recv(8) == b"NBDMAGIC"
+        except OSError:
+            return False
+
+
 def _wait_for(server: subprocess.Popen[bytes], socket: Path, log: Path, subject: str) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while not socket.exists():
+    while not _greets(socket):
         if server.poll() is not None or time.monotonic() > deadline:
             raise OperationFailedError(
                 f"{subject} cannot be read", last_words(log), "check the reader's settings: docs/readers.md"
