@@ -31,9 +31,18 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     context: typer.Context,
-    config: Annotated[Path | None, typer.Option("--config", help="Configuration file (TOML).")] = None,
-    profile: Annotated[str | None, typer.Option("--profile", help="Profile of the configuration.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", help="Configuration file (TOML), instead of /etc/migratekit/config.toml and the user's own."
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", help="Profile of the configuration, a [profiles.NAME] table.")
+    ] = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; stands before the command.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,

@@ -27,6 +27,16 @@ def result(output: Output, schema: str, data: dict[str, Any], table: Table | Non
     sys.stdout.write(yaml.safe_dump(json.loads(json.dumps(document, default=str)), sort_keys=False))
 
 
+def named(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a result whose machine is called `vm`, as in every JSON form."""
+    return {"vm" if key == "vm_name" else key: value for key, value in data.items()}
+
+
+def count(number: int, thing: str) -> str:
+    """Return `1 volume`, `2 volumes`."""
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
 class Table:
     """A table, drawn on a terminal and plain where it is piped."""
 

@@ -29,7 +29,7 @@ def test_the_users_file_is_in_home_without_xdg() -> None:
 def test_nothing_configured_gives_the_defaults(tmp_path: Path) -> None:
     config = load_config(environ={"HOME": str(tmp_path)})
     assert (config.vcenter, config.ossea, config.daemon) == (None, None, None)
-    assert (config.tunnel.kind, config.database.kind, config.replication.connections) == ("none", "sqlite", 4)
+    assert (config.tunnel.kind, config.database.kind, config.failover.power_off) == ("none", "sqlite", False)
 
 
 def test_each_layer_overrides_the_one_below_key_by_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from migratekit_core.engine.control import Control
 from migratekit_core.engine.job import (
     Checkpoint,
     Done,
@@ -19,7 +22,6 @@ from migratekit_core.engine.job import (
     Progress,
     decode,
     encode,
-    read_job,
     write_job,
 )
 
@@ -40,7 +42,7 @@ JOBS = st.builds(
 )
 EVENTS = st.one_of(
     st.builds(
-        Progress, done=COUNTS, total=COUNTS, read=COUNTS, written=COUNTS, zeroed=COUNTS, rate=FIGURES, retries=COUNTS,
+        Progress, done=COUNTS, total=COUNTS, read=COUNTS, written=COUNTS, zeroed=COUNTS, rate=FIGURES, window=COUNTS, connections=COUNTS, retries=COUNTS,
         event=st.just("progress"),
     ),
     st.builds(Checkpoint, position=COUNTS, event=st.just("checkpoint")),
@@ -53,37 +55,41 @@ EVENTS = st.one_of(
 )  # fmt: skip
 
 
-class Kept(io.StringIO):
-    """A stream whose text outlives its end."""
+def received(text: str) -> tuple[Job, list[tuple[int, int]], Control]:
+    """Return what an engine reads from a standard input of `text`."""
+    with tempfile.TemporaryFile() as file:
+        file.write(text.encode())
+        file.flush()
+        file.seek(0)
+        control = Control(file.fileno())
+        job, areas = control.job()
+        return job, list(areas), control
 
-    text = ""
 
-    def close(self) -> None:
-        self.text = self.getvalue()
-        super().close()
+def sent(job: Job, areas: Iterable[tuple[int, int]]) -> str:
+    stream = io.StringIO()
+    write_job(stream, job, areas)
+    return stream.getvalue()
+
+
+SMALL = Job("d", "s", "t", 1, True)
 
 
 @given(JOBS, st.lists(st.tuples(COUNTS, COUNTS), max_size=30))
 def test_a_job_and_its_areas_come_through(job: Job, areas: list[tuple[int, int]]) -> None:
-    stream = Kept()
-    write_job(stream, job, areas)
-    assert stream.closed
-    received, stretches = read_job(io.StringIO(stream.text))
-    assert received == job
-    assert list(stretches) == areas
+    assert received(sent(job, areas))[:2] == (job, areas)
 
 
-@pytest.mark.parametrize("count", [0, 1, 999, 1000, 1001, 2500])
+@pytest.mark.parametrize("count", [0, 1, 999, 1000, 1001, 25000])
 def test_no_area_is_lost_between_lines(count: int) -> None:
     areas = [(number * 10, 5) for number in range(count)]
-    stream = Kept()
-    write_job(stream, Job("d", "s", "t", 1, True), iter(areas))
-    assert list(read_job(io.StringIO(stream.text))[1]) == areas
-    assert all(len(line) < 50_000 for line in stream.text.splitlines())
+    text = sent(SMALL, iter(areas))
+    assert received(text)[1] == areas
+    assert all(len(line) < 50_000 for line in text.splitlines())
 
 
 def test_areas_are_written_as_they_come() -> None:
-    stream = Kept()
+    stream = io.StringIO()
     seen = []
 
     def areas() -> Iterator[tuple[int, int]]:
@@ -91,25 +97,47 @@ def test_areas_are_written_as_they_come() -> None:
             seen.append(stream.getvalue().count("\n"))
             yield number, 1
 
-    write_job(stream, Job("d", "s", "t", 1, True), areas())
+    write_job(stream, SMALL, areas())
     # While the last areas are asked for, the first ones have long been sent.
     assert seen[-1] >= 4
 
 
-def test_areas_are_read_as_they_are_used() -> None:
-    def lines() -> Iterator[str]:
-        yield json.dumps([[0, 1]]) + "\n"
-        raise AssertionError("read ahead")
+def test_areas_are_read_before_the_last_one_is_written() -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as incoming, os.fdopen(writer, "w") as outgoing:
+        outgoing.write(sent(SMALL, []).removesuffix("null\n") + "[[0, 1]]\n")
+        outgoing.flush()
+        _, areas = Control(incoming.fileno()).job()
+        assert next(areas) == (0, 1)
 
-    class Stream:
-        def __iter__(self) -> Iterator[str]:
-            return lines()
 
-        def readline(self) -> str:
-            return json.dumps({"disk": "d", "source": "s", "target": "t", "size": 1, "full": True}) + "\n"
+def test_an_input_that_ends_within_the_areas_is_no_shorter_job() -> None:
+    text = sent(SMALL, [(0, 1), (5, 1)])
+    with pytest.raises(EOFError):
+        received(text.removesuffix("null\n"))
+    with pytest.raises(EOFError):
+        received(text[: text.index("\n") // 2])
 
-    _, areas = read_job(Stream())  # type: ignore[arg-type]
-    assert next(areas) == (0, 1)
+
+def test_commands_come_after_the_areas_and_the_end_is_noticed() -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as incoming, os.fdopen(writer, "w") as outgoing:
+        outgoing.write(sent(SMALL, [(0, 1)]) + json.dumps({"rate": 5}) + "\n")
+        outgoing.flush()
+        control = Control(incoming.fileno())
+        assert list(control.job()[1]) == [(0, 1)]
+        assert list(control.commands()) == [{"rate": 5}]
+        assert list(control.commands()) == []
+        outgoing.write('{"ra')
+        outgoing.flush()
+        assert list(control.commands()) == []
+        outgoing.write('te": null}\n')
+        outgoing.flush()
+        assert list(control.commands()) == [{"rate": None}]
+        assert not control.gone
+        outgoing.close()
+        assert list(control.commands()) == []
+        assert control.gone
 
 
 @given(EVENTS)

@@ -9,6 +9,7 @@ import typer
 from migratekit_cli import render
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, VmArgument
+from migratekit_cli.render import named
 from migratekit_cli.session import runtime
 
 
@@ -27,9 +28,10 @@ def cleanup(
             return
         done = core.clean(opened, vm)
     text = (
-        f"{done.vm_name}: {len(done.failovers)} rehearsals cleaned up "
-        f"({len(done.machines)} machines, {len(done.volumes)} volumes, {len(done.snapshots)} snapshots)"
+        f"{done.vm_name}: {render.count(len(done.failovers), 'rehearsal')} cleaned up "
+        f"({render.count(len(done.machines), 'machine')}, {render.count(len(done.volumes), 'volume')}, "
+        f"{render.count(len(done.snapshots), 'snapshot')})"
         if done.failovers
         else f"{done.vm_name}: nothing to clean up"
     )
-    render.result(output, "migratekit.cleanup/1", asdict(done), text=text)
+    render.result(output, "migratekit.cleanup/1", named(asdict(done)), text=text)

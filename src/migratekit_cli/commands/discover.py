@@ -35,7 +35,7 @@ def discover(context: typer.Context, output: OutputOption = Output.TABLE) -> Non
             vm.cpus,
             f"{vm.memory_mib} MiB",
             " + ".join(human_bytes(disk.capacity_bytes) for disk in vm.disks),
-            "on" if tracked else "switched on" if vm.cbt_enabled else "off",
+            "on" if tracked else "on, not yet effective" if vm.cbt_enabled else "off",
             ", ".join(nic.network or f"({nic.unresolved})" for nic in vm.nics),
             vm.firmware,
             vm.guest_name,

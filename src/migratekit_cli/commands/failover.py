@@ -10,6 +10,7 @@ import typer
 from migratekit_cli import render
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, VmArgument, YesOption
+from migratekit_cli.render import named
 from migratekit_cli.session import confirm, runtime
 from migratekit_core.units import human_seconds
 
@@ -29,19 +30,20 @@ def failover(
     from migratekit_core.failover import live
 
     with runtime(context) as opened:
-        plan = live.plan(opened, vm) if dry_run or not yes else None
+        plan = live.plan(opened, vm, power_off) if dry_run or not yes else None
         if plan is not None:
-            lines = [f"{plan.vm_name} becomes {plan.destination_name}"]
+            lines = [f"{plan.vm_name} becomes {plan.destination_name} in CloudStack"]
             lines += [f"  network {source} → {target}" for source, target in plan.networks.items()]
             lines += [f"  {number}. {step}" for number, step in enumerate(plan.steps, 1)]
             if dry_run:
-                render.result(output, "migratekit.failover-plan/1", asdict(plan), text="\n".join(lines))
+                render.result(output, "migratekit.failover-plan/1", named(asdict(plan)), text="\n".join(lines))
                 return
             typer.echo("\n".join(lines), err=True)
         confirm(f"Shut {vm} down and cut it over?", yes)
         done = live.failover(opened, vm, power_off)
     data = {
         "failover_id": done.failover_id,
+        "job_id": done.job_id,
         "vm": done.vm_name,
         "destination_vm_id": done.destination_vm_id,
         "destination_name": done.destination_name,

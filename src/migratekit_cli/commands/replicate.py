@@ -9,6 +9,7 @@ import typer
 from migratekit_cli import render
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, VmArgument
+from migratekit_cli.render import named
 from migratekit_cli.session import runtime
 from migratekit_core.units import human_bytes, human_rate, human_seconds
 
@@ -24,7 +25,7 @@ def replicate(
         if dry_run:
             plan = preview.preview(opened, vm)
             lines = [f"{plan.vm_name}: {plan.kind} sync", *(f"  {line}" for line in plan.steps)]
-            render.result(output, "migratekit.replicate-plan/1", asdict(plan), text="\n".join(lines))
+            render.result(output, "migratekit.replicate-plan/1", named(asdict(plan)), text="\n".join(lines))
             return
         done = sync.replicate(opened, vm)
     data = {

@@ -9,6 +9,7 @@ import typer
 from migratekit_cli import render
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, VmArgument
+from migratekit_cli.render import named
 from migratekit_cli.session import runtime
 from migratekit_core.units import human_seconds
 
@@ -24,11 +25,11 @@ def test_failover(
         if dry_run:
             plan = rehearsal.plan(opened, vm)
             lines = [f"{plan.vm_name}: rehearsal as {plan.destination_name}", *(f"  {step}" for step in plan.steps)]
-            render.result(output, "migratekit.test-failover-plan/1", asdict(plan), text="\n".join(lines))
+            render.result(output, "migratekit.test-failover-plan/1", named(asdict(plan)), text="\n".join(lines))
             return
         done = rehearsal.rehearse(opened, vm)
     text = (
         f"{done.vm_name}: rehearsal {done.destination_name} runs ({done.destination_vm_id}), "
         f"after {human_seconds(done.seconds)}\ntake it away with: migratekit cleanup {done.vm_name}"
     )
-    render.result(output, "migratekit.test-failover/1", asdict(done), text=text)
+    render.result(output, "migratekit.test-failover/1", named(asdict(done)), text=text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
 from migratekit_cli.session import configuration
 from migratekit_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from migratekit_core.config.schema import Tunnel
 
 app = typer.Typer(help="The TLS tunnel to the OMA: one port, mutual certificates.", no_args_is_help=True)
 pki = typer.Typer(help="Certificates of the tunnel.", no_args_is_help=True)
@@ -27,10 +30,7 @@ def up(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """Bring the local end up. Commands that need it do so by themselves, and share it."""
     from migratekit_core.tunnel import tls
 
-    settings = configuration(context).tunnel
-    if settings.kind != "tls":
-        raise UsageError("there is no tunnel to bring up", f'tunnel.kind is "{settings.kind}"', "configure [tunnel]")
-    status = tls.up(settings)
+    status = tls.up(_tls(context))
     render.result(output, "migratekit.tunnel/1", asdict(status), text=f"tunnel to {status.remote} is up ({status.pid})")
 
 
@@ -48,15 +48,24 @@ def down(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
 @app.command("status")
 @reported
 def show_status(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """Show whether the local end is up; exit 6 where it is not."""
+    """Show whether the local end is up and the OMA takes our certificate; exit 6 where not."""
     from migratekit_core.errors import UnreachableError
     from migratekit_core.tunnel import tls
 
-    status = tls.status(configuration(context).tunnel)
-    text = f"tunnel to {status.remote} is {'up' if status.up else 'down'}"
-    render.result(output, "migratekit.tunnel/1", asdict(status), text=text)
-    if not status.up:
+    settings = _tls(context)
+    status, problem = tls.status(settings), tls.probe(settings)
+    text = f"local end: {'up' if status.up else 'down'}\nOMA {status.remote}: {problem or 'answers'}"
+    data = {**asdict(status), "remote_answers": not problem, "remote_problem": problem}
+    render.result(output, "migratekit.tunnel-status/1", data, text=text)
+    if problem or not status.up:
         raise typer.Exit(UnreachableError.exit_code)
+
+
+def _tls(context: typer.Context) -> Tunnel:
+    settings = configuration(context).tunnel
+    if settings.kind != "tls":
+        raise UsageError("no tunnel is configured", f'tunnel.kind is "{settings.kind}"', "write a [tunnel] table")
+    return settings
 
 
 @pki.command("init")

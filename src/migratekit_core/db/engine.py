@@ -124,7 +124,10 @@ def database_error(error: DBAPIError, engine: Engine) -> MigrateKitError:
     if isinstance(error, OperationalError) and "full" in reason:
         return OperationFailedError(f"{where} has no space left", reason, "free space and run the command again")
     if isinstance(error, OperationalError) and (number in {2002, 2003, 2006, 2013} or error.connection_invalidated):
+        if number == 2013:
+            # A tunnel takes the connection and closes it where it cannot reach the other end.
+            reason = f"{reason} (through a tunnel: the OMA is down, or refuses the certificate)"
         return UnreachableError(
-            f"{where} does not answer", reason, "check that the server runs and the tunnel is up, then try again"
+            f"{where} does not answer", reason, "check that the server runs; look with: migratekit tunnel status"
         )
     return OperationFailedError(f"{where} refused a statement", reason, "run: migratekit db check")

@@ -1,7 +1,7 @@
 """How many connections and how many bytes in flight a copy needs, from how long the target takes for a write.
 
-A link is full when its bandwidth times its round trip is in flight. NBD servers work on a limited number of requests per connection
-at a time (nbdkit: 16 threads each), so latency asks for more connections, too.
+A link is full when its bandwidth times its round trip is in flight. NBD servers work on a limited number of requests
+per connection at a time (nbdkit: 16 threads each), so latency asks for more connections, too.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from migratekit_core.db.locks import vm_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.errors import PreconditionError
 from migratekit_core.failover.record import CLEANED, TEST, Record, unfinished
-from migratekit_core.failover.rehearsal import snapshot_key
+from migratekit_core.failover.rehearsal import snapshot_name
 from migratekit_core.joblog import Job
 from migratekit_core.ossea import compute
 from migratekit_core.ossea.client import Cloud
@@ -24,6 +24,7 @@ from migratekit_core.volumes.names import TAG
 class Cleaned:
     """What was taken away."""
 
+    job_id: str
     vm_name: str
     failovers: tuple[str, ...]
     machines: tuple[str, ...]
@@ -78,7 +79,7 @@ def clean(runtime: Runtime, name: str) -> Cleaned:
         finally:
             volumes.close()
     ids = tuple(record.id for record in records)
-    return Cleaned(found.job.source_vm_name, ids, tuple(machines), tuple(gone), tuple(snapshots))
+    return Cleaned(job.id, found.job.source_vm_name, ids, tuple(machines), tuple(gone), tuple(snapshots))
 
 
 def _destroy_machine(runtime: Runtime, cloud: Cloud, job: Job, record: Record) -> list[str]:
@@ -111,17 +112,14 @@ def _delete_volumes(volumes: VolumeClient, job: Job, record: Record) -> list[str
 
 
 def _delete_snapshots(volumes: VolumeClient, job: Job, record: Record) -> list[str]:
-    state = record.state()
-    recorded: list[str] = list(state.get("snapshots", []))
+    """Delete the rehearsal's snapshots: they are found by their name, also those that a killed run did not record."""
     gone = []
     with job.step("delete-snapshots") as step:
-        for volume_id in state.get("snapshot_intents", [])[len(recorded) :][:1]:
-            # The run died around this one: the same key gives its snapshot, if it was made, or makes it now.
-            if volumes.get(volume_id) is not None:
-                again = volumes.snapshot(volume_id, f"test-{record.id[:8]}", snapshot_key(record, volume_id))
-                recorded.append(again["snapshot_id"])
-        for snapshot_id in recorded:
-            if volumes.delete_snapshot(snapshot_id)["existed"]:
-                gone.append(snapshot_id)
-            step.log("snapshot deleted", snapshot_id=snapshot_id)
+        for volume_id in record.state().get("snapshot_intents", []):
+            volume = volumes.get(volume_id)
+            for snapshot in volume["snapshots"] if volume is not None else []:
+                if snapshot["name"].startswith(f"mk-{snapshot_name(record)}-"):
+                    volumes.delete_snapshot(snapshot["id"])
+                    gone.append(snapshot["id"])
+                    step.log("snapshot deleted", snapshot_id=snapshot["id"])
     return gone

@@ -8,7 +8,7 @@ from typing import Any
 
 from migratekit_core.db.locks import vm_lock
 from migratekit_core.db.schema import require_schema
-from migratekit_core.errors import MigrateKitError, PreconditionError
+from migratekit_core.errors import MigrateKitError
 from migratekit_core.failover import deploy, preflight
 from migratekit_core.failover.record import COMPLETED, FAILED, LIVE, Record, begin, unfinished
 from migratekit_core.joblog import Job
@@ -16,7 +16,7 @@ from migratekit_core.joblog.tracker import describe
 from migratekit_core.ossea.client import Cloud
 from migratekit_core.redact import redact
 from migratekit_core.replication import replica
-from migratekit_core.replication.sync import SyncResult, sync
+from migratekit_core.replication.sync import SyncResult, failed_over, sync
 from migratekit_core.runtime import Runtime
 from migratekit_core.volumes.client import VolumeClient
 from migratekit_core.volumes.names import host_name
@@ -29,6 +29,7 @@ class FailoverResult:
     """What a failover made; times in seconds."""
 
     failover_id: str
+    job_id: str
     vm_name: str
     destination_vm_id: str
     destination_name: str
@@ -60,12 +61,16 @@ STEPS = (
 )
 
 
-def plan(runtime: Runtime, name: str) -> Plan:
+def plan(runtime: Runtime, name: str, power_off: bool) -> Plan:
     """Check everything and return what a live failover would do; nothing is changed."""
     require_schema(runtime.databases)
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)
-    target = _target(runtime, Cloud(runtime.ossea), vm, None)
+    found = replica.live_failover(runtime.databases.oma, vm.uuid)
+    if found is not None and found.status == COMPLETED:
+        raise failed_over(vm, found)
+    left = unfinished(runtime.databases.oma, vm.uuid, LIVE)
+    target = _target(runtime, Cloud(runtime.ossea), vm, left[0] if left else None, power_off)
     return Plan(vm.name, target.spec.name, target.mappings, STEPS)
 
 
@@ -83,11 +88,7 @@ def failover(runtime: Runtime, name: str, power_off: bool) -> FailoverResult:
         with vm_lock(runtime.databases.oma, vm.uuid, f"failover {vm.name}"):
             done = replica.live_failover(runtime.databases.oma, vm.uuid)
             if done is not None and done.status == COMPLETED:
-                raise PreconditionError(
-                    f"{vm.name} is failed over already",
-                    f"failover {done.id} made machine {done.destination_vm_id}",
-                    "nothing is left to do",
-                )
+                raise failed_over(vm, done)
             with runtime.tracker.job("failover", owner=vm.name) as job:
                 return _run(runtime, cloud, job, service, vm, power_off)
 
@@ -96,7 +97,7 @@ def _run(runtime: Runtime, cloud: Cloud, job: Job, service: Any, vm: VirtualMach
     left = unfinished(runtime.databases.oma, vm.uuid, LIVE)
     record = left[0] if left else None
     with job.step("preflight") as step:
-        target = _target(runtime, cloud, vm, record)
+        target = _target(runtime, cloud, vm, record, power_off)
         step.log("target", name=target.spec.name, networks=target.mappings)
     if record is None:
         found = replica.newest(runtime.databases.oma, vm.uuid)
@@ -154,6 +155,7 @@ def _cut_over(
     deploy.start(cloud, runtime, job, record, vm_id)
     return FailoverResult(
         failover_id=record.id,
+        job_id=job.id,
         vm_name=vm.name,
         destination_vm_id=vm_id,
         destination_name=target.spec.name,
@@ -165,8 +167,11 @@ def _cut_over(
     )
 
 
-def _target(runtime: Runtime, cloud: Cloud, vm: VirtualMachine, record: Record | None) -> preflight.Target:
+def _target(
+    runtime: Runtime, cloud: Cloud, vm: VirtualMachine, record: Record | None, power_off: bool
+) -> preflight.Target:
     found = replica.newest(runtime.databases.oma, vm.uuid)
     name = host_name(vm.name)
     adopt = record is not None and record.state().get("deploy_intent") == name
-    return preflight.check(runtime, cloud, vm, found, test=False, vm_name=name, adopt=adopt)
+    allowed = power_off or runtime.config.failover.power_off
+    return preflight.check(runtime, cloud, vm, found, test=False, vm_name=name, adopt=adopt, power_off=allowed)

@@ -30,14 +30,18 @@ def check(
     *,
     test: bool,
     vm_name: str,
-    adopt: bool,
+    adopt: bool = False,
+    power_off: bool = True,
 ) -> Target:
     """Return the target of a failover. Raises PreconditionError with all reasons why there cannot be one.
 
     `test` puts every card into the isolated test network, without its MAC address; `adopt` allows a machine named
-    `vm_name` to exist, because an earlier run of the same failover may have made it.
+    `vm_name` to exist, for an earlier run of the same failover may have made it; without `power_off` the guest has to
+    be able to shut down by itself.
     """
     reasons = _replica_reasons(replica, finished=test)
+    if not test and not power_off and vm.power == "poweredOn" and vm.tools != "guestToolsRunning":
+        reasons.append("VMware Tools are not running, so its guest cannot be shut down (--power-off allows it)")
     mappings = _mappings(runtime, vm, test, reasons)
     spec = None
     try:

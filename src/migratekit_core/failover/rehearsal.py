@@ -26,6 +26,7 @@ class RehearsalResult:
     """What a rehearsal made; time in seconds."""
 
     failover_id: str
+    job_id: str
     vm_name: str
     destination_vm_id: str
     destination_name: str
@@ -98,6 +99,7 @@ def rehearse(runtime: Runtime, name: str) -> RehearsalResult:
             volumes.close()
     return RehearsalResult(
         failover_id=record.id,
+        job_id=job.id,
         vm_name=vm.name,
         destination_vm_id=vm_id,
         destination_name=target.spec.name,
@@ -108,9 +110,9 @@ def rehearse(runtime: Runtime, name: str) -> RehearsalResult:
     )
 
 
-def snapshot_key(record: Record, volume_id: str) -> str:
-    """Return the idempotency key of a rehearsal's snapshot: cleanup finds with it what a killed run did not record."""
-    return f"snapshot-{record.id}-{volume_id}"[:128]
+def snapshot_name(record: Record) -> str:
+    """Return the name of a rehearsal's snapshots: cleanup finds by it what a killed run did not record."""
+    return f"test-{record.id[:8]}"
 
 
 def take_snapshots(volumes: VolumeClient, job: Job, record: Record, sources: list[str]) -> list[str]:
@@ -119,8 +121,8 @@ def take_snapshots(volumes: VolumeClient, job: Job, record: Record, sources: lis
     snapshots = []
     with job.step("snapshot-volumes") as step:
         for volume_id in sources:
-            name = f"test-{record.id[:8]}"
-            taken = volumes.snapshot(volume_id, name, snapshot_key(record, volume_id))["snapshot_id"]
+            key = f"snapshot-{record.id}-{volume_id}"
+            taken = volumes.snapshot(volume_id, snapshot_name(record), key)["snapshot_id"]
             snapshots.append(taken)
             record.remember(snapshots=snapshots)
             step.log("snapshot taken", volume_id=volume_id, snapshot_id=taken)
@@ -133,7 +135,7 @@ def make_clones(volumes: VolumeClient, job: Job, record: Record, vm: VirtualMach
     tags = {TAG: vm.uuid, f"{TAG}-vm": vm.name, f"{TAG}-failover": record.id}
     with job.step("clone-volumes") as step:
         for index, snapshot_id in enumerate(snapshots):
-            key = f"clone-{record.id}-{snapshot_id}"[:128]
+            key = f"clone-{record.id}-{snapshot_id}"
             made = volumes.clone(snapshot_id, f"{vm.name}-test-{index}", tags, key)["volume_id"]
             clones.append(made)
             record.remember(clones=clones)
@@ -144,4 +146,4 @@ def make_clones(volumes: VolumeClient, job: Job, record: Record, vm: VirtualMach
 def _target(runtime: Runtime, cloud: Cloud, vm: VirtualMachine, suffix: str) -> preflight.Target:
     found = replica.newest(runtime.databases.oma, vm.uuid)
     name = host_name(vm.name, f"-test-{suffix}")
-    return preflight.check(runtime, cloud, vm, found, test=True, vm_name=name, adopt=False)
+    return preflight.check(runtime, cloud, vm, found, test=True, vm_name=name)

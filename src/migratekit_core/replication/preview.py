@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from migratekit_core.db.schema import require_schema
 from migratekit_core.replication import replica
-from migratekit_core.replication.sync import check_source
+from migratekit_core.replication.sync import check_source, failed_over
 from migratekit_core.runtime import Runtime
 from migratekit_core.units import human_bytes
 from migratekit_core.vsphere import client
@@ -27,6 +27,9 @@ def preview(runtime: Runtime, name: str) -> SyncPlan:
     require_schema(runtime.databases)
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)
+    over = replica.live_failover(runtime.databases.oma, vm.uuid)
+    if over is not None:
+        raise failed_over(vm, over)
     check_source(vm)
     known = replica.newest(runtime.databases.oma, vm.uuid)
     volumes = {row.disk_id: row for row in known.disks} if known else {}

@@ -18,7 +18,7 @@ from migratekit_core.errors import BusyError, MigrateKitError, PreconditionError
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.tracker import describe
 from migratekit_core.models.base import utcnow
-from migratekit_core.models.oma import ReplicationJob, VmDisk
+from migratekit_core.models.oma import FailoverJob, ReplicationJob, VmDisk
 from migratekit_core.ossea import store
 from migratekit_core.redact import redact
 from migratekit_core.replication import replica
@@ -26,7 +26,7 @@ from migratekit_core.replication.plan import fits, plan_disk
 from migratekit_core.replication.transfer import Copied, DiskWork, copy_disks
 from migratekit_core.runtime import Runtime
 from migratekit_core.source import https
-from migratekit_core.units import GIB, human_bytes, round_up
+from migratekit_core.units import GIB, round_up
 from migratekit_core.volumes.client import VolumeClient
 from migratekit_core.volumes.names import TAG
 from migratekit_core.vsphere import cbt, client, snapshots
@@ -70,13 +70,19 @@ def replicate(runtime: Runtime, name: str) -> SyncResult:
         with vm_lock(runtime.databases.oma, vm.uuid, f"replicate {vm.name}"):
             over = replica.live_failover(runtime.databases.oma, vm.uuid)
             if over is not None:
-                raise PreconditionError(
-                    f"{vm.name} is failed over",
-                    f"failover {over.id} is {over.status}; its volumes belong to the new machine",
-                    "go on with migratekit failover, or leave the machine where it is now",
-                )
+                raise failed_over(vm, over)
             with runtime.tracker.job("replication", owner=vm.name) as job:
                 return sync(runtime, job, service, vm)
+
+
+def failed_over(vm: VirtualMachine, over: FailoverJob) -> PreconditionError:
+    """Return the error for a machine whose volumes belong to a new one."""
+    done = over.status == replica.COMPLETED
+    return PreconditionError(
+        f"{vm.name} is failed over" if done else f"{vm.name} is being failed over",
+        f"failover {over.id} is {over.status}; the volumes belong to the new machine {over.destination_vm_id or ''}",
+        "nothing is left to replicate" if done else f"go on with: migratekit failover {vm.name}",
+    )
 
 
 def sync(runtime: Runtime, job: Job, service: Any, vm: VirtualMachine) -> SyncResult:
@@ -273,7 +279,8 @@ def _copy_snapshot(
             kind = replica.FULL if any(item.plan.full for item in work) else replica.INCREMENTAL
             _update(runtime, job.id, replication_type=kind, change_id=work[0].disk.change_id)
             copied = copy_disks(runtime, step, job.id, vm, managed, snapshot, work)
-            return kind, copied
+            # What was planned may have turned into a full copy where vSphere did not know the changes any more.
+            return replica.FULL if any(disk.full for disk in copied) else replica.INCREMENTAL, copied
     finally:
         with job.step("remove-snapshot"):
             snapshots.remove(managed, snapshot._moId)
@@ -339,7 +346,6 @@ def _finish(runtime: Runtime, job_id: str, kind: str, copied: list[Copied], seco
         snapshot_id=None,
         completed_at=utcnow(),
     )
-    runtime.observer.note(f"{kind} sync: {human_bytes(moved)} moved")
 
 
 def _fail(runtime: Runtime, job_id: str, error: BaseException) -> None:

@@ -28,12 +28,18 @@ defaults
 
 
 def write_config(path: Path, text: str) -> None:
-    """Write a configuration (0600) and have HAProxy check it. Raises PreconditionError with HAProxy's words."""
+    """Have HAProxy check a configuration, and write it (0600) if it is right.
+
+    Raises PreconditionError with HAProxy's words; a configuration that was there is untouched then.
+    """
     require_program("haproxy", "haproxy")
-    write_private(path, text)
-    check = subprocess.run(
-        ["haproxy", "-c", "-q", "-f", str(path)], capture_output=True, text=True, timeout=20, check=False
-    )
+    new = path.with_name(f"{path.name}.new")
+    write_private(new, text)
+    check = subprocess.run(["haproxy", "-c", "-f", str(new)], capture_output=True, text=True, timeout=20, check=False)
     if check.returncode != 0:
         words = [line for line in check.stderr.splitlines() if "ALERT" in line] or ["no reason given"]
-        raise PreconditionError(f"HAProxy refuses {path}", redact(words[0]), "check the [tunnel] table's files")
+        new.unlink()
+        raise PreconditionError(
+            f"HAProxy refuses the configuration {path}", redact(words[0]), "check the [tunnel] table's files"
+        )
+    new.replace(path)

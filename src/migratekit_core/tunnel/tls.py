@@ -6,6 +6,7 @@ import fcntl
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -17,12 +18,14 @@ from pathlib import Path
 from migratekit_core.config.schema import Tunnel
 from migratekit_core.errors import OperationFailedError, UsageError
 from migratekit_core.joblog.process import started
+from migratekit_core.redact import redact
 from migratekit_core.tunnel import SERVICES
 from migratekit_core.tunnel.haproxy import COMMON, write_config
 
-LONGEST_SOCKET_PATH = 107
-"""sun_path of unix(7) has 108 bytes with the final NUL."""
+LONGEST_SOCKET_PATH = 97
+"""sun_path of unix(7) has 108 bytes with the final NUL, and HAProxy needs ten for the temporary name that it binds."""
 START_SECONDS = 10.0
+PROBE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,26 @@ class Status:
     pid: int | None
     sockets: dict[str, str]
     remote: str
+
+
+def probe(tunnel: Tunnel) -> str:
+    """Do a TLS handshake with the OMA; return why it fails, or "" where the OMA takes us."""
+    try:
+        context = ssl.create_default_context(cafile=str(tunnel.ca_file))
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(str(tunnel.cert_file))
+        with (
+            socket.create_connection((tunnel.host, tunnel.port), PROBE_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=SERVICES[0]) as secured,
+        ):
+            # In TLS 1.3 the server's verdict on our certificate comes after our handshake is done.
+            secured.settimeout(PROBE_SECONDS)
+            secured.send(b"GET /health HTTP/1.1\r\nHost: volumes\r\nConnection: close\r\n\r\n")
+            return "" if secured.recv(1) else "the OMA closed the connection (is the volume daemon up?)"
+    except ssl.SSLCertVerificationError as error:
+        return f"the OMA's certificate is not trusted: {error.verify_message}"
+    except OSError as error:
+        return redact(str(error) or type(error).__name__)
 
 
 def runtime_dir(tunnel: Tunnel) -> Path:
@@ -89,8 +112,9 @@ def up(tunnel: Tunnel) -> Status:
         current = status(tunnel)
         if current.up and config.exists() and config.read_text() == wanted:
             return current
-        _stop(folder)
+        # Checked first: a wrong setting must not take down a tunnel that others copy through.
         write_config(config, wanted)
+        _stop(folder)
         with (folder / "tunnel.log").open("wb") as log:
             done = subprocess.run(
                 ["haproxy", "-D", "-f", str(config), "-p", str(folder / "tunnel.haproxy.pid")],
@@ -105,9 +129,8 @@ def up(tunnel: Tunnel) -> Status:
             (folder / "tunnel.pid").write_text(f"{pid} {started(pid)}\n")
             current = _await(tunnel)
         if not current.up:
-            raise OperationFailedError(
-                "the tunnel did not come up", f"HAProxy's words are in {folder / 'tunnel.log'}", "look there"
-            )
+            words = (folder / "tunnel.log").read_text(errors="replace").strip().splitlines() or ["HAProxy said nothing"]
+            raise OperationFailedError("the tunnel did not come up", redact(words[-1]), "check the [tunnel] table")
         return current
 
 
@@ -138,10 +161,11 @@ def _lock(folder: Path) -> Iterator[None]:
 def _pid(folder: Path) -> int | None:
     """Return the pid of our HAProxy if it still runs; a pid file of last week may name somebody else's process."""
     try:
-        pid, _, began = (folder / "tunnel.pid").read_text().strip().partition(" ")
-    except OSError:
+        text, _, began = (folder / "tunnel.pid").read_text().strip().partition(" ")
+        pid = int(text)
+    except (OSError, ValueError):
         return None
-    return int(pid) if began and started(int(pid)) == began else None
+    return pid if began and started(pid) == began else None
 
 
 def _stop(folder: Path) -> bool:

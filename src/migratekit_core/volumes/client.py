@@ -71,7 +71,7 @@ class VolumeClient:
         return found[0] if found else None
 
     def get(self, volume_id: str) -> dict[str, Any] | None:
-        """Return a volume, or None where CloudStack has none with this id."""
+        """Return a volume with its snapshots, or None where CloudStack has none with this id."""
         try:
             return self._send("GET", f"/api/v1/volumes/{volume_id}")
         except NotFoundError:

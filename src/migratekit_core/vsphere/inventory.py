@@ -69,6 +69,7 @@ class VirtualMachine:
     path: str
     """Inventory path: /datacenter/vm/folder/name."""
     datacenter: str
+    """Its name, with the folders that it is in: what the datastore browser calls `dcPath`."""
     power: str
     connection: str
     template: bool
@@ -236,14 +237,18 @@ class _Folders:
             view.Destroy()
 
     def place(self, folder: Any) -> tuple[str, str]:
-        """Return the path of a folder and the name of its datacenter ("" where vCenter hides it)."""
+        """Return the path of a folder, and its datacenter with the folders above it, as `dcPath` wants it."""
         parts: list[str] = []
-        datacenter = ""
+        below_datacenter = 0
         key = folder._moId if folder is not None else None
         while key is not None and key in self._places:
             name, parent, is_datacenter = self._places[key]
-            parts.append(name)
+            # The root folder ("Datacenters", or "ha-folder-root" of a host) is no part of a path.
+            if parent is not None:
+                parts.append(name)
             if is_datacenter:
-                datacenter = name
+                below_datacenter = len(parts) - 1
             key = parent
-        return "/" + "/".join(reversed(parts)) if parts else "", datacenter
+        parts.reverse()
+        datacenter = parts[: len(parts) - below_datacenter]
+        return "/" + "/".join(parts) if parts else "", "/".join(datacenter)

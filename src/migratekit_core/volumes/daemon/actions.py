@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Engine
@@ -97,10 +97,14 @@ def attach(context: Context, operation: VolumeOperation) -> Response:
     # The first attach is what makes CloudStack allocate a new volume; before it the size is only a promise.
     _record_mapping(context, volume_id, vm_id, volume.size, cloudstack="attaching", linux="absent", path=None)
     with context.job.step("attach-volume") as step:
+        jobs = context.jobs(operation)
+        if volume.vm_id == oma_vm_id and devices.find(context.settings.device_dir, volume_id) is None:
+            # An attach that Linux never saw: waiting longer does not help, doing it again does.
+            step.log("attached but without a device, attaching again", level="warning", volume_id=volume_id)
+            context.storage.detach(volume_id, jobs)
+            volume = replace(volume, vm_id=None)
         if volume.vm_id is None:
-            volume = context.storage.attach(
-                volume_id, vm_id, operation.request.get("device_id"), context.jobs(operation)
-            )
+            volume = context.storage.attach(volume_id, vm_id, operation.request.get("device_id"), jobs)
         step.log("attached", volume_id=volume_id, vm_id=vm_id, device_id=volume.device_id)
     if vm_id != oma_vm_id:
         _record_mapping(context, volume_id, vm_id, volume.size, cloudstack="attached", linux=ELSEWHERE, path=None)

@@ -150,7 +150,8 @@ def build(
             raise Problem(
                 404, PreconditionError(f"no volume {volume_id}", "CloudStack does not know it", "check the id")
             )
-        return _volume(volume, volumes)
+        snapshots = [{"id": taken.id, "name": taken.name} for taken in storage.snapshots_of(volume_id)]
+        return {**_volume(volume, volumes), "snapshots": snapshots}
 
     @app.post("/api/v1/volumes", status_code=202, dependencies=guarded)
     def create_volume(request: Request, body: CreateVolume) -> dict[str, Any]:

@@ -145,8 +145,11 @@ class Storage:
 
     def snapshot_named(self, volume_id: str, name: str) -> Snapshot | None:
         """Return the snapshot of a volume with exactly this name."""
-        found = self.cloud.list("listSnapshots", "snapshot", volumeid=volume_id)
-        return next((_snapshot(item) for item in found if item.get("name") == name), None)
+        return next((found for found in self.snapshots_of(volume_id) if found.name == name), None)
+
+    def snapshots_of(self, volume_id: str) -> list[Snapshot]:
+        """Return the snapshots of a volume."""
+        return [_snapshot(item) for item in self.cloud.list("listSnapshots", "snapshot", volumeid=volume_id)]
 
     def snapshot_by_id(self, snapshot_id: str) -> Snapshot | None:
         """Return a snapshot, or None where there is none."""
