@@ -47,12 +47,13 @@ def _up() -> int:
             print(f"lab: up ({ports})")
             print("lab: in another terminal: .venv/bin/migratekit --config .lab/config.toml discover")
             print("lab: stop it with Ctrl-C here, or with: make lab-down", flush=True)
+            told: set[int] = set()
             while True:
                 time.sleep(1)
                 for part in [*lab.parts.values(), lab.vcenter.part, lab.cloud.part]:
-                    if part.process.poll() is not None and part.process.returncode is not None:
+                    if part.process.poll() is not None and part.process.pid not in told:
+                        told.add(part.process.pid)
                         print(f"lab: {part.name} ended with {part.process.returncode}, see {part.log}", flush=True)
-                        return 1
         finally:
             link.unlink(missing_ok=True)
             PID_FILE.unlink(missing_ok=True)

@@ -42,7 +42,8 @@ JOBS = st.builds(
 )
 EVENTS = st.one_of(
     st.builds(
-        Progress, done=COUNTS, total=COUNTS, read=COUNTS, written=COUNTS, zeroed=COUNTS, rate=FIGURES, window=COUNTS, connections=COUNTS, retries=COUNTS,
+        Progress, done=COUNTS, total=COUNTS, read=COUNTS, written=COUNTS, zeroed=COUNTS, rate=FIGURES,
+        window=COUNTS, connections=COUNTS, retries=COUNTS,
         event=st.just("progress"),
     ),
     st.builds(Checkpoint, position=COUNTS, event=st.just("checkpoint")),

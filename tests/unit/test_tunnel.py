@@ -279,6 +279,8 @@ def test_one_that_was_killed_is_started_again(port: int, make: Make) -> None:
     first = tls.up(tunnel)
     assert first.pid is not None
     os.kill(first.pid, 9)
+    while started(first.pid):
+        time.sleep(0.01)
     second = tls.up(tunnel)
     assert second.pid != first.pid
     assert ask(tls.socket_path(tunnel, "db")) == b"db:hello"

@@ -129,6 +129,8 @@ def _explain(error: ValidationError) -> str:
     for problem in error.errors():
         place = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "literal_error":
+            message = f"is {problem['input']!r}; it must be {problem['ctx']['expected']}"
         if problem["type"] == "extra_forbidden":
             message = "unknown key"
         problems.append(f"{place}: {message}" if place else message)

@@ -48,7 +48,7 @@ class SecretSource(BaseModel):
             value = os.environ.get(self.env)
             if not value:
                 raise UsageError(
-                    f"{purpose} is not set", f"environment variable {self.env} is empty", f"export {self.env}"
+                    f"{purpose} is not set", f"environment variable {self.env} is empty", f"set it: export {self.env}=…"
                 )
             return value
         if self.command is not None:
@@ -81,12 +81,20 @@ def _from_command(command: list[str], purpose: str) -> str:
     except (OSError, UnicodeDecodeError, subprocess.SubprocessError) as error:
         # The command's output may hold the secret: only its name and outcome are told.
         raise UsageError(
-            f"{purpose} cannot be read", f"command {command[0]!r} failed ({type(error).__name__})", "run it by hand"
+            f"{purpose} cannot be read", f"command {command[0]!r} {_outcome(error)}", "run it by hand"
         ) from None
     value = done.stdout.strip("\r\n")
     if not value:
         raise UsageError(f"{purpose} is empty", f"command {command[0]!r} printed nothing", "run it by hand")
     return value
+
+
+def _outcome(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        return f"ended with exit code {error.returncode}"
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"did not end within {COMMAND_TIMEOUT} s"
+    return "was not found" if isinstance(error, FileNotFoundError) else "could not be started"
 
 
 def _from_keyring(name: str, purpose: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import requests
@@ -164,7 +163,7 @@ class Cloud:
         why = f"{command}: {text} (error {code})"
         if code in REFUSED_CREDENTIALS:
             return AuthError(
-                f"{self._where} refused the call", why, "check ossea.api_key, ossea.secret_key and the role"
+                f"{self._where} refused the call", why, "check ossea.api_key, ossea.secret_key and this host's clock"
             )
         if code in FORBIDDEN:
             return AuthError(
@@ -174,7 +173,9 @@ class Cloud:
             return PreconditionError(
                 f"{self._where} has no room", why, "free capacity or raise the quota, then run again"
             )
-        return OperationFailedError(f"{self._where} refused {command}", why, "look at the resource in CloudStack")
+        return OperationFailedError(
+            f"{self._where} refused a call", why, "look at the events of that resource in CloudStack"
+        )
 
 
 def _result(result: Any) -> dict[str, Any]:
@@ -199,20 +200,11 @@ def _reason(error: requests.RequestException) -> str:
     return str(cause) or type(error).__name__
 
 
-def by_name_or_id(
-    found: list[dict[str, Any]],
-    wanted: str,
-    kind: str,
-    setting: str,
-    names: Callable[[dict[str, Any]], str] | None = None,
-) -> dict[str, Any]:
+def by_name_or_id(found: list[dict[str, Any]], wanted: str, kind: str, setting: str) -> dict[str, Any]:
     """Return the resource that `wanted` names. Raises PreconditionError where none or several do."""
-    of = names or (lambda item: str(item.get("name", "")))
-    matches = [item for item in found if wanted in (item.get("id"), of(item))]
+    matches = [item for item in found if wanted in (item.get("id"), item.get("name"))]
     if len(matches) == 1:
         return matches[0]
-    known = ", ".join(sorted(of(item) for item in found)) or "none"
-    problem = "there is none" if not matches else f"{len(matches)} have that name"
-    raise PreconditionError(
-        f"no single {kind} {wanted!r} in CloudStack", f"{problem}; known: {known}", f"set {setting}"
-    )
+    known = ", ".join(sorted(str(item.get("name", "")) for item in found)) or "none"
+    problem = "does not exist" if not matches else f"is ambiguous ({len(matches)} have that name)"
+    raise PreconditionError(f"{kind} {wanted!r} {problem} in CloudStack", f"it has: {known}", f"set {setting}")

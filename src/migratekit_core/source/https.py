@@ -36,7 +36,9 @@ def check(disk: Disk, vm_name: str) -> None:
         reason = f"its file {disk.path!r} is no VMDK on a datastore"
     if reason:
         raise PreconditionError(
-            f"{disk.label} of {vm_name} cannot be read over https", reason, "remove the cause, or use another reader"
+            f"{disk.label} of {vm_name} cannot be read over https",
+            reason,
+            "remove the cause; docs/readers.md says what else there is",
         )
 
 

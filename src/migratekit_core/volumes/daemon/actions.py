@@ -28,6 +28,8 @@ from migratekit_core.volumes.daemon.storage import Storage, Volume, is_gone
 from migratekit_core.volumes.names import export_name, safe
 
 HASH_CHUNK = 8 * MIB
+GRACE_SECONDS = 5.0
+"""How long a volume that is attached already may take to show up, before it is attached again."""
 ELSEWHERE = "elsewhere"
 """linux_state of a volume that is attached to another machine than this one."""
 
@@ -98,7 +100,7 @@ def attach(context: Context, operation: VolumeOperation) -> Response:
     _record_mapping(context, volume_id, vm_id, volume.size, cloudstack="attaching", linux="absent", path=None)
     with context.job.step("attach-volume") as step:
         jobs = context.jobs(operation)
-        if volume.vm_id == oma_vm_id and devices.find(context.settings.device_dir, volume_id) is None:
+        if volume.vm_id == oma_vm_id and not devices.appears(context.settings.device_dir, volume_id, GRACE_SECONDS):
             # An attach that Linux never saw: waiting longer does not help, doing it again does.
             step.log("attached but without a device, attaching again", level="warning", volume_id=volume_id)
             context.storage.detach(volume_id, jobs)

@@ -98,7 +98,9 @@ def build(
         # Read each time: a token that was replaced holds from now on, without a restart.
         expected = f"Bearer {token.read('daemon.token_file')}"
         if not hmac.compare_digest(authorization.encode(), expected.encode()):
-            raise Problem(401, AuthError("the volume daemon refused the token", "it is not the daemon's", "check it"))
+            raise Problem(
+                401, AuthError("the volume daemon refused the token", "it is not the daemon's", "check volumes.token")
+            )
 
     app = FastAPI(title="MigrateKit volume daemon", version=version, docs_url=None, redoc_url=None)
     guarded = [Depends(authorised)]

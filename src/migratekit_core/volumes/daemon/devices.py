@@ -45,19 +45,27 @@ def find(directory: Path, volume_id: str) -> Device | None:
     return None
 
 
+def appears(directory: Path, volume_id: str, timeout: float) -> bool:
+    """Return whether the device of a volume is there, or comes within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while find(directory, volume_id) is None:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
 def wait_for(directory: Path, volume_id: str, size: int, timeout: float) -> Device:
     """Wait until the device of a volume is there; return it. Raises OperationFailedError where it does not appear
     within `timeout` seconds or has another size."""
-    deadline = time.monotonic() + timeout
-    while (device := find(directory, volume_id)) is None:
-        if time.monotonic() > deadline:
-            names = " or ".join(path.name for path in candidates(directory, volume_id))
-            raise OperationFailedError(
-                f"volume {volume_id} is attached but Linux does not see it",
-                f"{names} did not appear in {directory} within {timeout:.0f} s",
-                "look at dmesg and the machine's devices on the OMA",
-            )
-        time.sleep(POLL_SECONDS)
+    device = find(directory, volume_id) if appears(directory, volume_id, timeout) else None
+    if device is None:
+        names = " or ".join(path.name for path in candidates(directory, volume_id))
+        raise OperationFailedError(
+            f"volume {volume_id} is attached but Linux does not see it",
+            f"{names} did not appear in {directory} within {timeout:.0f} s",
+            "look at dmesg and the machine's devices on the OMA, then run again: it is attached anew",
+        )
     if device.size != size:
         raise OperationFailedError(
             f"device {device.path} is not volume {volume_id}",
