@@ -58,7 +58,9 @@ def _tell(what: str, why: str, todo: str) -> None:
         lines.append(f"  why: {why}")
     if todo:
         lines.append(f"   do: {todo}")
-    sys.stderr.write("\n".join(" ".join(line.splitlines()) if line else line for line in lines) + "\n")
+    from migratekit_core.redact import mask_known
+
+    sys.stderr.write("\n".join(mask_known(" ".join(line.splitlines())) for line in lines) + "\n")
     if debugging():
         from migratekit_core.redact import redact
 

@@ -28,10 +28,16 @@ def remember(secret: str) -> str:
     return secret
 
 
-def redact(text: str) -> str:
-    """Return `text` with every known secret, and whatever looks like one, masked."""
+def mask_known(text: str) -> str:
+    """Return `text` with every known secret masked, and nothing else: for our own messages, which name settings."""
     for secret in sorted(_known, key=len, reverse=True):
         text = text.replace(secret, MASK)
+    return text
+
+
+def redact(text: str) -> str:
+    """Return `text` with every known secret, and whatever looks like one, masked."""
+    text = mask_known(text)
     text = _SECRET_IN_TEXT.sub(rf"\1{MASK}", text)
     return _BEARER.sub(rf"\1 {MASK}", text)
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -38,9 +40,13 @@ class Gate:
             "MIGRATEKIT_REPLICATION__REQUEST_SIZE": str(256 << 10),
         }
 
-    def wait(self) -> None:
-        """Wait until the copy is in its middle."""
-        assert self.reached.wait(60), "the copy did not get as far as the gate"
+    def wait(self, command: subprocess.Popen[str]) -> None:
+        """Wait until the copy is in its middle; a command that ended before it got there says why."""
+        deadline = time.monotonic() + 60
+        while not self.reached.wait(0.1):
+            if command.poll() is not None or time.monotonic() > deadline:
+                command.kill()
+                raise AssertionError(f"the copy did not get as far as the gate: {command.communicate()[1]}")
 
     def open(self) -> None:
         """Let everything through at full speed."""

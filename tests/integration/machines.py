@@ -14,7 +14,15 @@ MIB = 1 << 20
 def machine(name: str, *disks: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Return a running machine with one card in the mapped network; `more` overrides."""
     nics = [{"network": "VM Network"}]
-    return {"name": name, "power": "on", "tools": "running", "disks": list(disks), "nics": nics, **more}
+    return {
+        "name": name,
+        "power": "on",
+        "tools": "running",
+        "disks": list(disks),
+        "nics": nics,
+        "memory_mb": 512,
+        **more,
+    }
 
 
 def thin(size: int) -> dict[str, Any]:

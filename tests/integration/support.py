@@ -84,7 +84,10 @@ def started(lab: Lab, *arguments: str, **extra: str) -> Iterator[subprocess.Pope
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            assert pipe is not None
+            pipe.close()
 
 
 def finished(process: subprocess.Popen[str], seconds: float = 150) -> Done:

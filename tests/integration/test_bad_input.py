@@ -221,7 +221,7 @@ def test_ambiguous_name_and_the_ways_out(lab: Lab) -> None:
         assert twin["path"] in said
         assert twin["moref"] in said
     for way in ("path", "moref", "uuid"):
-        assert report(lab, "replicate", twins[1][way], "--dry-run")["vm_name"] == "twin"
+        assert report(lab, "replicate", twins[1][way], "--dry-run")["vm"] == "twin"
 
 
 def test_template(lab: Lab) -> None:
@@ -292,8 +292,8 @@ def test_every_reason_against_a_failover_at_once(lab: Lab) -> None:
 
 
 def test_failover_needs_a_confirmation_or_a_terminal(lab: Lab) -> None:
-    report(lab, "replicate", "deaf01")
-    said = run(lab, "failover", "deaf01")
+    report(lab, "replicate", "ignores01")
+    said = run(lab, "failover", "ignores01")
     assert said.returncode == 2
     assert said.stdout == ""
     lines = said.stderr.splitlines()
@@ -304,7 +304,7 @@ def test_failover_needs_a_confirmation_or_a_terminal(lab: Lab) -> None:
     ]
     # Before it asks, it tells what it would do.
     assert any("shut the source down" in line for line in lines[:-3])
-    assert lab.vcenter.vm("deaf01")["power"] == "on"
+    assert lab.vcenter.vm("ignores01")["power"] == "on"
 
 
 def test_a_guest_that_cannot_be_asked_is_powered_off_only_if_allowed(lab: Lab) -> None:

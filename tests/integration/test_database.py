@@ -127,7 +127,7 @@ def test_a_database_that_restarts_delays_a_sync_or_ends_it_cleanly(own_lab: Lab)
     lab = own_lab
     lab.vcenter.write(VM, 0, 0, random.Random(1).randbytes(20 * MIB))
     with gate(lab.vcenter.port, 8 * MIB) as slow, started(lab, "replicate", VM, **slow.settings) as command:
-        slow.wait()
+        slow.wait(command)
         lab.parts["db"].stop()
         lab.restart_database()
         slow.open()

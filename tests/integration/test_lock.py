@@ -22,7 +22,7 @@ VM = "lock01"
 
 def test_a_second_run_is_told_who_holds_the_machine(lab: Lab) -> None:
     with gate(lab.vcenter.port, 8 * MIB) as slow, started(lab, "replicate", VM, **slow.settings) as first:
-        slow.wait()
+        slow.wait(first)
         said = refused(lab, run(lab, "replicate", VM), 8)
         slow.open()
         assert finished(first).returncode == 0
@@ -35,7 +35,7 @@ def test_a_second_run_is_told_who_holds_the_machine(lab: Lab) -> None:
 def test_a_killed_run_frees_the_machine_at_once(lab: Lab) -> None:
     lab.vcenter.new_epoch(VM)
     with gate(lab.vcenter.port, 8 * MIB) as slow, started(lab, "replicate", VM, **slow.settings) as killed:
-        slow.wait()
+        slow.wait(killed)
         killed.kill()
         killed.wait()
         done = report(lab, "replicate", VM)

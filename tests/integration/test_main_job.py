@@ -279,7 +279,7 @@ def test_a_machine_that_moved_is_not_replicated_or_moved_again(lab: Lab, over: d
     assert "main01 is failed over" in said
     assert over["failover_id"] in said
     said = refused(lab, run(lab, "failover", VM, "--yes"), 4)
-    assert "failed over already" in said
+    assert "main01 is failed over" in said
     assert over["destination_vm_id"] in said
     machine = lab.cloud.machine("main01")
     assert machine is not None

@@ -47,7 +47,7 @@ def test_no_process_of_a_sync_shows_a_secret(lab: Lab) -> None:
         gate(lab.vcenter.port, 8 * MIB) as slow,
         started(lab, "replicate", "secret01", **slow.settings) as command,
     ):
-        slow.wait()
+        slow.wait(command)
         eventually("the engine and the reader were seen", lambda: all(part in str(list(seen)) for part in PARTS), 20)
         slow.open()
         done = finished(command)

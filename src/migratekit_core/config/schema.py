@@ -35,7 +35,9 @@ def is_loopback(host: str) -> bool:
 def _protected_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
-        raise ValueError(f"{url!r} is not an https URL")
+        raise ValueError(f"{parts.scheme}://{parts.hostname or ''} is not https")
+    if parts.username or parts.password:
+        raise ValueError("a URL with a user or password would end up in logs; keys have settings of their own")
     return url
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -49,10 +50,11 @@ def _server_lock(engine: Engine, name: str) -> Iterator[None]:
             try:
                 yield
             finally:
-                # A connection that died has given the lock back already.
-                if not connection.invalidated:
-                    connection.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (name,))
-                    connection.commit()
+                # A connection that died has given the lock back already: no reason to call the work itself failed.
+                with contextlib.suppress(DBAPIError):
+                    if not connection.invalidated:
+                        connection.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (name,))
+                        connection.commit()
     except DBAPIError as error:
         raise database_error(error, engine) from error
 

@@ -6,9 +6,11 @@ import nbd
 
 from migratekit_core.engine import endpoint
 from migratekit_core.engine.endpoint import Abilities, Connection
+from migratekit_core.errors import UnreachableError
 
 RECONNECT_SECONDS = 90.0
 """How long an end may be without any connection before the copy ends: a tunnel cut for a minute only delays it."""
+REOPEN_SECONDS = 0.5
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between attempts to connect again; each failure doubles them."""
 
@@ -46,6 +48,15 @@ class Side:
             if (best is None or connection.in_flight < best.in_flight) and connection.usable():
                 best = connection
         return best
+
+    def reopen(self) -> Connection | None:
+        """Return the one connection of this end, opened now if it is not; None where that takes more than a moment."""
+        if not self.connections or not self.connections[0].usable():
+            try:
+                self.connections = [endpoint.open_one(self.connect, self.name, REOPEN_SECONDS)]
+            except UnreachableError:
+                return None
+        return self.connections[0]
 
     def mend(self, now: float) -> None:
         """Drop connections that broke, and open as many as are wanted; `now` is in seconds of a monotonic clock.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from migratekit_core.config.load import require
 from migratekit_core.db.locks import vm_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.errors import PreconditionError
@@ -47,6 +48,7 @@ def find(runtime: Runtime, name: str) -> Replica:
 
 def plan(runtime: Runtime, name: str) -> list[str]:
     """Return the ids of the rehearsals that a cleanup would take away."""
+    require(runtime.config, "ossea")
     require_schema(runtime.databases)
     return [record.id for record in unfinished(runtime.databases.oma, find(runtime, name).job.source_vm_id, TEST)]
 
@@ -56,6 +58,7 @@ def clean(runtime: Runtime, name: str) -> Cleaned:
 
     It takes no lock of the machine: a rehearsal shares nothing with a sync that runs meanwhile.
     """
+    require(runtime.config, "ossea")
     require_schema(runtime.databases)
     runtime.tracker.mark_interrupted()
     found = find(runtime, name)

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from migratekit_core.config.load import require
 from migratekit_core.db.locks import vm_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.errors import MigrateKitError
@@ -63,6 +64,7 @@ STEPS = (
 
 def plan(runtime: Runtime, name: str, power_off: bool) -> Plan:
     """Check everything and return what a live failover would do; nothing is changed."""
+    require(runtime.config, "vcenter", "ossea")
     require_schema(runtime.databases)
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)
@@ -80,6 +82,7 @@ def failover(runtime: Runtime, name: str, power_off: bool) -> FailoverResult:
     Raises PreconditionError with every reason why it cannot be, before anything is changed; BusyError where another run
     works on the machine; and whatever a part reports, with what to do about a source that is off by then.
     """
+    require(runtime.config, "vcenter", "ossea")
     require_schema(runtime.databases)
     runtime.tracker.mark_interrupted()
     cloud = Cloud(runtime.ossea)

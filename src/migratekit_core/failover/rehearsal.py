@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from migratekit_core.config.load import require
 from migratekit_core.db.locks import vm_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.failover import deploy, preflight
@@ -56,6 +57,7 @@ STEPS = (
 
 def plan(runtime: Runtime, name: str) -> Plan:
     """Check everything and return what a rehearsal would do; nothing is changed."""
+    require(runtime.config, "vcenter", "ossea")
     require_schema(runtime.databases)
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)
@@ -68,6 +70,7 @@ def rehearse(runtime: Runtime, name: str) -> RehearsalResult:
 
     Raises PreconditionError with every reason why it cannot be made, BusyError while the machine is being synced.
     """
+    require(runtime.config, "vcenter", "ossea")
     require_schema(runtime.databases)
     runtime.tracker.mark_interrupted()
     began = time.monotonic()

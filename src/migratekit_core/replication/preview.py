@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from migratekit_core.config.load import require
 from migratekit_core.db.schema import require_schema
 from migratekit_core.replication import replica
 from migratekit_core.replication.sync import check_source, failed_over
@@ -24,6 +25,7 @@ class SyncPlan:
 
 def preview(runtime: Runtime, name: str) -> SyncPlan:
     """Return what `replicate` would do now. Raises what it would raise before it changes anything."""
+    require(runtime.config, "vcenter", "ossea")
     require_schema(runtime.databases)
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlmodel import col, select
 
+from migratekit_core.config.load import require
 from migratekit_core.db.engine import session
 from migratekit_core.db.locks import vm_lock
 from migratekit_core.db.schema import require_schema
@@ -63,6 +64,7 @@ def replicate(runtime: Runtime, name: str) -> SyncResult:
     Raises PreconditionError for a machine that is unknown, ambiguous, cannot be read or was failed over, BusyError
     where another run works on it, and whatever a part reports.
     """
+    require(runtime.config, "vcenter", "ossea")
     require_schema(runtime.databases)
     runtime.tracker.mark_interrupted()
     with client.connect(runtime.vcenter) as service:

@@ -19,6 +19,8 @@ global
 defaults
     mode tcp
     timeout connect 10s
+    # Whoever connects tries again by itself, and is told sooner.
+    retries 1
     # An idle database or NBD connection is not a dead one; keepalive tells the two apart.
     timeout client 24h
     timeout server 24h

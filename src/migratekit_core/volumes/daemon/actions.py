@@ -16,7 +16,7 @@ from sqlmodel import select
 
 from migratekit_core.config.schema import Daemon
 from migratekit_core.db.engine import session
-from migratekit_core.errors import BusyError, MigrateKitError, PreconditionError
+from migratekit_core.errors import BusyError, MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.joblog import Job
 from migratekit_core.models.base import utcnow
 from migratekit_core.models.volumes import DeviceMapping, NbdExport, VolumeOperation
@@ -106,7 +106,13 @@ def attach(context: Context, operation: VolumeOperation) -> Response:
             context.storage.detach(volume_id, jobs)
             volume = replace(volume, vm_id=None)
         if volume.vm_id is None:
-            volume = context.storage.attach(volume_id, vm_id, operation.request.get("device_id"), jobs)
+            try:
+                volume = context.storage.attach(volume_id, vm_id, operation.request.get("device_id"), jobs)
+            except OperationFailedError:
+                # The call of a daemon that was killed may have been under way; then this one came second.
+                volume = _volume(context, volume_id)
+                if volume.vm_id != vm_id:
+                    raise
         step.log("attached", volume_id=volume_id, vm_id=vm_id, device_id=volume.device_id)
     if vm_id != oma_vm_id:
         _record_mapping(context, volume_id, vm_id, volume.size, cloudstack="attached", linux=ELSEWHERE, path=None)
@@ -134,7 +140,12 @@ def detach(context: Context, operation: VolumeOperation) -> Response:
         if device is not None:
             devices.flush(device)
         if volume.vm_id is not None:
-            context.storage.detach(volume_id, context.jobs(operation))
+            try:
+                context.storage.detach(volume_id, context.jobs(operation))
+            except OperationFailedError:
+                # As in attach: a call that was under way may have done it.
+                if _volume(context, volume_id).vm_id is not None:
+                    raise
         if device is not None:
             devices.wait_gone(context.settings.device_dir, volume_id, context.settings.device_timeout)
         step.log("detached", volume_id=volume_id, vm_id=volume.vm_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -46,6 +47,9 @@ def serve(config: Config) -> None:
         _tidy_exports(exporter, databases)
         operations = Operations(settings, databases, storage := Storage(config.ossea), exporter)
         operations.recover()
+        stopping = threading.Event()
+        watcher = threading.Thread(target=exporter.watch, args=(stopping,), name="exporter-watch", daemon=True)
+        watcher.start()
         app = build(settings, operations, storage, databases.volumes, databases.oma, version("migratekit"))
         try:
             uvicorn.run(
@@ -59,6 +63,8 @@ def serve(config: Config) -> None:
             )
         finally:
             operations.close()
+            stopping.set()
+            watcher.join()
             exporter.stop()
             databases.dispose()
 

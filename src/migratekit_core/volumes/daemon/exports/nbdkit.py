@@ -6,9 +6,11 @@ export never notices. The server outlives a daemon that is killed, and the next 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from migratekit_core.redact import redact
 from migratekit_core.source.reader import require_program
 
 START_SECONDS = 10.0
+WATCH_SECONDS = 0.5
 THREADS = 16
 """nbdkit's threads per connection: requests of one disk that are served at the same time."""
 
@@ -34,42 +37,67 @@ class NbdkitExporter:
         self._folder = settings.state_dir / "exports"
         self._pid_file = settings.state_dir / "nbdkit.pid"
         self._log = settings.state_dir / "nbdkit.log"
-        self._child: subprocess.Popen[bytes] | None = None
+        self._starting = threading.Lock()
 
     def start(self) -> None:
         """Start the server, or take over the one that a former daemon left running."""
         require_program("nbdkit", "nbdkit")
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._pid() is not None:
-            return
+        with self._starting:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._pid() is None:
+                self._launch()
+
+    def watch(self, stopping: threading.Event) -> None:
+        """Start the server again whenever it has died, until `stopping`: copies that go on then only lose a second."""
+        while not stopping.wait(WATCH_SECONDS):
+            # The port may be taken for a moment; whoever exports something meanwhile is told why it fails.
+            with contextlib.suppress(OperationFailedError):
+                self.start()
+
+    def _launch(self) -> None:
+        # In the background, not as our child: in the foreground, nbdkit asks the kernel to end it with its parent.
+        # It leaves the foreground when it listens, and writes its pid just after.
+        own_pid = self._pid_file.with_suffix(".own")
+        own_pid.unlink(missing_ok=True)
         with self._log.open("wb") as log:
-            self._child = subprocess.Popen(
-                [
-                    "nbdkit",
-                    "--foreground",
-                    f"--ipaddr={self._host}",
-                    f"--port={self.port}",
-                    f"--threads={THREADS}",
-                    "file",
-                    f"dir={self._folder}",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        pid = self._child.pid
-        self._pid_file.write_text(f"{pid} {started(pid)}\n")
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            if self._child.poll() is not None or time.monotonic() > deadline:
-                words = self._log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-                raise OperationFailedError(
-                    f"the NBD exporter does not start on {self._host}:{self.port}",
-                    redact(words[-1]),
-                    "free the port or set daemon.nbd_port",
+            try:
+                done = subprocess.run(
+                    [
+                        "nbdkit",
+                        f"--pidfile={own_pid}",
+                        f"--ipaddr={self._host}",
+                        f"--port={self.port}",
+                        f"--threads={THREADS}",
+                        "file",
+                        f"dir={self._folder}",
+                    ],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    timeout=START_SECONDS,
+                    check=False,
                 )
-            time.sleep(0.02)
+                code = done.returncode
+            except subprocess.TimeoutExpired:
+                code = -1
+        if code != 0:
+            words = self._log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+            raise OperationFailedError(
+                f"the NBD exporter does not start on {self._host}:{self.port}",
+                redact(words[-1]),
+                "free the port or set daemon.nbd_port",
+            )
+        pid = self._await_pid(own_pid)
+        self._pid_file.write_text(f"{pid} {started(pid)}\n")
+
+    def _await_pid(self, path: Path) -> int:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if path.exists() and (text := path.read_text()).endswith("\n"):
+                return int(text)
+            time.sleep(0.01)
+        raise OperationFailedError("the NBD exporter did not write its pid", f"{path} is missing", "look at its folder")
 
     def stop(self) -> None:
         """Stop the server."""
@@ -143,20 +171,8 @@ class NbdkitExporter:
         return count
 
     def _pid(self) -> int | None:
-        if self._child is not None:
-            self._child.poll()  # a child that has ended is a zombie, and so a process, until somebody asks
         try:
             pid, _, began = self._pid_file.read_text().strip().partition(" ")
         except OSError:
             return None
         return int(pid) if began and started(int(pid)) == began else None
-
-    def _answers(self) -> bool:
-        handle = nbd.NBD()
-        handle.set_opt_mode(True)
-        try:
-            handle.connect_tcp(self._host, str(self.port))
-            handle.opt_abort()
-        except nbd.Error:
-            return False
-        return True

@@ -1,0 +1,201 @@
+"""What the workers of a copy share: the pieces still to do, those on their way, what was done, and how it ends.
+
+One lock guards it all. The workers hold it for microseconds, except while the plan asks a server for extents.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+
+from migratekit_core.engine.plan import Action, Piece
+from migratekit_core.engine.rate import RateLimit
+from migratekit_core.engine.watermark import Watermark
+from migratekit_core.errors import OperationFailedError
+
+REQUEST_RETRIES = 5
+"""How often a piece that a server refused is tried again before the copy ends."""
+RETRY_PAUSE = 0.1
+"""Seconds before the first of them; each doubles it."""
+LOST = frozenset({errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE, errno.ESHUTDOWN, errno.ECONNABORTED})
+"""Errors that mean the connection, not the piece."""
+HOPELESS = frozenset({errno.ENOSPC, errno.EROFS, errno.EPERM, errno.EDQUOT})
+"""Errors that the next try would get as well."""
+
+
+class Flight:
+    """A piece on its way."""
+
+    __slots__ = ("attempts", "buffer", "error", "left", "not_before", "piece", "sent", "stage")
+
+    def __init__(self, piece: Piece) -> None:
+        self.piece = piece
+        self.buffer: memoryview | None = None
+        self.attempts = 0
+        self.left = 0
+        """Requests of this piece that have not been answered yet."""
+        self.error = 0
+        self.stage = ""
+        """What failed: the read or the write."""
+        self.sent = 0.0
+        self.not_before = 0.0
+
+    @property
+    def weight(self) -> int:
+        """Return how many bytes of the window it takes."""
+        return self.piece.length if self.piece.action is Action.COPY else 0
+
+
+class Ledger:
+    """The state of a copy."""
+
+    def __init__(self, disk: str, plan: Iterator[Piece], start: int, window: int, limit: RateLimit) -> None:
+        self._disk = disk
+        self._plan = plan
+        self._waiting: Piece | None = None
+        self._exhausted = False
+        self._again: deque[Flight] = deque()
+        self._flying = 0
+        self._bytes_flying = 0
+        self._watermark = Watermark(start)
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self.window = window
+        self.limit = limit
+        self.latency = float("inf")
+        """Fastest answer to a write so far, in seconds."""
+        self.done = self.read = self.written = self.zeroed = self.retries = 0
+        self.stopping = False
+        self.failure: BaseException | None = None
+
+    @property
+    def position(self) -> int:
+        """Return the watermark: everything below it is done."""
+        with self._lock:
+            return self._watermark.position
+
+    @property
+    def flying(self) -> int:
+        """Return how many pieces have been sent and not been answered."""
+        return self._flying
+
+    @property
+    def finished(self) -> bool:
+        """Return whether everything is done."""
+        with self._lock:
+            return self._exhausted and self._waiting is None and not self._flying and not self._again
+
+    def wait(self, seconds: float) -> None:
+        """Wait until everything is done or the copy has failed, at most `seconds`."""
+        self._over.wait(seconds)
+
+    def take(self, now: float) -> Flight | None:
+        """Return the next piece to send; None where there is none now, or the window or the bandwidth is used up."""
+        with self._lock:
+            if self.stopping or self.failure is not None:
+                return None
+            flight = self._next(now)
+            if flight is None:
+                return None
+            self._flying += 1
+            self._bytes_flying += flight.weight
+            flight.error = 0
+            return flight
+
+    def _next(self, now: float) -> Flight | None:
+        for _ in range(len(self._again)):
+            flight = self._again.popleft()
+            if flight.not_before <= now:
+                return flight
+            self._again.append(flight)
+        piece = self._waiting or self._following()
+        self._waiting = piece
+        if piece is None or self.limit.delay(now):
+            return None
+        flight = Flight(piece)
+        if self._flying and self._bytes_flying + flight.weight > self.window:
+            return None
+        self._waiting = None
+        self._watermark.begin(piece.offset, piece.offset + piece.length)
+        self.limit.spend(flight.weight)
+        return flight
+
+    def _following(self) -> Piece | None:
+        """Return the plan's next piece that is any work."""
+        while not self._exhausted:
+            piece = next(self._plan, None)
+            if piece is None:
+                self._exhausted = True
+            elif piece.action is not Action.NOTHING:
+                return piece
+            elif not piece.gap:
+                self.done += piece.length
+        return None
+
+    def put_back(self, flight: Flight, pause: float) -> None:
+        """Have a piece that no connection could take sent again after `pause` seconds."""
+        with self._lock:
+            self._land(flight)
+            flight.not_before = time.monotonic() + pause
+            self._again.append(flight)
+
+    def complete(self, flight: Flight) -> None:
+        """A piece is on the target."""
+        piece = flight.piece
+        with self._lock:
+            self._land(flight)
+            self._watermark.end(piece.offset)
+            if piece.action is Action.COPY:
+                self.read += piece.length
+            if not piece.gap:
+                self.done += piece.length
+            self.latency = min(self.latency, time.monotonic() - flight.sent)
+            if self._exhausted and self._waiting is None and not self._flying and not self._again:
+                self._over.set()
+
+    def count(self, written: int, zeroed: int) -> None:
+        """Count what was sent to the target."""
+        with self._lock:
+            self.written += written
+            self.zeroed += zeroed
+
+    def failed(self, flight: Flight) -> None:
+        """A piece failed: it is tried again, or ends the copy."""
+        with self._lock:
+            self._land(flight)
+            self.retries += 1
+            if flight.error not in LOST:
+                flight.attempts += 1
+                if flight.error in HOPELESS or flight.attempts > REQUEST_RETRIES:
+                    self.failure = self.failure or self._refused(flight)
+                    self._over.set()
+                    return
+                flight.not_before = time.monotonic() + RETRY_PAUSE * 2 ** (flight.attempts - 1)
+            self._again.append(flight)
+
+    def fail(self, error: BaseException) -> None:
+        """End the copy with an error; the first one counts."""
+        with self._lock:
+            self.failure = self.failure or error
+            self._over.set()
+
+    def _land(self, flight: Flight) -> None:
+        self._flying -= 1
+        self._bytes_flying -= flight.weight
+
+    def _refused(self, flight: Flight) -> OperationFailedError:
+        where = f"{flight.piece.length} bytes at offset {flight.piece.offset} of {self._disk}"
+        reason = f"{os.strerror(flight.error)} ({errno.errorcode.get(flight.error, flight.error)})"
+        if flight.error in (errno.ENOSPC, errno.EDQUOT):
+            return OperationFailedError(
+                f"the target has no space for {where}", reason, "free space on the OMA's storage, then run again"
+            )
+        return OperationFailedError(
+            f"{where} could not be {flight.stage}",
+            f"{reason}, tried {flight.attempts} times",
+            "look at the logs of the source reader and the exporter; the next run goes on from the last checkpoint",
+        )
