@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlmodel import Session
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from migratekit_core.config.schema import Database
 from migratekit_core.errors import AuthError, MigrateKitError, OperationFailedError, UnreachableError
 
+T = TypeVar("T")
 Name = Literal["oma", "volumes"]
 
 CONNECT_TIMEOUT = 10
+OUTAGE_SECONDS = 60
+"""How long a database may be away (a restart, a tunnel that reconnects) before the work that it records fails."""
 SQLITE_BUSY_TIMEOUT = 30
 """Seconds; several processes write the same SQLite file, each for a moment."""
 ACCESS_DENIED = frozenset({1044, 1045, 1698})
@@ -111,6 +115,22 @@ def session(engine: Engine) -> Iterator[Session]:
             opened.commit()
     except DBAPIError as error:
         raise database_error(error, engine) from error
+
+
+def write(engine: Engine, change: Callable[[Session], T]) -> T:
+    """Commit one change and return what it returned, waiting out a database that is away for a moment.
+
+    The change may run more than once. Raises as `session` does, UnreachableError after OUTAGE_SECONDS.
+    """
+    for attempt in Retrying(
+        retry=retry_if_exception_type(UnreachableError),
+        wait=wait_exponential(multiplier=0.2, max=5),
+        stop=stop_after_delay(OUTAGE_SECONDS),
+        reraise=True,
+    ):
+        with attempt, session(engine) as db:
+            return change(db)
+    raise AssertionError("unreachable")
 
 
 def database_error(error: DBAPIError, engine: Engine) -> MigrateKitError:

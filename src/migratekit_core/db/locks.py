@@ -1,4 +1,9 @@
-"""One run per machine. The lock dies with its process, so a kill -9 never leaves a machine locked."""
+"""One run per machine. The lock dies with its process, so a kill -9 never leaves a machine locked.
+
+On MariaDB it belongs to a connection, which a tunnel that reconnects or a server that restarts takes away. Whoever got
+the lock meanwhile has written its own name over ours, so before anything is committed the holder looks (`Lock.ensure`):
+still held, or taken back with nobody in between, or lost.
+"""
 
 from __future__ import annotations
 
@@ -7,56 +12,94 @@ import fcntl
 import hashlib
 import os
 import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from migratekit_core.db.engine import database_error, session
+from migratekit_core.db.engine import database_error, session, write
 from migratekit_core.errors import BusyError
 from migratekit_core.files import PRIVATE
 from migratekit_core.models.base import utcnow
 from migratekit_core.models.oma import VmLock
 
 
-def _lock_name(vm_id: str) -> str:
-    # MariaDB's names are limited to 64 characters.
-    return "migratekit-" + hashlib.sha256(vm_id.encode()).hexdigest()[:40]
+class Lock:
+    """A machine's lock, held by this run."""
+
+    def __init__(self, engine: Engine, name: str, purpose: str) -> None:
+        self._engine = engine
+        self._name = name
+        self._holder = f"{purpose} (pid {os.getpid()} on {socket.gethostname()}) {uuid.uuid4().hex[:8]}"
+        self._connection: Connection | None = None
+
+    def ensure(self) -> None:
+        """Return only if nobody else has held the lock since we got it; wait out a database that is away for a moment.
+
+        Raises BusyError where another run got it, UnreachableError where the database stays away.
+        """
+        if self._connection is None:
+            return
+        held = "SELECT IS_USED_LOCK(%s) = CONNECTION_ID()"
+        with contextlib.suppress(DBAPIError):
+            if self._connection.exec_driver_sql(held, (self._name,)).scalar() == 1:
+                self._connection.commit()
+                return
+        with contextlib.suppress(DBAPIError):
+            self._connection.invalidate()
+            self._connection.close()
+        last = write(self._engine, lambda db: db.get(VmLock, self._name))
+        self._acquire(5)
+        if last is None or last.holder != self._holder:
+            raise _busy(self._engine, self._name)
+
+    def take(self) -> None:
+        """Take the lock, and write down who has it. Raises BusyError, naming the holder, if it is held."""
+        if self._engine.dialect.name != "sqlite":
+            self._acquire(0)
+        write(
+            self._engine,
+            lambda db: db.merge(VmLock(name=self._name, holder=self._holder, acquired_at=utcnow())),
+        )
+
+    def _acquire(self, seconds: int) -> None:
+        try:
+            self._connection = self._engine.connect()
+            got = self._connection.exec_driver_sql("SELECT GET_LOCK(%s, %s)", (self._name, seconds)).scalar()
+            self._connection.commit()
+        except DBAPIError as error:
+            raise database_error(error, self._engine) from error
+        if got != 1:
+            self.release()
+            raise _busy(self._engine, self._name)
+
+    def release(self) -> None:
+        """Give the lock back; a connection that died has done so already."""
+        if self._connection is None:
+            return
+        with contextlib.suppress(DBAPIError):
+            if not self._connection.invalidated:
+                self._connection.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (self._name,))
+                self._connection.commit()
+            self._connection.close()
+        self._connection = None
 
 
 @contextmanager
-def vm_lock(engine: Engine, vm_id: str, purpose: str) -> Iterator[None]:
+def vm_lock(engine: Engine, vm_id: str, purpose: str) -> Iterator[Lock]:
     """Hold the machine `vm_id` (its source id) for `purpose`; raise BusyError, naming the holder, if it is held."""
-    name = _lock_name(vm_id)
-    holder = f"{purpose} (pid {os.getpid()} on {socket.gethostname()})"
-    lock = _file_lock if engine.dialect.name == "sqlite" else _server_lock
-    with lock(engine, name):
-        with session(engine) as db:
-            db.merge(VmLock(name=name, holder=holder, acquired_at=utcnow()))
-        yield
-
-
-@contextmanager
-def _server_lock(engine: Engine, name: str) -> Iterator[None]:
-    """MariaDB's own lock: it belongs to the connection, which the server ends when this process is gone."""
-    try:
-        with engine.connect() as connection:
-            got = connection.exec_driver_sql("SELECT GET_LOCK(%s, 0)", (name,)).scalar()
-            connection.commit()
-            if got != 1:
-                raise _busy(engine, name)
-            try:
-                yield
-            finally:
-                # A connection that died has given the lock back already: no reason to call the work itself failed.
-                with contextlib.suppress(DBAPIError):
-                    if not connection.invalidated:
-                        connection.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (name,))
-                        connection.commit()
-    except DBAPIError as error:
-        raise database_error(error, engine) from error
+    # MariaDB's names are limited to 64 characters.
+    name = "migratekit-" + hashlib.sha256(vm_id.encode()).hexdigest()[:40]
+    lock = Lock(engine, name, purpose)
+    with _file_lock(engine, name) if engine.dialect.name == "sqlite" else contextlib.nullcontext():
+        try:
+            lock.take()
+            yield lock
+        finally:
+            lock.release()
 
 
 @contextmanager
@@ -74,5 +117,7 @@ def _file_lock(engine: Engine, name: str) -> Iterator[None]:
 def _busy(engine: Engine, name: str) -> BusyError:
     with session(engine) as db:
         held = db.get(VmLock, name)
-    who = f"{held.holder}, since {held.acquired_at:%Y-%m-%d %H:%M:%S} UTC" if held else "another run"
+    who = "another run"
+    if held is not None:
+        who = f"{held.holder.rpartition(' ')[0]}, since {held.acquired_at:%Y-%m-%d %H:%M:%S} UTC"
     return BusyError("this machine is being worked on", f"held by {who}", "wait for it (migratekit jobs list)")

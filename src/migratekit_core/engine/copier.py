@@ -18,7 +18,7 @@ from migratekit_core.engine.job import Checkpoint, Done, Event, Job, Progress
 from migratekit_core.engine.ledger import Ledger
 from migratekit_core.engine.plan import Extents, pieces
 from migratekit_core.engine.rate import RateLimit
-from migratekit_core.engine.side import Side
+from migratekit_core.engine.side import SOURCE_PATIENCE, TARGET_PATIENCE, Side
 from migratekit_core.engine.sizing import CONNECTIONS, WINDOW, size_for
 from migratekit_core.engine.worker import Shape, Worker
 from migratekit_core.errors import OperationFailedError, PreconditionError
@@ -105,7 +105,10 @@ class Copier:
 
     def _sides(self) -> tuple[Side, Side]:
         job = self._job
-        return Side(job.source, f"source of {job.disk}"), Side(job.target, f"target of {job.disk}")
+        return (
+            Side(job.source, f"source of {job.disk}", SOURCE_PATIENCE),
+            Side(job.target, f"target of {job.disk}", TARGET_PATIENCE),
+        )
 
     def _check(self, source: Abilities, target: Abilities) -> None:
         endpoint.refuse_small(source.size, self._job.size, f"source of {self._job.disk}")

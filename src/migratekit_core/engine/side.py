@@ -8,8 +8,11 @@ from migratekit_core.engine import endpoint
 from migratekit_core.engine.endpoint import Abilities, Connection
 from migratekit_core.errors import UnreachableError
 
-RECONNECT_SECONDS = 90.0
-"""How long an end may be without any connection before the copy ends: a tunnel cut for a minute only delays it."""
+SOURCE_PATIENCE = 10.0
+"""Seconds that the source may be without any connection before the copy ends: its reader is on this host, so one that
+is gone stays gone."""
+TARGET_PATIENCE = 90.0
+"""The same for the target: a tunnel that is cut for a minute only delays the copy."""
 REOPEN_SECONDS = 0.5
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between attempts to connect again; each failure doubles them."""
@@ -18,9 +21,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 class Side:
     """One end of a copy."""
 
-    def __init__(self, uri: str, name: str) -> None:
+    def __init__(self, uri: str, name: str, patience: float) -> None:
         self.uri = uri
         self.name = name
+        self._patience = patience
         self.connections: list[Connection] = []
         self._wanted = 0
         self._again = 0.0
@@ -61,7 +65,7 @@ class Side:
     def mend(self, now: float) -> None:
         """Drop connections that broke, and open as many as are wanted; `now` is in seconds of a monotonic clock.
 
-        Raises UnreachableError where there has been no usable connection for RECONNECT_SECONDS.
+        Raises UnreachableError where there has been no usable connection for its patience.
         """
         if len(self.connections) == self._wanted and not any(held.broken() for held in self.connections):
             if any(held.usable() for held in self.connections):
@@ -90,6 +94,6 @@ class Side:
                 return
 
     def _give_up(self, now: float, reason: str = "") -> None:
-        if self._lost_since is not None and now - self._lost_since > RECONNECT_SECONDS:
-            why = f"no connection for {RECONNECT_SECONDS:.0f} s" + (f" ({reason})" if reason else "")
+        if self._lost_since is not None and now - self._lost_since > self._patience:
+            why = f"no connection for {self._patience:.0f} s" + (f" ({reason})" if reason else "")
             raise endpoint.unreachable(self.name, why)

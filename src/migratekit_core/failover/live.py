@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from migratekit_core.config.load import require
-from migratekit_core.db.locks import vm_lock
+from migratekit_core.db.locks import Lock, vm_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.errors import MigrateKitError
 from migratekit_core.failover import deploy, preflight
@@ -88,15 +88,17 @@ def failover(runtime: Runtime, name: str, power_off: bool) -> FailoverResult:
     cloud = Cloud(runtime.ossea)
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)
-        with vm_lock(runtime.databases.oma, vm.uuid, f"failover {vm.name}"):
+        with vm_lock(runtime.databases.oma, vm.uuid, f"failover {vm.name}") as lock:
             done = replica.live_failover(runtime.databases.oma, vm.uuid)
             if done is not None and done.status == COMPLETED:
                 raise failed_over(vm, done)
             with runtime.tracker.job("failover", owner=vm.name) as job:
-                return _run(runtime, cloud, job, service, vm, power_off)
+                return _run(runtime, lock, cloud, job, service, vm, power_off)
 
 
-def _run(runtime: Runtime, cloud: Cloud, job: Job, service: Any, vm: VirtualMachine, power_off: bool) -> FailoverResult:
+def _run(
+    runtime: Runtime, lock: Lock, cloud: Cloud, job: Job, service: Any, vm: VirtualMachine, power_off: bool
+) -> FailoverResult:
     left = unfinished(runtime.databases.oma, vm.uuid, LIVE)
     record = left[0] if left else None
     with job.step("preflight") as step:
@@ -109,7 +111,7 @@ def _run(runtime: Runtime, cloud: Cloud, job: Job, service: Any, vm: VirtualMach
     volumes = runtime.volumes(job)
     began = time.monotonic()
     try:
-        result = _cut_over(runtime, cloud, volumes, job, service, vm, record, target, power_off, began)
+        result = _cut_over(runtime, lock, cloud, volumes, job, service, vm, record, target, power_off, began)
         record.end(COMPLETED)
         return result
     except BaseException as error:
@@ -123,6 +125,7 @@ def _run(runtime: Runtime, cloud: Cloud, job: Job, service: Any, vm: VirtualMach
 
 def _cut_over(
     runtime: Runtime,
+    lock: Lock,
     cloud: Cloud,
     volumes: VolumeClient,
     job: Job,
@@ -143,10 +146,11 @@ def _cut_over(
     if not committed:
         # The replication is a job of its own within this one, with steps and a row of its own.
         with job.step("final-sync"), runtime.tracker.job("replication", owner=vm.name, parent=job) as inner:
-            final = sync(runtime, inner, service, find_vm(service, vm.moref))
+            final = sync(runtime, lock, inner, service, find_vm(service, vm.moref))
     disks = replica.newest(runtime.databases.oma, vm.uuid)
     assert disks is not None, "the preflight has seen it"
     volume_ids = [str(disk.ossea_volume_id) for disk in disks.disks]
+    lock.ensure()
     record.commit()
     with job.step("detach-volumes"):
         for volume_id in volume_ids:

@@ -12,6 +12,9 @@ from migratekit_core.replication.replica import COMPLETED, Replica
 from migratekit_core.runtime import Runtime
 from migratekit_core.vsphere.inventory import VirtualMachine
 
+LEAST_MEMORY = 32
+"""MiB that CloudStack asks of a machine at least, also with a custom offering."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -109,6 +112,10 @@ def _mappings(runtime: Runtime, vm: VirtualMachine, test: bool, reasons: list[st
 def _offering(cloud: Cloud, wanted: str, vm: VirtualMachine, reasons: list[str]) -> tuple[str, dict[str, str]]:
     """Return the offering's id, and the details that a custom one has to be given."""
     offering = offerings.service_offering(cloud, wanted)
+    if vm.memory_mib < LEAST_MEMORY:
+        reasons.append(
+            f"it has {vm.memory_mib} MiB of memory, and CloudStack gives no machine less than {LEAST_MEMORY}"
+        )
     if offering.get("iscustomized"):
         details = {"cpuNumber": str(vm.cpus), "memory": str(vm.memory_mib)}
         return str(offering["id"]), details

@@ -14,19 +14,15 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from migratekit_core.db.engine import session
-from migratekit_core.errors import MigrateKitError, UnreachableError
+from migratekit_core.db.engine import session, write
+from migratekit_core.errors import MigrateKitError
 from migratekit_core.joblog.process import started, this_process
 from migratekit_core.models.base import utcnow
 from migratekit_core.models.joblog import JoblogEvent, JoblogJob, JoblogStep
 from migratekit_core.redact import redact, redact_fields
 
 T = TypeVar("T")
-
-OUTAGE_SECONDS = 60
-"""How long a database may be away (a restart, a tunnel that reconnects) before the job it records fails."""
 
 RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
 
@@ -129,15 +125,7 @@ class Tracker:
 
     def _write(self, change: Callable[[Session], T]) -> T:
         """Commit one change, waiting out a database that is away for a moment."""
-        for attempt in Retrying(
-            retry=retry_if_exception_type(UnreachableError),
-            wait=wait_exponential(multiplier=0.2, max=5),
-            stop=stop_after_delay(OUTAGE_SECONDS),
-            reraise=True,
-        ):
-            with attempt, session(self._engine) as db:
-                return change(db)
-        raise AssertionError("unreachable")
+        return write(self._engine, change)
 
     def _end(self, table: type[JoblogJob] | type[JoblogStep], key: Any, error: BaseException | None) -> None:
         def change(db: Session) -> None:

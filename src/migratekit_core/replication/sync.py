@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from migratekit_core.config.load import require
-from migratekit_core.db.engine import session
-from migratekit_core.db.locks import vm_lock
+from migratekit_core.db.engine import session, write
+from migratekit_core.db.locks import Lock, vm_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.errors import BusyError, MigrateKitError, PreconditionError
 from migratekit_core.joblog import Job
@@ -69,12 +69,12 @@ def replicate(runtime: Runtime, name: str) -> SyncResult:
     runtime.tracker.mark_interrupted()
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)
-        with vm_lock(runtime.databases.oma, vm.uuid, f"replicate {vm.name}"):
+        with vm_lock(runtime.databases.oma, vm.uuid, f"replicate {vm.name}") as lock:
             over = replica.live_failover(runtime.databases.oma, vm.uuid)
             if over is not None:
                 raise failed_over(vm, over)
             with runtime.tracker.job("replication", owner=vm.name) as job:
-                return sync(runtime, job, service, vm)
+                return sync(runtime, lock, job, service, vm)
 
 
 def failed_over(vm: VirtualMachine, over: FailoverJob) -> PreconditionError:
@@ -87,14 +87,20 @@ def failed_over(vm: VirtualMachine, over: FailoverJob) -> PreconditionError:
     )
 
 
-def sync(runtime: Runtime, job: Job, service: Any, vm: VirtualMachine) -> SyncResult:
-    """Sync within a job and a lock that the caller holds (also the failover's last one)."""
+def sync(runtime: Runtime, lock: Lock, job: Job, service: Any, vm: VirtualMachine) -> SyncResult:
+    """Sync within a job and a lock of the caller's (also the failover's last sync)."""
     began = time.monotonic()
     managed = managed_object(service, vm)
     volumes = runtime.volumes(job)
     with job.step("preflight") as step:
         check_source(vm)
         volumes.health()
+        before = replica.newest(runtime.databases.oma, vm.uuid)
+        # First of all nobody copies any more: a run that lost its lock, or an engine that was left behind, would go on
+        # reading what the removal of its snapshot sets free.
+        for row in before.disks if before else ():
+            if row.ossea_volume_id is not None:
+                _fence(volumes, row.ossea_volume_id)
         left = replica.mark_interrupted(runtime.databases.oma, vm.uuid)
         removed = snapshots.remove_all_ours(managed)
         if left or removed:
@@ -108,7 +114,8 @@ def sync(runtime: Runtime, job: Job, service: Any, vm: VirtualMachine) -> SyncRe
     row_id = job.id
     try:
         with _exports(runtime, job, vm, volumes) as exports:
-            kind, copied = _copy_snapshot(runtime, job, service, vm, managed, known, exports)
+            kind, copied = _copy_snapshot(runtime, lock, job, vm, managed, known, exports)
+        _delete_outgrown(job, volumes, known, exports)
         seconds = time.monotonic() - began
         _finish(runtime, row_id, kind, copied, seconds)
         return SyncResult(row_id, vm, kind, tuple(copied), seconds)
@@ -262,10 +269,30 @@ def _fence(volumes: VolumeClient, volume_id: str) -> None:
             time.sleep(0.2)
 
 
+def _delete_outgrown(
+    job: Job, volumes: VolumeClient, known: dict[int, VmDisk], exports: dict[int, tuple[str, str]]
+) -> None:
+    """Delete the volumes of disks that have outgrown them: their content is in the new ones by now."""
+    old = [
+        row.ossea_volume_id
+        for key, row in known.items()
+        if row.ossea_volume_id is not None and key in exports and exports[key][0] != row.ossea_volume_id
+    ]
+    if not old:
+        return
+    with job.step("delete-outgrown-volumes") as step:
+        for volume_id in old:
+            volumes.unexport(volume_id)
+            if volumes.get(volume_id) is not None:
+                volumes.detach(volume_id)
+            volumes.delete(volume_id)
+            step.log("volume deleted", volume_id=volume_id)
+
+
 def _copy_snapshot(
     runtime: Runtime,
+    lock: Lock,
     job: Job,
-    service: Any,
     vm: VirtualMachine,
     managed: Any,
     known: dict[int, VmDisk],
@@ -280,7 +307,7 @@ def _copy_snapshot(
             work = _work(runtime, job, vm, read_disks(snapshot.config.hardware.device), known, exports)
             kind = replica.FULL if any(item.plan.full for item in work) else replica.INCREMENTAL
             _update(runtime, job.id, replication_type=kind, change_id=work[0].disk.change_id)
-            copied = copy_disks(runtime, step, job.id, vm, managed, snapshot, work)
+            copied = copy_disks(runtime, lock, step, job.id, vm, managed, snapshot, work)
             # What was planned may have turned into a full copy where vSphere did not know the changes any more.
             return replica.FULL if any(disk.full for disk in copied) else replica.INCREMENTAL, copied
     finally:
@@ -325,11 +352,13 @@ def _work(
 
 
 def _update(runtime: Runtime, job_id: str, **values: Any) -> None:
-    with session(runtime.databases.oma) as db:
+    def change(db: Session) -> None:
         row = db.get(ReplicationJob, job_id)
         assert row is not None, "written when the sync began"
         for name, value in values.items():
             setattr(row, name, value)
+
+    write(runtime.databases.oma, change)
 
 
 def _finish(runtime: Runtime, job_id: str, kind: str, copied: list[Copied], seconds: float) -> None:

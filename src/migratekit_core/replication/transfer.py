@@ -9,9 +9,10 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
-from sqlmodel import col, select
+from sqlmodel import Session
 
-from migratekit_core.db.engine import session
+from migratekit_core.db.engine import write
+from migratekit_core.db.locks import Lock
 from migratekit_core.engine.job import Checkpoint, Done, Event, Job, Progress
 from migratekit_core.engine.process import Engines, copy
 from migratekit_core.joblog import Step
@@ -56,7 +57,14 @@ class Copied:
 
 
 def copy_disks(
-    runtime: Runtime, step: Step, job_id: str, vm: VirtualMachine, managed: Any, snapshot: Any, work: list[DiskWork]
+    runtime: Runtime,
+    lock: Lock,
+    step: Step,
+    job_id: str,
+    vm: VirtualMachine,
+    managed: Any,
+    snapshot: Any,
+    work: list[DiskWork],
 ) -> list[Copied]:
     """Copy all disks, several at a time, and commit each one's change id when it is complete and flushed.
 
@@ -64,12 +72,12 @@ def copy_disks(
     """
     engines = Engines()
     board = _Board(runtime, job_id)
-    # pyVmomi's connection is one; areas are asked for one disk after the other.
+    # pyVmomi's connection is one, and so is the lock's: both are used by one disk after the other.
     asking = threading.Lock()
 
     def one(item: DiskWork) -> Copied:
         try:
-            return _copy_disk(runtime, step, job_id, vm, managed, snapshot, item, engines, board, asking)
+            return _copy_disk(runtime, lock, step, job_id, vm, managed, snapshot, item, engines, board, asking)
         except BaseException:
             _set_status(runtime, item, FAILED)
             raise
@@ -93,6 +101,7 @@ def copy_disks(
 
 def _copy_disk(
     runtime: Runtime,
+    lock: Lock,
     step: Step,
     job_id: str,
     vm: VirtualMachine,
@@ -160,6 +169,9 @@ def _copy_disk(
         run(position, full, wanted, observe)
     read, moved = sum(done.read for done in results), sum(done.written for done in results)
     seconds = sum(done.seconds for done in results)
+    # The database's locks are one connection's, which the disks' threads must not use at once.
+    with asking:
+        lock.ensure()
     _commit(runtime, item, moved)
     step.log("disk copied", disk=disk.label, full=full, read=read, moved=moved, seconds=round(seconds, 3))
     runtime.observer.note(f"{disk.label}: {human_bytes(moved)} moved of {human_bytes(changed)} ({reason})")
@@ -193,50 +205,68 @@ class _Board:
             done = sum(held.done for held in self._disks.values())
             total = sum(held.total for held in self._disks.values())
             rate = sum(held.rate for held in self._disks.values())
-        with session(self._runtime.databases.oma) as db:
+
+        def change(db: Session) -> None:
             job = db.get(ReplicationJob, self._job_id)
             assert job is not None, "the sync made its row before it copied"
             job.bytes_transferred, job.total_bytes, job.transfer_speed_bps = done, total, int(rate)
             job.progress_percent = round(100 * done / total, 1) if total else 0.0
 
+        write(self._runtime.databases.oma, change)
+
 
 def _forget_content(runtime: Runtime, item: DiskWork) -> None:
-    with session(runtime.databases.oma) as db:
-        row = db.get(VmDisk, item.row_id)
-        assert row is not None, "the sync made its row before it copied"
-        row.disk_change_id = None
-        left = db.get(ReplicationCheckpoint, item.volume_id)
-        if left is not None:
-            db.delete(left)
+    def change(db: Session) -> None:
+        _row(db, item).disk_change_id = None
+        _drop_checkpoint(db, item)
+
+    write(runtime.databases.oma, change)
 
 
 def _store_checkpoint(runtime: Runtime, job_id: str, item: DiskWork, full: bool, position: int) -> None:
     assert item.disk.change_id is not None, "the plan has seen to it"
-    with session(runtime.databases.oma) as db:
+    snapshot_change_id = item.disk.change_id
+
+    def change(db: Session) -> None:
         db.merge(
             ReplicationCheckpoint(
                 volume_id=item.volume_id,
                 job_id=job_id,
                 base_change_id=None if full else item.plan.base,
-                snapshot_change_id=item.disk.change_id,
+                snapshot_change_id=snapshot_change_id,
                 position=position,
             )
         )
 
+    write(runtime.databases.oma, change)
+
 
 def _commit(runtime: Runtime, item: DiskWork, moved: int) -> None:
     """Say that the volume holds the snapshot's content: the engine has flushed, so from now on it does."""
-    with session(runtime.databases.oma) as db:
-        row = db.exec(select(VmDisk).where(col(VmDisk.id) == item.row_id)).one()
+
+    def change(db: Session) -> None:
+        row = _row(db, item)
         row.disk_change_id, row.sync_status = item.disk.change_id, COMPLETED
         row.sync_progress_percent, row.bytes_synced = 100.0, moved
-        left = db.get(ReplicationCheckpoint, item.volume_id)
-        if left is not None:
-            db.delete(left)
+        _drop_checkpoint(db, item)
+
+    write(runtime.databases.oma, change)
 
 
 def _set_status(runtime: Runtime, item: DiskWork, status: str) -> None:
-    with session(runtime.databases.oma) as db:
-        row = db.get(VmDisk, item.row_id)
-        assert row is not None, "the sync made its row before it copied"
-        row.sync_status = status
+    def change(db: Session) -> None:
+        _row(db, item).sync_status = status
+
+    write(runtime.databases.oma, change)
+
+
+def _row(db: Session, item: DiskWork) -> VmDisk:
+    row = db.get(VmDisk, item.row_id)
+    assert row is not None, "the sync made its row before it copied"
+    return row
+
+
+def _drop_checkpoint(db: Session, item: DiskWork) -> None:
+    left = db.get(ReplicationCheckpoint, item.volume_id)
+    if left is not None:
+        db.delete(left)
