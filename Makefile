@@ -1,6 +1,8 @@
 # Every target installs what it needs first (tests/lab/setup.sh), on a Debian 12 machine with root or sudo.
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
+# MariaDB, HAProxy and mke2fs are in sbin, which is not on everybody's PATH; under `env -i` there is none at all.
+export PATH := $(if $(PATH),$(PATH):)/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 .PHONY: help setup demo lab lab-down test bench check clean
 

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+from sqlalchemy import Engine
+
+from migratekit_core.config.schema import Database
+from migratekit_core.config.secret import SecretSource
+from migratekit_core.db.engine import open_engine
+from migratekit_core.db.locks import vm_lock
+from migratekit_core.errors import BusyError
 from tests.integration.gate import gate
 from tests.integration.support import (
     MIB,
@@ -45,3 +53,37 @@ def test_a_killed_run_frees_the_machine_at_once(lab: Lab) -> None:
     no_children(lab)
     (job,) = sql(lab, "SELECT status FROM joblog_jobs WHERE pid = %s AND kind = 'replication'", killed.pid)
     assert job["status"] == "interrupted"
+
+
+def test_a_lock_that_lost_its_connection_is_taken_back_unless_somebody_had_it_meanwhile(shared_lab: Lab) -> None:
+    engine = _engine(shared_lab)
+    with vm_lock(engine, "some machine", "first") as lock:
+        lock.ensure()
+        _cut(engine)
+        lock.ensure()  # nobody was there meanwhile: it is ours again
+        with pytest.raises(BusyError, match="being worked on"), vm_lock(engine, "some machine", "second"):
+            pass
+        _cut(engine)
+        with vm_lock(engine, "some machine", "second"):
+            pass
+        with pytest.raises(BusyError, match="held by second"):
+            lock.ensure()
+    engine.dispose()
+
+
+def _engine(lab: Lab) -> Engine:
+    database = Database(
+        kind="mariadb",
+        port=lab.ports["db"],
+        password=SecretSource(file=lab.run / "database.secret"),
+    )
+    return open_engine(database, "oma")
+
+
+def _cut(engine: Engine) -> None:
+    """End the connection that holds the lock, as a server's restart or a tunnel's does."""
+    with engine.connect() as connection:
+        for row in connection.exec_driver_sql("SELECT name FROM vm_locks").all():
+            holder = connection.exec_driver_sql("SELECT IS_USED_LOCK(%s)", (row[0],)).scalar()
+            if holder is not None:
+                connection.exec_driver_sql(f"KILL {int(holder)}")

@@ -76,3 +76,20 @@ def with_gaps(areas: Areas, start: int, end: int) -> Iterator[tuple[int, int, bo
         position = stop
     if position < end:
         yield position, end, False
+
+
+def aligned(
+    extents: Iterable[tuple[int, int, bool]], start: int, end: int, granule: int
+) -> Iterator[tuple[int, int, bool]]:
+    """Yield extents (start, end, reads as zeros) of [start, end) in whole granules: a granule with any data is data."""
+    position = start
+    for low, high, zero in extents:
+        first, last = -(-low // granule) * granule, high // granule * granule
+        if not zero or first >= last:
+            continue
+        if position < first:
+            yield position, first, False
+        yield first, last, True
+        position = last
+    if position < end:
+        yield position, end, False

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from migratekit_core.engine import endpoint
-from migratekit_core.engine.areas import normalise
+from migratekit_core.engine.areas import aligned, normalise
 from migratekit_core.engine.checkpoint import Checkpoints
 from migratekit_core.engine.endpoint import Abilities, Connection, Extent
 from migratekit_core.engine.job import Checkpoint, Done, Event, Job, Progress
@@ -76,7 +76,7 @@ class Copier:
         areas = normalise(pairs, job.start, needed, granule)
         self._total = areas.total()
         stop = target.size // granule * granule if job.full else needed
-        plan = pieces(areas, job.start, stop, job.full, shape.request, *self._extents(source, target, *first))
+        plan = pieces(areas, job.start, stop, job.full, shape.request, *self._extents(source, target, *first, granule))
         ledger = Ledger(job.disk, plan, job.start, job.window or WINDOW, RateLimit(job.rate, began))
 
         # Without multi-conn a flush covers its own connection only, and what others wrote may be lost.
@@ -126,24 +126,26 @@ class Copier:
             worker.target.widen(max(1, share) if multi_conn else 1)
 
     def _extents(
-        self, source: Abilities, target: Abilities, from_side: Side, to_side: Side
+        self, source: Abilities, target: Abilities, from_side: Side, to_side: Side, granule: int
     ) -> tuple[Extents, Extents | None]:
         ask = endpoint.Extents(from_side.connect, source.size, from_side.name) if source.extents else None
-        size = self._job.size
+        # The disk's last block may be less than the target's blocks are; it is always copied, with zeros behind it.
+        whole = self._job.size // granule * granule
 
         def of_source(start: int, end: int) -> Iterator[Extent]:
-            known = min(end, size)
+            known = min(end, whole)
             if ask is not None and start < known:
-                yield from ask(start, known)
+                yield from aligned(ask(start, known), start, known, granule)
             elif start < known:
                 yield start, known, False
-            # What the disk does not have, but the target's block size wants, comes with the last block.
             if known < end:
                 yield max(start, known), end, False
 
         # Only a full copy may rely on what the target says: there nothing but this copy writes to it.
-        rely = self._job.full and target.extents
-        return of_source, endpoint.Extents(to_side.connect, target.size, to_side.name) if rely else None
+        if not self._job.full or not target.extents:
+            return of_source, None
+        ask_target = endpoint.Extents(to_side.connect, target.size, to_side.name)
+        return of_source, lambda start, end: aligned(ask_target(start, end), start, end, granule)
 
     def _checkpoints(self, ledger: Ledger, target: Abilities) -> Checkpoints:
         emit = self._emit

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from migratekit_core import programs
 from migratekit_core.errors import PreconditionError
-from migratekit_core.source.reader import nbd_uri, private_folder, require_program, serve
+from migratekit_core.source.reader import nbd_uri, private_folder, serve
 
 FORMATS = ("raw", "qcow2", "vmdk", "vdi", "vhdx", "vpc")
 CLIENTS = 16
@@ -27,11 +28,10 @@ def open_image(image: Path, image_format: str) -> Iterator[str]:
         )
     if not image.is_file():
         raise PreconditionError(f"image {image} cannot be read", "there is no such file", "check the path")
-    require_program("qemu-nbd", "qemu-utils")
     with private_folder("file") as folder:
         socket = folder / "image.sock"
         command = [
-            "qemu-nbd",
+            programs.find("qemu-nbd", "qemu-utils"),
             "--read-only",
             "--persistent",
             f"--shared={CLIENTS}",

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import quote, urlencode
 
+from migratekit_core import programs
 from migratekit_core.config.schema import VCenter
 from migratekit_core.errors import PreconditionError
-from migratekit_core.source.reader import nbd_uri, private_folder, require_program, serve
+from migratekit_core.source.reader import nbd_uri, private_folder, serve
 from migratekit_core.vsphere.inventory import Disk
 
 TIMEOUT_SECONDS = 120
@@ -57,7 +58,6 @@ def open_disk(vcenter: VCenter, datacenter: str, disk: Disk, vm_name: str) -> It
     The password goes to nbdkit through a pipe: neither the process list nor a file ever shows it.
     """
     check(disk, vm_name)
-    require_program("nbdkit", "nbdkit")
     with private_folder("https") as folder:
         socket = folder / "disk.sock"
         password, writer = os.pipe()
@@ -66,7 +66,7 @@ def open_disk(vcenter: VCenter, datacenter: str, disk: Disk, vm_name: str) -> It
         finally:
             os.close(writer)
         command = [
-            "nbdkit",
+            programs.find("nbdkit", "nbdkit"),
             "--foreground",
             "--exit-with-parent",
             "--readonly",

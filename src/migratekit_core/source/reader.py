@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket as socketlib
 import subprocess
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from migratekit_core.errors import OperationFailedError, PreconditionError
+from migratekit_core.errors import OperationFailedError
 from migratekit_core.redact import redact
 
 START_SECONDS = 20
@@ -32,14 +31,6 @@ def private_folder(prefix: str) -> Iterator[Path]:
 def nbd_uri(socket: Path, export: str = "") -> str:
     """Return the NBD URI of an export behind a unix socket (NBD URI specification: nbd+unix)."""
     return f"nbd+unix:///{quote(export)}?socket={quote(str(socket))}"
-
-
-def require_program(name: str, package: str) -> None:
-    """Raise PreconditionError unless the program is installed."""
-    if shutil.which(name) is None:
-        raise PreconditionError(
-            f"{name} is not installed", "the command is not on the PATH", f"run: apt-get install {package}"
-        )
 
 
 @contextmanager

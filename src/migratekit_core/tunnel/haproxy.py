@@ -5,10 +5,10 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from migratekit_core import programs
 from migratekit_core.errors import PreconditionError
 from migratekit_core.files import write_private
 from migratekit_core.redact import redact
-from migratekit_core.source.reader import require_program
 
 COMMON = """\
 global
@@ -29,15 +29,19 @@ defaults
 """
 
 
+def program() -> str:
+    """Return HAProxy's path. Raises PreconditionError where it is not installed."""
+    return programs.find("haproxy", "haproxy")
+
+
 def write_config(path: Path, text: str) -> None:
     """Have HAProxy check a configuration, and write it (0600) if it is right.
 
     Raises PreconditionError with HAProxy's words; a configuration that was there is untouched then.
     """
-    require_program("haproxy", "haproxy")
     new = path.with_name(f"{path.name}.new")
     write_private(new, text)
-    check = subprocess.run(["haproxy", "-c", "-f", str(new)], capture_output=True, text=True, timeout=20, check=False)
+    check = subprocess.run([program(), "-c", "-f", str(new)], capture_output=True, text=True, timeout=20, check=False)
     if check.returncode != 0:
         words = [line for line in check.stderr.splitlines() if "ALERT" in line] or ["no reason given"]
         new.unlink()

@@ -20,7 +20,7 @@ from migratekit_core.errors import OperationFailedError, UsageError
 from migratekit_core.joblog.process import started
 from migratekit_core.redact import redact
 from migratekit_core.tunnel import SERVICES
-from migratekit_core.tunnel.haproxy import COMMON, write_config
+from migratekit_core.tunnel.haproxy import COMMON, program, write_config
 
 LONGEST_SOCKET_PATH = 97
 """sun_path of unix(7) has 108 bytes with the final NUL, and HAProxy needs ten for the temporary name that it binds."""
@@ -117,7 +117,7 @@ def up(tunnel: Tunnel) -> Status:
         _stop(folder)
         with (folder / "tunnel.log").open("wb") as log:
             done = subprocess.run(
-                ["haproxy", "-D", "-f", str(config), "-p", str(folder / "tunnel.haproxy.pid")],
+                [program(), "-D", "-f", str(config), "-p", str(folder / "tunnel.haproxy.pid")],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import nbd
 
+from migratekit_core import programs
 from migratekit_core.config.schema import Daemon
 from migratekit_core.errors import OperationFailedError, PreconditionError
 from migratekit_core.joblog.process import started
 from migratekit_core.redact import redact
-from migratekit_core.source.reader import require_program
 
 START_SECONDS = 10.0
 WATCH_SECONDS = 0.5
@@ -41,7 +41,6 @@ class NbdkitExporter:
 
     def start(self) -> None:
         """Start the server, or take over the one that a former daemon left running."""
-        require_program("nbdkit", "nbdkit")
         with self._starting:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if self._pid() is None:
@@ -63,7 +62,7 @@ class NbdkitExporter:
             try:
                 done = subprocess.run(
                     [
-                        "nbdkit",
+                        programs.find("nbdkit", "nbdkit"),
                         f"--pidfile={own_pid}",
                         f"--ipaddr={self._host}",
                         f"--port={self.port}",

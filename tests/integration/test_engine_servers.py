@@ -1,0 +1,354 @@
+"""The engine against every kind of server: what they cannot do changes how it copies, never what arrives."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from migratekit_core.engine.job import Checkpoint, Done, Event, Job
+from migratekit_core.engine.process import Engines, copy
+from migratekit_core.errors import MigrateKitError, OperationFailedError, PreconditionError, UnreachableError
+from tests.lab.parts.process import choose_port
+
+KIB, MIB = 1024, 1024 * 1024
+SIZE = 24 * MIB + 5 * 512
+"""Of the source: no multiple of any block size."""
+ROOM = 32 * MIB
+"""Of the targets: beyond the disk's end a full copy leaves zeros."""
+
+
+def disk(path: Path, seed: int = 1) -> bytes:
+    """Write a source disk with data, zeros that are written, and holes; return its content."""
+    rng = random.Random(seed)
+    with path.open("wb") as file:
+        file.truncate(SIZE)
+        for _ in range(60):
+            file.seek(rng.randrange(0, SIZE - 300 * KIB) // 512 * 512)
+            file.write(rng.choice([rng.randbytes(512), rng.randbytes(rng.randrange(1, 300) * 1024), bytes(200 * KIB)]))
+        file.seek(SIZE - 700)
+        file.write(rng.randbytes(700))
+    return path.read_bytes()
+
+
+def dirty(path: Path, size: int = ROOM) -> None:
+    """Write a target that is full of what must not be left."""
+    path.write_bytes(random.Random(9).randbytes(size))
+
+
+@contextmanager
+def serving(*command: str, socket: Path) -> Iterator[str]:
+    """Run an NBD server on a unix socket, and yield its URI."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while not socket.exists():
+            assert process.poll() is None and time.monotonic() < deadline, f"{command[0]} did not start"
+            time.sleep(0.01)
+        yield f"nbd+unix:///?socket={socket}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def source(folder: Path, *filters: str) -> Iterator[str]:
+    """Serve the source disk with nbdkit, through its filters and their settings."""
+    socket = folder / "source.sock"
+    names = [f"--filter={item}" for item in filters if "=" not in item]
+    settings = [item for item in filters if "=" in item]
+    command = ["nbdkit", "-f", "-r", "-U", str(socket), *names, "file", str(folder / "source.img"), *settings]
+    with serving(*command, socket=socket) as uri:
+        yield uri
+
+
+@contextmanager
+def target(folder: Path, kind: str, *filters: str) -> Iterator[str]:
+    """Serve the target image with a kind of server."""
+    image, socket = folder / "target.img", folder / "target.sock"
+    if kind == "nbdkit":
+        names = [f"--filter={item}" for item in filters if "=" not in item]
+        settings = [item for item in filters if "=" in item]
+        command = ["nbdkit", "-f", "-U", str(socket), *names, "file", str(image), *settings]
+    elif kind == "qemu-nbd":
+        command = ["qemu-nbd", "-f", "raw", "-t", "-e", "16", "-k", str(socket), str(image)]
+    elif kind == "qemu-storage-daemon":
+        command = [
+            "qemu-storage-daemon",
+            *("--blockdev", f"file,node-name=disk,filename={image}"),
+            *("--nbd-server", f"addr.type=unix,addr.path={socket},max-connections=0"),
+            *("--export", "nbd,id=export,node-name=disk,writable=on,name="),
+        ]
+    else:
+        with _nbd_server(folder, image) as uri:
+            yield uri
+        return
+    with serving(*command, socket=socket) as uri:
+        yield uri
+
+
+@contextmanager
+def _nbd_server(folder: Path, image: Path) -> Iterator[str]:
+    port = choose_port(None)
+    config = folder / "nbd-server.conf"
+    config.write_text(f"[generic]\nlistenaddr = 127.0.0.1\nport = {port}\n[disk]\nexportname = {image}\n")
+    process = subprocess.Popen(["nbd-server", "-d", "-C", str(config)], stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(0.5)
+        yield f"nbd://127.0.0.1:{port}/disk"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def run(
+    from_uri: str, to_uri: str, areas: list[tuple[int, int]], *, full: bool, **options: object
+) -> tuple[Done, list[Event]]:
+    """Copy in an engine of its own; return what it did and said."""
+    events: list[Event] = []
+    job = Job("test disk", from_uri, to_uri, SIZE, full, **options)  # type: ignore[arg-type]
+    return copy(job, areas, events.append, Engines()), events
+
+
+SERVERS = ["nbdkit", "nbd-server", "qemu-nbd", "qemu-storage-daemon"]
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_full_copy_is_identical_and_leaves_zeros_behind_the_disk(tmp_path: Path, kind: str) -> None:
+    content = disk(tmp_path / "source.img")
+    dirty(tmp_path / "target.img")
+    with source(tmp_path) as here, target(tmp_path, kind) as there:
+        done, events = run(here, there, [(0, SIZE)], full=True)
+    found = (tmp_path / "target.img").read_bytes()
+    assert found[:SIZE] == content
+    assert found[SIZE:].count(0) == ROOM - SIZE
+    assert done.total == SIZE and done.retries == 0
+    assert [event for event in events if isinstance(event, Checkpoint)][-1].position >= SIZE
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_an_incremental_copy_touches_the_changed_areas_only(tmp_path: Path, kind: str) -> None:
+    content = disk(tmp_path / "source.img")
+    dirty(tmp_path / "target.img")
+    before = (tmp_path / "target.img").read_bytes()
+    # Unsorted, overlapping, touching, and the disk's odd end.
+    areas = [
+        (10 * MIB, 300 * KIB),
+        (64 * KIB, 64 * KIB),
+        (128 * KIB, 64 * KIB),
+        (10 * MIB + KIB, 512),
+        (SIZE - 512, 512),
+    ]
+    with source(tmp_path) as here, target(tmp_path, kind) as there:
+        run(here, there, areas, full=False)
+    expected = bytearray(before)
+    for offset, length in areas:
+        expected[offset : offset + length] = content[offset : offset + length]
+    assert (tmp_path / "target.img").read_bytes() == bytes(expected)
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        ["nozero"],
+        ["noextents"],
+        ["multi-conn", "multi-conn-mode=disable"],
+        ["blocksize-policy", "blocksize-minimum=4096", "blocksize-error-policy=error"],
+        ["blocksize-policy", "blocksize-maximum=65536", "blocksize-error-policy=error"],
+        ["nozero", "multi-conn", "multi-conn-mode=disable", "blocksize-policy", "blocksize-minimum=4096"],
+    ],
+    ids=lambda filters: "+".join(filters),
+)
+def test_a_target_that_can_do_less(tmp_path: Path, filters: list[str]) -> None:
+    content = disk(tmp_path / "source.img")
+    dirty(tmp_path / "target.img")
+    with source(tmp_path) as here, target(tmp_path, "nbdkit", *filters) as there:
+        run(here, there, [(0, SIZE)], full=True)
+    found = (tmp_path / "target.img").read_bytes()
+    assert found[:SIZE] == content
+    assert found[SIZE:].count(0) == ROOM - SIZE
+
+
+@pytest.mark.parametrize("filters", [["noextents"], ["noparallel"], ["blocksize-policy", "blocksize-minimum=512"]])
+def test_a_source_that_can_do_less(tmp_path: Path, filters: list[str]) -> None:
+    content = disk(tmp_path / "source.img")
+    dirty(tmp_path / "target.img")
+    with source(tmp_path, *filters) as here, target(tmp_path, "nbdkit") as there:
+        run(here, there, [(0, SIZE)], full=True)
+    assert (tmp_path / "target.img").read_bytes()[:SIZE] == content
+
+
+def test_what_reads_as_zeros_on_both_sides_costs_nothing(tmp_path: Path) -> None:
+    with (tmp_path / "source.img").open("wb") as file:
+        file.truncate(SIZE)
+    with (tmp_path / "target.img").open("wb") as file:
+        file.truncate(ROOM)
+    with source(tmp_path) as here, target(tmp_path, "nbdkit") as there:
+        done, _ = run(here, there, [(0, SIZE)], full=True)
+    assert (done.read, done.written, done.zeroed) == (0, 0, 0)
+    assert done.total == SIZE
+    assert (tmp_path / "target.img").stat().st_blocks == 0
+
+
+def test_zeros_that_are_written_on_the_source_cross_as_zero_requests(tmp_path: Path) -> None:
+    (tmp_path / "source.img").write_bytes(os.urandom(8 * MIB) + bytes(SIZE - 8 * MIB))
+    dirty(tmp_path / "target.img")
+    with source(tmp_path, "noextents") as here, target(tmp_path, "nbdkit") as there:
+        done, _ = run(here, there, [(0, SIZE)], full=True)
+    assert done.read == SIZE
+    assert done.written == 8 * MIB
+    assert (tmp_path / "target.img").read_bytes()[:SIZE] == (tmp_path / "source.img").read_bytes()
+
+
+def test_errors_that_pass_are_tried_again(tmp_path: Path) -> None:
+    content = disk(tmp_path / "source.img")
+    dirty(tmp_path / "target.img")
+    with source(tmp_path, "noextents", "error", "error-pread-rate=10%", "error-pread=EIO") as here:
+        with target(tmp_path, "nbdkit", "error", "error-pwrite-rate=2%", "error-zero-rate=2%") as there:
+            done, _ = run(here, there, [(0, SIZE)], full=True, request_size=256 * KIB)
+    assert done.retries > 0
+    assert (tmp_path / "target.img").read_bytes()[:SIZE] == content
+
+
+def test_a_read_error_that_stays_names_disk_offset_and_length(tmp_path: Path) -> None:
+    disk(tmp_path / "source.img")
+    dirty(tmp_path / "target.img")
+    broken = tmp_path / "broken"
+    broken.touch()
+    with source(tmp_path, "noextents", "error", "error-pread-rate=100%", f"error-pread-file={broken}") as here:
+        with target(tmp_path, "nbdkit") as there, pytest.raises(OperationFailedError) as caught:
+            run(here, there, [(MIB, MIB)], full=False)
+    assert "1048576 bytes at offset 1048576 of test disk could not be read" in caught.value.what
+    assert "EIO" in caught.value.why
+
+
+def test_a_write_error_that_stays_names_disk_offset_and_length(tmp_path: Path) -> None:
+    disk(tmp_path / "source.img")
+    dirty(tmp_path / "target.img")
+    with source(tmp_path, "noextents") as here:
+        with target(tmp_path, "nbdkit", "error", "error-pwrite-rate=100%", "error-zero-rate=100%") as there:
+            with pytest.raises(OperationFailedError) as caught:
+                run(here, there, [(2 * MIB, 512 * KIB)], full=False)
+    assert "524288 bytes at offset 2097152 of test disk could not be written" in caught.value.what
+
+
+def test_no_space_on_the_target_is_no_reason_to_try_again(tmp_path: Path) -> None:
+    disk(tmp_path / "source.img")
+    dirty(tmp_path / "target.img")
+    full = ["error", "error-pwrite-rate=100%", "error-pwrite=ENOSPC", "error-zero-rate=100%", "error-zero=ENOSPC"]
+    with source(tmp_path, "noextents") as here, target(tmp_path, "nbdkit", *full) as there:
+        with pytest.raises(OperationFailedError, match="no space") as caught:
+            run(here, there, [(0, SIZE)], full=False)
+    assert "free space" in caught.value.todo
+
+
+def test_a_flush_that_fails_is_no_success(tmp_path: Path) -> None:
+    disk(tmp_path / "source.img")
+    dirty(tmp_path / "target.img")
+    # nbdkit's error filter leaves flush alone, so the plugin itself refuses it.
+    script = tmp_path / "plugin.sh"
+    script.write_text(
+        f"""#!/bin/sh
+case "$1" in
+  thread_model) echo serialize_all_requests ;;
+  can_write|can_flush) exit 0 ;;
+  get_size) echo {ROOM} ;;
+  pread) head -c "$3" /dev/zero ;;
+  pwrite) cat >/dev/null ;;
+  flush) echo 'EIO the cache was lost' >&2; exit 1 ;;
+  *) exit 2 ;;
+esac
+"""
+    )
+    script.chmod(0o755)
+    socket = tmp_path / "target.sock"
+    with (
+        source(tmp_path) as here,
+        serving("nbdkit", "-f", "-U", str(socket), "sh", str(script), socket=socket) as there,
+    ):
+        with pytest.raises(OperationFailedError, match="could not be flushed"):
+            run(here, there, [(0, MIB)], full=False)
+
+
+@pytest.mark.parametrize("size", [SIZE - 512, MIB])
+def test_a_target_that_is_too_small(tmp_path: Path, size: int) -> None:
+    disk(tmp_path / "source.img")
+    dirty(tmp_path / "target.img", size)
+    with source(tmp_path) as here, target(tmp_path, "nbdkit") as there:
+        with pytest.raises(OperationFailedError, match="too small"):
+            run(here, there, [(0, SIZE)], full=True)
+
+
+def test_a_target_that_cannot_be_written(tmp_path: Path) -> None:
+    disk(tmp_path / "source.img")
+    dirty(tmp_path / "target.img")
+    socket = tmp_path / "target.sock"
+    command = ["nbdkit", "-f", "-r", "-U", str(socket), "file", str(tmp_path / "target.img")]
+    with source(tmp_path) as here, serving(*command, socket=socket) as there:
+        with pytest.raises(PreconditionError, match="read-only"):
+            run(here, there, [(0, SIZE)], full=True)
+
+
+def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    disk(tmp_path / "source.img")
+    with source(tmp_path) as here, pytest.raises(UnreachableError) as caught:
+        run(here, f"nbd+unix:///?socket={tmp_path}/nobody.sock", [(0, SIZE)], full=True)
+    assert "target of test disk" in caught.value.what
+
+
+def test_a_copy_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+    content = disk(tmp_path / "source.img")
+    dirty(tmp_path / "target.img")
+    before = (tmp_path / "target.img").read_bytes()
+    with source(tmp_path) as here, target(tmp_path, "nbdkit") as there:
+        run(here, there, [(0, SIZE)], full=True, start=10 * MIB)
+    found = (tmp_path / "target.img").read_bytes()
+    assert found[: 10 * MIB] == before[: 10 * MIB]
+    assert found[10 * MIB : SIZE] == content[10 * MIB :]
+    assert found[SIZE:].count(0) == ROOM - SIZE
+
+
+def test_a_connection_that_is_cut_in_the_middle_loses_nothing(tmp_path: Path) -> None:
+    content = disk(tmp_path / "source.img", 5)
+    dirty(tmp_path / "target.img")
+    socket = tmp_path / "target.sock"
+    command = ["nbdkit", "-f", "-U", str(socket), "--filter=delay", "file", str(tmp_path / "target.img"), "wdelay=20ms"]
+    with source(tmp_path, "noextents") as here:
+        servers = [subprocess.Popen(command)]
+        while not socket.exists():
+            time.sleep(0.01)
+        cuts: list[float] = []
+
+        def cut(event: Event) -> None:
+            # nbdkit is killed twice, and comes back after a moment.
+            if len(cuts) < 2:
+                cuts.append(time.monotonic())
+                servers[-1].kill()
+                servers[-1].wait()
+                socket.unlink()
+                time.sleep(0.3)
+                servers.append(subprocess.Popen(command))
+
+        job = Job("test disk", here, f"nbd+unix:///?socket={socket}", SIZE, True, request_size=64 * KIB, connections=2,
+                  window=256 * KIB, rate=8 * MIB)  # fmt: skip
+        try:
+            done = copy(job, [(0, SIZE)], cut, Engines())
+        finally:
+            servers[-1].terminate()
+            servers[-1].wait()
+    assert len(cuts) == 2
+    assert done.retries > 0
+    assert (tmp_path / "target.img").read_bytes()[:SIZE] == content
+
+
+def test_an_error_of_the_engine_arrives_as_its_class(tmp_path: Path) -> None:
+    with pytest.raises(MigrateKitError) as caught:
+        run("nbd://127.0.0.1:1/none", "nbd://127.0.0.1:1/none", [], full=True)
+    assert caught.value.exit_code == 6
+    assert caught.value.todo
