@@ -120,11 +120,3 @@ def test_an_image_of_another_format_is_an_error_in_the_servers_words(runtime: Pa
         raise AssertionError("served it")
     assert "qcow2" in caught.value.why
     assert servers(runtime) == []
-
-
-def test_a_missing_program_is_named_with_its_package(runtime: Path, raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(PreconditionError) as caught, open_image(raw, "raw"):
-        raise AssertionError("served it")
-    assert "qemu-nbd" in caught.value.what
-    assert "qemu-utils" in caught.value.todo
