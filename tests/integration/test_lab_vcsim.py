@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
 import random
 import ssl
 import subprocess
@@ -26,7 +25,8 @@ from pyVim.connect import Disconnect, SmartConnect
 from pyVim.task import WaitForTask
 from pyVmomi import vim, vmodl
 
-SOURCE = Path(__file__).parents[1] / "lab" / "vcsim"
+from tests.lab.lab import BINARY
+
 BLOCK = 64 << 10
 MIB = 1 << 20
 USER = "administrator@vsphere.local"
@@ -131,9 +131,7 @@ def certificate(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def labvcsim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabVcsim]:
     folder = tmp_path_factory.mktemp("vcsim")
-    binary = folder / "labvcsim"
-    build_env = {"GOFLAGS": "-buildvcs=false", **os.environ}
-    subprocess.run(["go", "build", "-o", str(binary), "."], cwd=SOURCE, env=build_env, check=True, timeout=600)
+    assert BINARY.exists(), "the simulator is not built: run tests/lab/setup.sh"
     certificate(folder)
     (folder / "password").write_text(PASSWORD + "\n")
     (folder / "inventory.json").write_text(json.dumps(INVENTORY))
@@ -145,7 +143,7 @@ def labvcsim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabVcsim]:
         "datastore": "store",
         "inventory": "inventory.json",
     }
-    command = [str(binary), *(word for flag, value in args.items() for word in (f"-{flag}", value))]
+    command = [str(BINARY), *(word for flag, value in args.items() for word in (f"-{flag}", value))]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
