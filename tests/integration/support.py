@@ -219,7 +219,8 @@ def children(lab: Lab, *names: str) -> list[int]:
         with contextlib.suppress(OSError):
             command = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
             mine = f"{MARK}={lab.run}".encode() in (process / "environ").read_bytes().split(b"\0")
-            if mine and any(wanted[name] in command for name in names or wanted):
+            called = {*command, Path(command[0]).name}
+            if mine and any(wanted[name] in called for name in names or wanted):
                 found.append(int(process.name))
     return found
 
