@@ -1,4 +1,4 @@
-"""The copy of one disk: what to do is planned, workers do it, and this keeps watch: progress, checkpoints, the end.
+"""The copy of one disk: what to do is planned, a worker does it, and this keeps watch: progress, checkpoints, the end.
 
 A piece whose connection broke is sent again on another one; a piece that a server refuses is tried again a few times
 and then ends the copy: no piece is ever skipped. Nothing is called done before the target has flushed it.
@@ -24,9 +24,6 @@ from migratekit_core.engine.worker import Shape, Worker
 from migratekit_core.errors import OperationFailedError, PreconditionError
 from migratekit_core.units import round_up
 
-WORKERS = 2
-"""Threads of a copy: Python's share of the work keeps more of them from gaining anything."""
-TICK_SECONDS = 0.02
 PROGRESS_SECONDS = 1.0
 STOP_SECONDS = 1.0
 """How long a stop waits for what is in flight, and half of it for the flush: a stop may take two seconds in all."""
@@ -52,7 +49,6 @@ class Copier:
         self._emit = emit
         self._stopping = stopping
         self._commands = commands
-        self._workers: list[Worker] = []
         self._flusher: Side | None = None
         self._total = 0
 
@@ -79,18 +75,15 @@ class Copier:
         plan = pieces(areas, job.start, stop, job.full, shape.request, *self._extents(source, target, *first, granule))
         ledger = Ledger(job.disk, plan, job.start, job.window or WINDOW, RateLimit(job.rate, began))
 
-        # Without multi-conn a flush covers its own connection only, and what others wrote may be lost.
-        sides = [first, *(self._sides() for _ in range(WORKERS - 1))] if target.multi_conn else [first]
-        self._workers = [Worker(shape, ledger, *pair) for pair in sides]
-        self._widen(job.connections or CONNECTIONS, target.multi_conn)
-        checkpoints = self._checkpoints(ledger, target)
+        worker = Worker(shape, ledger, *first)
+        self._widen(worker, job.connections or CONNECTIONS, target.multi_conn)
+        checkpoints = self._checkpoints(ledger, worker, target)
         try:
-            self._watch(ledger, checkpoints, target, began)
+            self._watch(ledger, worker, checkpoints, target, began)
             if target.flush:
                 checkpoints.now(FLUSH_SECONDS)
         finally:
-            for worker in self._workers:
-                worker.close()
+            worker.close()
             for connection in self._flusher.connections if self._flusher else []:
                 connection.close()
         self._emit(Checkpoint(stop))
@@ -118,12 +111,11 @@ class Copier:
                 f"target of {self._job.disk} is read-only", "the export cannot be written", "export it again"
             )
 
-    def _widen(self, count: int, multi_conn: bool) -> None:
-        """Want `count` connections to each side, shared out among the workers."""
-        for index, worker in enumerate(self._workers):
-            share = (count + len(self._workers) - 1 - index) // len(self._workers)
-            worker.source.widen(max(1, share))
-            worker.target.widen(max(1, share) if multi_conn else 1)
+    def _widen(self, worker: Worker, count: int, multi_conn: bool) -> None:
+        """Want `count` connections to each side."""
+        worker.source.widen(count)
+        # Without multi-conn a flush covers its own connection only, and what others wrote may be lost.
+        worker.target.widen(count if multi_conn else 1)
 
     def _extents(
         self, source: Abilities, target: Abilities, from_side: Side, to_side: Side, granule: int
@@ -147,11 +139,10 @@ class Copier:
         ask_target = endpoint.Extents(to_side.connect, target.size, to_side.name)
         return of_source, lambda start, end: aligned(ask_target(start, end), start, end, granule)
 
-    def _checkpoints(self, ledger: Ledger, target: Abilities) -> Checkpoints:
+    def _checkpoints(self, ledger: Ledger, worker: Worker, target: Abilities) -> Checkpoints:
         emit = self._emit
         if not target.multi_conn:
-            only = self._workers[0].target
-            connection: Callable[[], Connection | None] = only.pick
+            connection: Callable[[], Connection | None] = worker.target.pick
         else:
             flusher = self._flusher = self._sides()[1]
             connection = flusher.reopen
@@ -160,18 +151,12 @@ class Copier:
             self._job.disk, lambda: ledger.position, self._job.start, connection, lambda at: emit(Checkpoint(at))
         )
 
-    def _watch(self, ledger: Ledger, checkpoints: Checkpoints, target: Abilities, began: float) -> None:
-        """Have the workers work, and look after everything else until they are done."""
-        threaded = len(self._workers) > 1
-        for worker in self._workers if threaded else []:
-            worker.thread.start()
+    def _watch(self, ledger: Ledger, worker: Worker, checkpoints: Checkpoints, target: Abilities, began: float) -> None:
+        """Have the worker work, and look after everything else until it is done."""
         reported, reported_done = began, 0
         stopped_at: float | None = None
         while not ledger.finished:
-            if threaded:
-                ledger.wait(TICK_SECONDS)
-            else:
-                self._workers[0].turn()
+            worker.turn()
             now = time.monotonic()
             if ledger.failure is not None:
                 raise ledger.failure
@@ -186,10 +171,10 @@ class Copier:
             if target.flush:
                 checkpoints.tick()
             if now - reported >= PROGRESS_SECONDS:
-                self._adapt(ledger, target)
-                self._report(ledger, (ledger.done - reported_done) / (now - reported))
+                self._adapt(ledger, worker, target)
+                self._report(ledger, worker, (ledger.done - reported_done) / (now - reported))
                 reported, reported_done = now, ledger.done
-        self._report(ledger, ledger.done / max(time.monotonic() - began, 1e-6))
+        self._report(ledger, worker, ledger.done / max(time.monotonic() - began, 1e-6))
 
     def _last_checkpoint(self, checkpoints: Checkpoints, target: Abilities) -> None:
         """Write the checkpoint of a stop, if the target flushes in time; the last one holds otherwise."""
@@ -199,7 +184,7 @@ class Copier:
             except OperationFailedError:
                 return
 
-    def _adapt(self, ledger: Ledger, target: Abilities) -> None:
+    def _adapt(self, ledger: Ledger, worker: Worker, target: Abilities) -> None:
         """Fit connections and window to the target's latency, as far as the job leaves them open."""
         if ledger.latency == float("inf"):
             return
@@ -207,9 +192,9 @@ class Copier:
         if self._job.window is None:
             ledger.window = max(ledger.window, size.window)
         if self._job.connections is None:
-            self._widen(size.connections, target.multi_conn)
+            self._widen(worker, size.connections, target.multi_conn)
 
-    def _report(self, ledger: Ledger, rate: float) -> None:
+    def _report(self, ledger: Ledger, worker: Worker, rate: float) -> None:
         self._emit(
             Progress(
                 done=ledger.done,
@@ -219,7 +204,7 @@ class Copier:
                 zeroed=ledger.zeroed,
                 rate=rate,
                 window=ledger.window,
-                connections=sum(len(worker.target.connections) for worker in self._workers),
+                connections=len(worker.target.connections),
                 retries=ledger.retries,
             )
         )

@@ -1,13 +1,9 @@
-"""What the workers of a copy share: the pieces still to do, those on their way, what was done, and how it ends.
-
-One lock guards it all. The workers hold it for microseconds, except while the plan asks a server for extents.
-"""
+"""The books of a copy: the pieces still to do, those on their way, what was done, and how it ends."""
 
 from __future__ import annotations
 
 import errno
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -62,8 +58,6 @@ class Ledger:
         self._flying = 0
         self._bytes_flying = 0
         self._watermark = Watermark(start)
-        self._lock = threading.Lock()
-        self._over = threading.Event()
         self.window = window
         self.limit = limit
         self.latency = float("inf")
@@ -75,8 +69,7 @@ class Ledger:
     @property
     def position(self) -> int:
         """Return the watermark: everything below it is done."""
-        with self._lock:
-            return self._watermark.position
+        return self._watermark.position
 
     @property
     def flying(self) -> int:
@@ -86,25 +79,19 @@ class Ledger:
     @property
     def finished(self) -> bool:
         """Return whether everything is done."""
-        with self._lock:
-            return self._exhausted and self._waiting is None and not self._flying and not self._again
-
-    def wait(self, seconds: float) -> None:
-        """Wait until everything is done or the copy has failed, at most `seconds`."""
-        self._over.wait(seconds)
+        return self._exhausted and self._waiting is None and not self._flying and not self._again
 
     def take(self, now: float) -> Flight | None:
         """Return the next piece to send; None where there is none now, or the window or the bandwidth is used up."""
-        with self._lock:
-            if self.stopping or self.failure is not None:
-                return None
-            flight = self._next(now)
-            if flight is None:
-                return None
-            self._flying += 1
-            self._bytes_flying += flight.weight
-            flight.error = 0
-            return flight
+        if self.stopping or self.failure is not None:
+            return None
+        flight = self._next(now)
+        if flight is None:
+            return None
+        self._flying += 1
+        self._bytes_flying += flight.weight
+        flight.error = 0
+        return flight
 
     def _next(self, now: float) -> Flight | None:
         for _ in range(len(self._again)):
@@ -138,50 +125,37 @@ class Ledger:
 
     def put_back(self, flight: Flight, pause: float) -> None:
         """Have a piece that no connection could take sent again after `pause` seconds."""
-        with self._lock:
-            self._land(flight)
-            flight.not_before = time.monotonic() + pause
-            self._again.append(flight)
+        self._land(flight)
+        flight.not_before = time.monotonic() + pause
+        self._again.append(flight)
 
     def complete(self, flight: Flight) -> None:
         """A piece is on the target."""
         piece = flight.piece
-        with self._lock:
-            self._land(flight)
-            self._watermark.end(piece.offset)
-            if piece.action is Action.COPY:
-                self.read += piece.length
-            if not piece.gap:
-                self.done += piece.length
-            self.latency = min(self.latency, time.monotonic() - flight.sent)
-            if self._exhausted and self._waiting is None and not self._flying and not self._again:
-                self._over.set()
+        self._land(flight)
+        self._watermark.end(piece.offset)
+        if piece.action is Action.COPY:
+            self.read += piece.length
+        if not piece.gap:
+            self.done += piece.length
+        self.latency = min(self.latency, time.monotonic() - flight.sent)
 
     def count(self, written: int, zeroed: int) -> None:
         """Count what was sent to the target."""
-        with self._lock:
-            self.written += written
-            self.zeroed += zeroed
+        self.written += written
+        self.zeroed += zeroed
 
     def failed(self, flight: Flight) -> None:
         """A piece failed: it is tried again, or ends the copy."""
-        with self._lock:
-            self._land(flight)
-            self.retries += 1
-            if flight.error not in LOST:
-                flight.attempts += 1
-                if flight.error in HOPELESS or flight.attempts > REQUEST_RETRIES:
-                    self.failure = self.failure or self._refused(flight)
-                    self._over.set()
-                    return
-                flight.not_before = time.monotonic() + RETRY_PAUSE * 2 ** (flight.attempts - 1)
-            self._again.append(flight)
-
-    def fail(self, error: BaseException) -> None:
-        """End the copy with an error; the first one counts."""
-        with self._lock:
-            self.failure = self.failure or error
-            self._over.set()
+        self._land(flight)
+        self.retries += 1
+        if flight.error not in LOST:
+            flight.attempts += 1
+            if flight.error in HOPELESS or flight.attempts > REQUEST_RETRIES:
+                self.failure = self.failure or self._refused(flight)
+                return
+            flight.not_before = time.monotonic() + RETRY_PAUSE * 2 ** (flight.attempts - 1)
+        self._again.append(flight)
 
     def _land(self, flight: Flight) -> None:
         self._flying -= 1

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from migratekit_core.units import MIB
 
-CONNECTIONS = 4
+CONNECTIONS = 2
 """For a target that is near: more only compete for the same cores."""
+FAR_CONNECTIONS = 4
+"""For each PER_CONNECTION of latency."""
 WINDOW = 16 * MIB
 """For a target that is near: small enough to stay in the processor's caches."""
 MOST_CONNECTIONS = 16
@@ -35,5 +37,5 @@ def size_for(latency: float) -> Size:
     """Return the size for a target whose fastest answer to a write took `latency` seconds."""
     if latency <= NEAR:
         return Size(CONNECTIONS, WINDOW)
-    connections = min(MOST_CONNECTIONS, CONNECTIONS * (1 + int(latency / PER_CONNECTION)))
+    connections = min(MOST_CONNECTIONS, FAR_CONNECTIONS * (1 + int(latency / PER_CONNECTION)))
     return Size(connections, LARGEST_WINDOW)

@@ -1,13 +1,12 @@
-"""A worker of a copy: a thread with connections of its own to both sides, and one loop over them.
+"""The worker of a copy: one loop over the connections to both sides.
 
-libnbd lets go of Python's lock while it moves bytes, so workers use several cores. A piece is read on a source
-connection and written, or zeroed, on a target connection of the same worker.
+A piece is read on a source connection and written, or zeroed, on a target connection. One thread does it all: a second
+one was measured, and gained less from another core than it lost to Python's lock.
 """
 
 from __future__ import annotations
 
 import errno
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -39,7 +38,7 @@ class Shape:
 
 
 class Worker:
-    """One thread of a copy."""
+    """Moves the bytes of a copy."""
 
     def __init__(self, shape: Shape, ledger: Ledger, source: Side, target: Side) -> None:
         self._shape = shape
@@ -51,16 +50,6 @@ class Worker:
         """(flight, its connection, error, whether it was the read) of requests that have been answered."""
         self._buffers: list[bytearray] = []
         self._mended = 0.0
-        self.thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        try:
-            while not self._ledger.finished and self._ledger.failure is None:
-                if self._ledger.stopping and not self._ledger.flying:
-                    return
-                self.turn()
-        except BaseException as error:  # whatever it was, the copy ends with it, and not with a thread that is missing
-            self._ledger.fail(error)
 
     def turn(self) -> None:
         """Start what can be started, wait for something to happen, and deal with it."""
@@ -71,7 +60,7 @@ class Worker:
             self.target.mend(now)
         # A piece that is read and cannot be written would only be read again.
         started = self.target.pick() is not None and self._fill(now)
-        # Nothing on its way here: what is waited for (bandwidth, a pause, another worker) is no event of these.
+        # Nothing on its way: what is waited for then (bandwidth, a pause) is no event of a connection.
         busy = started or any(connection.in_flight for connection in self.target.connections + self.source.connections)
         self._poller.drive(self.source.connections, self.target.connections, POLL_SECONDS if busy else 0.002)
         self._take()
