@@ -97,7 +97,7 @@ def target(folder: Path, kind: str, *filters: str) -> Iterator[str]:
 def _nbd_server(folder: Path, image: Path) -> Iterator[str]:
     port = choose_port(None)
     config = folder / "nbd-server.conf"
-    config.write_text(f"[generic]\nlistenaddr = 127.0.0.1\nport = {port}\n[disk]\nexportname = {image}\n")
+    config.write_text(f"[generic]\nlistenaddr = 127.0.0.1\nport = {port}\n[disk]\nexportname = {image}\nflush = true\n")
     process = subprocess.Popen(["nbd-server", "-d", "-C", str(config)], stderr=subprocess.DEVNULL)
     try:
         time.sleep(0.5)
@@ -352,3 +352,48 @@ def test_an_error_of_the_engine_arrives_as_its_class(tmp_path: Path) -> None:
         run("nbd://127.0.0.1:1/none", "nbd://127.0.0.1:1/none", [], full=True)
     assert caught.value.exit_code == 6
     assert caught.value.todo
+
+
+def test_a_flush_that_is_refused_on_the_way_ends_the_copy(tmp_path: Path) -> None:
+    """A later flush may succeed without what the refused one has lost, so it must not count."""
+    with (tmp_path / "source.img").open("wb") as file:
+        file.write(random.Random(3).randbytes(80 * MIB))
+    state, script, socket = tmp_path / "refused", tmp_path / "plugin.sh", tmp_path / "target.sock"
+    script.write_text(
+        f"""#!/bin/sh
+case "$1" in
+  thread_model) echo serialize_all_requests ;;
+  can_write|can_flush|can_multi_conn) exit 0 ;;
+  get_size) echo {80 * MIB} ;;
+  pread) head -c "$3" /dev/zero ;;
+  pwrite) cat >/dev/null ;;
+  flush) [ -e {state} ] && exit 0; touch {state}; echo 'EIO a thin pool is full' >&2; exit 1 ;;
+  *) exit 2 ;;
+esac
+"""
+    )
+    script.chmod(0o755)
+    with (
+        source(tmp_path) as here,
+        serving("nbdkit", "-f", "-U", str(socket), "sh", str(script), socket=socket) as there,
+    ):
+        job = Job("test disk", here, there, 80 * MIB, full=False, request_size=4 * MIB)
+        with pytest.raises(OperationFailedError, match="could not be flushed"):
+            copy(job, [(0, 80 * MIB)], lambda event: None, Engines())
+
+
+def test_a_target_that_cannot_flush_is_refused(tmp_path: Path) -> None:
+    disk(tmp_path / "source.img")
+    dirty(tmp_path / "target.img")
+    script, socket = tmp_path / "plugin.sh", tmp_path / "target.sock"
+    script.write_text(
+    answers = f"get_size) echo {ROOM} ;; can_write) exit 0 ;; can_flush) exit 3 ;; *) exit 2 ;;"
+    script.write_text(f'#!/bin/sh\ncase "$1" in {answers} esac\n')
+    )
+    script.chmod(0o755)
+    with (
+        source(tmp_path) as here,
+        serving("nbdkit", "-f", "-U", str(socket), "sh", str(script), socket=socket) as there,
+    ):
+        with pytest.raises(PreconditionError, match="cannot flush"):
+            run(here, there, [(0, MIB)], full=False)

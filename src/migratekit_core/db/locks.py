@@ -51,8 +51,9 @@ class Lock:
         with contextlib.suppress(DBAPIError):
             self._connection.invalidate()
             self._connection.close()
-        last = write(self._engine, lambda db: db.get(VmLock, self._name))
+        write(self._engine, lambda db: db.get(VmLock, self._name))  # waits until the database is back
         self._acquire(5)
+        last = write(self._engine, lambda db: db.get(VmLock, self._name))
         if last is None or last.holder != self._holder:
             raise _busy(self._engine, self._name)
 

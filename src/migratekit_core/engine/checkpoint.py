@@ -9,12 +9,12 @@ from typing import Any
 import nbd
 
 from migratekit_core.engine.endpoint import Connection, Poller
+from migratekit_core.engine.side import TARGET_PATIENCE
 from migratekit_core.errors import OperationFailedError
 from migratekit_core.units import MIB
 
 CHECKPOINT_BYTES = 32 * MIB
 """How much may have been done since the last checkpoint: what a crash costs at most, besides the window."""
-ATTEMPTS = 5
 PAUSE = 0.2
 POLL_SECONDS = 0.1
 
@@ -55,15 +55,19 @@ class Checkpoints:
         if answer and not answer[0]:
             self._last = position
             self._emit(position)
+        if answer and answer[0] and not connection.broken():
+            # What a refused flush has lost is unknown, and the next one may well succeed without it.
+            raise self._lost(f"error {answer[0]}")
         if answer or connection.broken():
             self._under_way = None
 
     def now(self, seconds: float) -> None:
         """Flush and write a checkpoint now. Raises OperationFailedError where that cannot be done in `seconds`."""
         deadline = time.monotonic() + seconds
+        patience = time.monotonic() + min(seconds, TARGET_PATIENCE)
         self._under_way = None
         reason = "no connection"
-        for _ in range(ATTEMPTS):
+        while True:
             began = self._begin()
             while self._under_way is not None and time.monotonic() < deadline:
                 connection, position, answer = self._under_way
@@ -77,13 +81,15 @@ class Checkpoints:
                     reason = connection.reason or (f"error {answer[0]}" if answer else "the connection broke")
                     break
                 self._poller.drive([connection], (), POLL_SECONDS)
-            # What a refused flush has lost is unknown; only a connection that broke leaves the data where it was.
+            # Only a connection that broke leaves the data where it was.
             refused = began and self._under_way is not None and not self._under_way[0].broken()
             self._under_way = None
-            if refused or time.monotonic() > deadline:
-                break
+            if refused or time.monotonic() > (deadline if began else patience):
+                raise self._lost(reason)
             time.sleep(PAUSE)
-        raise OperationFailedError(
+
+    def _lost(self, reason: str) -> OperationFailedError:
+        return OperationFailedError(
             f"the target of {self._disk} could not be flushed", reason, "check the OMA's storage, then run again"
         )
 

@@ -6,6 +6,7 @@ and then ends the copy: no piece is ever skipped. Nothing is called done before 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from migratekit_core.engine import endpoint
 from migratekit_core.engine.areas import aligned, normalise
 from migratekit_core.engine.checkpoint import Checkpoints
-from migratekit_core.engine.endpoint import Abilities, Connection, Extent
+from migratekit_core.engine.endpoint import Abilities, Extent
 from migratekit_core.engine.job import Checkpoint, Done, Event, Job, Progress
 from migratekit_core.engine.ledger import Ledger
 from migratekit_core.engine.plan import Extents, pieces
@@ -49,7 +50,6 @@ class Copier:
         self._emit = emit
         self._stopping = stopping
         self._commands = commands
-        self._flusher: Side | None = None
         self._total = 0
 
     def run(self, pairs: Iterator[tuple[int, int]]) -> Done:
@@ -66,26 +66,29 @@ class Copier:
         granule = max(source.minimum_block, target.minimum_block)
         # A request is whole blocks of both servers.
         largest = min(job.request_size, source.maximum_block, target.maximum_block)
-        shape = Shape(job.disk, job.size, max(largest // granule * granule, granule), target.zero, target.flush)
+        shape = Shape(job.disk, job.size, max(largest // granule * granule, granule), target.zero)
         needed = round_up(job.size, granule)
         endpoint.refuse_small(target.size, needed, f"{first[1].name} (in blocks of {granule} bytes)")
         areas = normalise(pairs, job.start, needed, granule)
         self._total = areas.total()
         stop = target.size // granule * granule if job.full else needed
-        plan = pieces(areas, job.start, stop, job.full, shape.request, *self._extents(source, target, *first, granule))
-        ledger = Ledger(job.disk, plan, job.start, job.window or WINDOW, RateLimit(job.rate, began))
+        extents = self._extents(source, target, *first, granule)
+        zero_piece = None if target.zero else shape.request
+        plan = pieces(areas, job.start, stop, job.full, shape.request, *extents, zero_piece)
+        limit = RateLimit(job.rate, began)
+        ledger = Ledger(job.disk, plan, job.start, job.window or WINDOW, limit, zeros_weigh=not target.zero)
 
         worker = Worker(shape, ledger, *first)
         self._widen(worker, job.connections or CONNECTIONS, target.multi_conn)
-        checkpoints = self._checkpoints(ledger, worker, target)
+        emit = self._emit
+        checkpoints = Checkpoints(
+            job.disk, lambda: ledger.position, job.start, worker.to_flush_on, lambda at: emit(Checkpoint(at))
+        )
         try:
             self._watch(ledger, worker, checkpoints, target, began)
-            if target.flush:
-                checkpoints.now(FLUSH_SECONDS)
+            checkpoints.now(FLUSH_SECONDS)
         finally:
             worker.close()
-            for connection in self._flusher.connections if self._flusher else []:
-                connection.close()
         self._emit(Checkpoint(stop))
         return Done(
             total=self._total,
@@ -109,6 +112,12 @@ class Copier:
         if target.read_only:
             raise PreconditionError(
                 f"target of {self._job.disk} is read-only", "the export cannot be written", "export it again"
+            )
+        if not target.flush:
+            raise PreconditionError(
+                f"target of {self._job.disk} cannot flush",
+                "so nothing that is written to it is ever known to be safe",
+                "set flush = true for the export, or use another exporter",
             )
 
     def _widen(self, worker: Worker, count: int, multi_conn: bool) -> None:
@@ -139,18 +148,6 @@ class Copier:
         ask_target = endpoint.Extents(to_side.connect, target.size, to_side.name)
         return of_source, lambda start, end: aligned(ask_target(start, end), start, end, granule)
 
-    def _checkpoints(self, ledger: Ledger, worker: Worker, target: Abilities) -> Checkpoints:
-        emit = self._emit
-        if not target.multi_conn:
-            connection: Callable[[], Connection | None] = worker.target.pick
-        else:
-            flusher = self._flusher = self._sides()[1]
-            connection = flusher.reopen
-
-        return Checkpoints(
-            self._job.disk, lambda: ledger.position, self._job.start, connection, lambda at: emit(Checkpoint(at))
-        )
-
     def _watch(self, ledger: Ledger, worker: Worker, checkpoints: Checkpoints, target: Abilities, began: float) -> None:
         """Have the worker work, and look after everything else until it is done."""
         reported, reported_done = began, 0
@@ -158,6 +155,9 @@ class Copier:
         while not ledger.finished:
             worker.turn()
             now = time.monotonic()
+            if not target.multi_conn and worker.target.lost():
+                # Only that connection's own flush would have covered what it had written.
+                raise endpoint.unreachable(worker.target.name, "its connection broke, and it vouches for one at a time")
             if ledger.failure is not None:
                 raise ledger.failure
             for command in self._commands():
@@ -166,23 +166,21 @@ class Copier:
             if stopped_at is None and self._stopping():
                 ledger.stopping, stopped_at = True, now
             if stopped_at is not None and (not ledger.flying or now - stopped_at > STOP_SECONDS):
-                self._last_checkpoint(checkpoints, target)
+                self._last_checkpoint(checkpoints)
                 raise Interrupted
-            if target.flush:
-                checkpoints.tick()
+            checkpoints.tick()
             if now - reported >= PROGRESS_SECONDS:
                 self._adapt(ledger, worker, target)
                 self._report(ledger, worker, (ledger.done - reported_done) / (now - reported))
                 reported, reported_done = now, ledger.done
+        if ledger.failure is not None:
+            raise ledger.failure
         self._report(ledger, worker, ledger.done / max(time.monotonic() - began, 1e-6))
 
-    def _last_checkpoint(self, checkpoints: Checkpoints, target: Abilities) -> None:
+    def _last_checkpoint(self, checkpoints: Checkpoints) -> None:
         """Write the checkpoint of a stop, if the target flushes in time; the last one holds otherwise."""
-        if target.flush:
-            try:
-                checkpoints.now(STOP_SECONDS / 2)
-            except OperationFailedError:
-                return
+        with contextlib.suppress(OperationFailedError):
+            checkpoints.now(STOP_SECONDS / 2)
 
     def _adapt(self, ledger: Ledger, worker: Worker, target: Abilities) -> None:
         """Fit connections and window to the target's latency, as far as the job leaves them open."""

@@ -189,11 +189,11 @@ class Extents:
                 found.extend(entries)
             return 0
 
-        if self._connection is None or self._connection.broken():
-            self._connection = open_one(self._connect, self._subject)
         try:
+            if self._connection is None or self._connection.broken():
+                self._connection = open_one(self._connect, self._subject)
             self._connection.handle.block_status(min(end - start, STATUS_LIMIT), start, collect)
-        except nbd.Error:
+        except (nbd.Error, UnreachableError):
             # Refused or broken off: nothing is known, and what is not known to be zero is copied.
             found = []
         position = start

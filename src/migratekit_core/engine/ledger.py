@@ -15,6 +15,8 @@ from migratekit_core.errors import OperationFailedError
 
 REQUEST_RETRIES = 5
 """How often a piece that a server refused is tried again before the copy ends."""
+CONNECTION_LOSSES = 20
+"""How often a connection may break on the same piece: by then it is the piece that breaks it."""
 RETRY_PAUSE = 0.1
 """Seconds before the first of them; each doubles it."""
 LOST = frozenset({errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE, errno.ESHUTDOWN, errno.ECONNABORTED})
@@ -26,10 +28,14 @@ HOPELESS = frozenset({errno.ENOSPC, errno.EROFS, errno.EPERM, errno.EDQUOT})
 class Flight:
     """A piece on its way."""
 
-    __slots__ = ("attempts", "buffer", "error", "left", "not_before", "piece", "sent", "stage")
+    __slots__ = ("attempts", "buffer", "error", "left", "losses", "not_before", "piece", "sent", "stage", "weight")
 
-    def __init__(self, piece: Piece) -> None:
+    def __init__(self, piece: Piece, weight: int) -> None:
         self.piece = piece
+        self.weight = weight
+        """How many bytes of the window it takes."""
+        self.losses = 0
+        """How often its connection broke."""
         self.buffer: memoryview | None = None
         self.attempts = 0
         self.left = 0
@@ -40,17 +46,16 @@ class Flight:
         self.sent = 0.0
         self.not_before = 0.0
 
-    @property
-    def weight(self) -> int:
-        """Return how many bytes of the window it takes."""
-        return self.piece.length if self.piece.action is Action.COPY else 0
-
 
 class Ledger:
     """The state of a copy."""
 
-    def __init__(self, disk: str, plan: Iterator[Piece], start: int, window: int, limit: RateLimit) -> None:
+    def __init__(
+        self, disk: str, plan: Iterator[Piece], start: int, window: int, limit: RateLimit, zeros_weigh: bool
+    ) -> None:
         self._disk = disk
+        self._zeros_weigh = zeros_weigh
+        """Whether zeros are sent as data, for a target that has no zero requests."""
         self._plan = plan
         self._waiting: Piece | None = None
         self._exhausted = False
@@ -79,7 +84,9 @@ class Ledger:
     @property
     def finished(self) -> bool:
         """Return whether everything is done."""
-        return self._exhausted and self._waiting is None and not self._flying and not self._again
+        return (
+            self.failure is None and self._exhausted and self._waiting is None and not self._flying and not self._again
+        )
 
     def take(self, now: float) -> Flight | None:
         """Return the next piece to send; None where there is none now, or the window or the bandwidth is used up."""
@@ -103,7 +110,7 @@ class Ledger:
         self._waiting = piece
         if piece is None or self.limit.delay(now):
             return None
-        flight = Flight(piece)
+        flight = Flight(piece, piece.length if piece.action is Action.COPY or self._zeros_weigh else 0)
         if self._flying and self._bytes_flying + flight.weight > self.window:
             return None
         self._waiting = None
@@ -149,6 +156,10 @@ class Ledger:
         """A piece failed: it is tried again, or ends the copy."""
         self._land(flight)
         self.retries += 1
+        flight.losses += flight.error in LOST
+        if flight.losses > CONNECTION_LOSSES:
+            self.failure = self.failure or self._refused(flight)
+            return
         if flight.error not in LOST:
             flight.attempts += 1
             if flight.error in HOPELESS or flight.attempts > REQUEST_RETRIES:
@@ -170,6 +181,6 @@ class Ledger:
             )
         return OperationFailedError(
             f"{where} could not be {flight.stage}",
-            f"{reason}, tried {flight.attempts} times",
+            f"{reason}, tried {flight.attempts + flight.losses} times",
             "look at the logs of the source reader and the exporter; the next run goes on from the last checkpoint",
         )

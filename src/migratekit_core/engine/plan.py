@@ -36,20 +36,29 @@ class Piece(NamedTuple):
 
 
 def pieces(
-    areas: Areas, start: int, end: int, full: bool, request_size: int, source: Extents, target: Extents | None
+    areas: Areas,
+    start: int,
+    end: int,
+    full: bool,
+    request_size: int,
+    source: Extents,
+    target: Extents | None,
+    zero_piece: int | None = None,
 ) -> Iterator[Piece]:
     """Yield the pieces of a copy.
 
     Within an area the source's extents tell data from zeros. A full copy also zeroes what lies between the areas, up to
-    `end`; where the target says that it reads as zeros already (`target`), nothing is sent.
+    `end`; where the target says that it reads as zeros already (`target`), nothing is sent. `zero_piece` is the largest
+    piece of zeros in bytes.
     """
+    largest = zero_piece or ZERO_PIECE
     for begin, stop, inside in with_gaps(areas, start, end) if full else ((a, b, True) for a, b in areas):
         if not inside:
-            yield from _zeros(begin, stop, target, gap=True)
+            yield from _zeros(begin, stop, target, largest, gap=True)
             continue
         for low, high, zero in source(begin, stop):
             if zero:
-                yield from _zeros(low, high, target, gap=False)
+                yield from _zeros(low, high, target, largest, gap=False)
             else:
                 yield from _data(low, high, request_size)
 
@@ -62,10 +71,10 @@ def _data(begin: int, end: int, request_size: int) -> Iterator[Piece]:
         begin = stop
 
 
-def _zeros(begin: int, end: int, target: Extents | None, gap: bool) -> Iterator[Piece]:
+def _zeros(begin: int, end: int, target: Extents | None, largest: int, gap: bool) -> Iterator[Piece]:
     for low, high, zero in target(begin, end) if target else ((begin, end, False),):
         action = Action.NOTHING if zero else Action.ZERO
         while low < high:
-            stop = high if zero else min(high, low + ZERO_PIECE)
+            stop = high if zero else min(high, low + largest)
             yield Piece(low, stop - low, action, gap)
             low = stop

@@ -6,14 +6,12 @@ import nbd
 
 from migratekit_core.engine import endpoint
 from migratekit_core.engine.endpoint import Abilities, Connection
-from migratekit_core.errors import UnreachableError
 
 SOURCE_PATIENCE = 10.0
 """Seconds that the source may be without any connection before the copy ends: its reader is on this host, so one that
 is gone stays gone."""
 TARGET_PATIENCE = 90.0
 """The same for the target: a tunnel that is cut for a minute only delays the copy."""
-REOPEN_SECONDS = 0.5
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between attempts to connect again; each failure doubles them."""
 
@@ -53,14 +51,9 @@ class Side:
                 best = connection
         return best
 
-    def reopen(self) -> Connection | None:
-        """Return the one connection of this end, opened now if it is not; None where that takes more than a moment."""
-        if not self.connections or not self.connections[0].usable():
-            try:
-                self.connections = [endpoint.open_one(self.connect, self.name, REOPEN_SECONDS)]
-            except UnreachableError:
-                return None
-        return self.connections[0]
+    def lost(self) -> bool:
+        """Return whether a connection has broken."""
+        return any(held.broken() for held in self.connections)
 
     def mend(self, now: float) -> None:
         """Drop connections that broke, and open as many as are wanted; `now` is in seconds of a monotonic clock.

@@ -34,7 +34,6 @@ class Shape:
     size: int
     request: int
     can_zero: bool
-    can_flush: bool
 
 
 class Worker:
@@ -49,6 +48,7 @@ class Worker:
         self._answered: deque[tuple[Flight, Connection, int, bool]] = deque()
         """(flight, its connection, error, whether it was the read) of requests that have been answered."""
         self._buffers: list[bytearray] = []
+        self._zeros = memoryview(b"" if shape.can_zero else bytes(shape.request))
         self._mended = 0.0
 
     def turn(self) -> None:
@@ -64,6 +64,13 @@ class Worker:
         busy = started or any(connection.in_flight for connection in self.target.connections + self.source.connections)
         self._poller.drive(self.source.connections, self.target.connections, POLL_SECONDS if busy else 0.002)
         self._take()
+
+    def to_flush_on(self) -> Connection | None:
+        """Return a connection to the target, opened again if it broke; None as long as there is none."""
+        self.target.mend(time.monotonic())
+        if self.target.pick() is None:
+            self._poller.drive(self.target.connections, (), POLL_SECONDS)
+        return self.target.pick()
 
     def close(self) -> None:
         """Take leave of the servers; those that do not answer are left."""
@@ -121,8 +128,8 @@ class Worker:
             self._send(flight, connection, False, lambda done: handle.aio_zero(length, offset, completion=done))
             return
         for begin in range(offset, offset + length, self._shape.request):
-            part = bytes(min(self._shape.request, offset + length - begin))
-            self._send_write(flight, connection, memoryview(part), begin)
+            size = min(self._shape.request, offset + length - begin)
+            self._send_write(flight, connection, self._zeros[:size], begin)
 
     def _send_write(self, flight: Flight, connection: Connection, data: memoryview, offset: int) -> None:
         handle = connection.handle

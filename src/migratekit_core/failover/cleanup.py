@@ -103,7 +103,8 @@ def _delete_volumes(volumes: VolumeClient, job: Job, record: Record) -> list[str
     tagged = [volume["id"] for volume in volumes.volumes() if volume["tags"].get(f"{TAG}-failover") == record.id]
     gone = []
     with job.step("delete-volumes") as step:
-        for volume_id in dict.fromkeys([*record.state().get("clones", []), *tagged]):
+        root = record.state().get("template_root")
+        for volume_id in dict.fromkeys([*record.state().get("clones", []), *tagged, *([root] if root else [])]):
             volume = volumes.get(volume_id)
             if volume is not None and volume["vm_id"] is not None:
                 volumes.detach(volume_id)

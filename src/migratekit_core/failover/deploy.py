@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import time
 
-from migratekit_core.errors import OperationFailedError, PreconditionError, UsageError
+from migratekit_core.errors import (
+    MigrateKitError,
+    OperationFailedError,
+    PreconditionError,
+    UnreachableError,
+    UsageError,
+)
 from migratekit_core.failover.record import Record
 from migratekit_core.joblog import Job
 from migratekit_core.ossea import compute, offerings
@@ -40,7 +46,7 @@ def build(
         step.log("machine exists", vm_id=vm_id, name=spec.name, path=record.state()["deploy_path"])
         compute.tag(cloud, vm_id, {TAG: source_uuid, f"{TAG}-failover": record.id}, jobs)
     with job.step("root-disk"):
-        _ensure_root(volumes, vm_id, root)
+        _ensure_root(volumes, record, vm_id, root)
     with job.step("data-disks") as step:
         for volume_id in volume_ids[1:]:
             _ensure_attached(volumes, vm_id, volume_id)
@@ -63,6 +69,11 @@ def _deploy(
     runtime: Runtime, cloud: Cloud, volumes: VolumeClient, job: Job, record: Record, spec: VmSpec, root: str
 ) -> str:
     vm_id = record.row().destination_vm_id
+    if vm_id is not None and _failed(cloud, volumes, vm_id, root):
+        # CloudStack took the call and could not do it; the name is free again once that machine is gone.
+        compute.destroy(cloud, vm_id, TrackedJobs(runtime.databases.oma, "deploy", job.correlation_id, record.id))
+        record.forget_machine()
+        vm_id = None
     if vm_id is not None:
         return _settled(cloud, vm_id)
     if record.state().get("deploy_intent") == spec.name:
@@ -72,9 +83,16 @@ def _deploy(
             record.deployed(existing["id"], None, job.correlation_id)
             return _settled(cloud, existing["id"])
     path, template_id = _path(runtime, cloud, volumes, root)
-    record.remember(deploy_intent=spec.name, deploy_path=path)
+    record.remember(deploy_intent=spec.name, deploy_path=path, deploy_template=template_id)
     volume_id = root if path == FROM_VOLUME else None
-    vm_id, cloudstack_job_id = compute.deploy(cloud, spec, volume_id=volume_id, template_id=template_id)
+    try:
+        vm_id, cloudstack_job_id = compute.deploy(cloud, spec, volume_id=volume_id, template_id=template_id)
+    except UnreachableError:
+        raise  # it may have been done all the same: the intent stays, and the next run looks
+    except MigrateKitError:
+        # Refused, so there is no machine of ours: one of that name that turns up later is somebody else's.
+        record.remember(deploy_intent=None)
+        raise
     record.deployed(vm_id, cloudstack_job_id, job.correlation_id)
     jobs = TrackedJobs(runtime.databases.oma, "deploy", job.correlation_id, record.id)
     cloud.wait(cloudstack_job_id, "deployVirtualMachine", jobs)
@@ -102,6 +120,15 @@ def _path(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, root: str) -> t
     return FROM_TEMPLATE, str(offerings.template(cloud, wanted)["id"])
 
 
+def _failed(cloud: Cloud, volumes: VolumeClient, vm_id: str, root: str) -> bool:
+    """Return whether a machine that was begun could not be made, and holds nothing of ours."""
+    vm = compute.find(cloud, vm_id=vm_id)
+    if vm is not None and vm.get("state") not in ("Error", "Destroyed", "Expunging"):
+        return False
+    volume = volumes.get(root)
+    return volume is not None and volume["vm_id"] is None
+
+
 def _settled(cloud: Cloud, vm_id: str) -> str:
     """Wait until a machine that a former run began to deploy is made."""
     deadline = time.monotonic() + SETTLE_SECONDS
@@ -117,15 +144,29 @@ def _settled(cloud: Cloud, vm_id: str) -> str:
         time.sleep(1)
 
 
-def _ensure_root(volumes: VolumeClient, vm_id: str, root: str) -> None:
-    """Have our volume be the machine's root disk; the template's, which came with it, is deleted."""
+def _ensure_root(volumes: VolumeClient, record: Record, vm_id: str, root: str) -> None:
+    """Have our volume be the machine's root disk; the template's, which came with it, is deleted.
+
+    Raises PreconditionError where the root disk is neither: then the machine is not the one that we made.
+    """
     current = volumes.root_of(vm_id)
-    if current is not None and current["id"] == root:
-        return
-    if current is not None:
+    if current is not None and current["id"] != root:
+        if current["template_id"] != record.state().get("deploy_template"):
+            raise PreconditionError(
+                f"machine {vm_id} has a root disk that is not ours",
+                f"volume {current['id']} was not made of the template that we deploy from",
+                "rename that machine in CloudStack, then run the command again",
+            )
+        record.remember(template_root=current["id"])
         volumes.detach(current["id"])
-        volumes.delete(current["id"])
-    volumes.attach(root, vm_id, device_id=0)
+        current = None
+    if current is None:
+        volumes.attach(root, vm_id, device_id=0)
+    left = record.state().get("template_root")
+    if left is not None:
+        # Written down before it was detached: nothing in CloudStack would say any more whose it is.
+        volumes.delete(left)
+        record.remember(template_root=None)
 
 
 def _ensure_attached(volumes: VolumeClient, vm_id: str, volume_id: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from migratekit_core.config.load import require
 from migratekit_core.db.locks import Lock, vm_lock
 from migratekit_core.db.schema import require_schema
-from migratekit_core.errors import MigrateKitError
+from migratekit_core.errors import MigrateKitError, PreconditionError
 from migratekit_core.failover import deploy, preflight
 from migratekit_core.failover.record import COMPLETED, FAILED, LIVE, Record, begin, unfinished
 from migratekit_core.joblog import Job
@@ -117,7 +117,8 @@ def _run(
     except BaseException as error:
         record.end(FAILED, redact(describe(error)))
         if isinstance(error, MigrateKitError) and power.is_off(managed_object(service, vm)):
-            preflight.hint_source_is_off(error, vm)
+            committed = replica.live_failover(runtime.databases.oma, vm.uuid) is not None
+            preflight.hint_source_is_off(error, vm, committed)
         raise
     finally:
         volumes.close()
@@ -139,6 +140,13 @@ def _cut_over(
     managed = managed_object(service, vm)
     committed = replica.live_failover(runtime.databases.oma, vm.uuid) is not None
     final: SyncResult | None = None
+    if committed and not power.is_off(managed):
+        raise PreconditionError(
+            f"{vm.name} runs again since its volumes were handed over",
+            "what it has written since is not on them, and going on would lose it",
+            "power it off and go on only if that may be lost; its new machine is "
+            + (record.row().destination_vm_id or "not made yet"),
+        )
     with job.step("shutdown-source") as step:
         settings = runtime.config.failover
         how = power.shut_down(managed, settings.shutdown_timeout, power_off or settings.power_off)

@@ -128,9 +128,10 @@ def _offering(cloud: Cloud, wanted: str, vm: VirtualMachine, reasons: list[str])
     return str(offering["id"]), {}
 
 
-def hint_source_is_off(error: MigrateKitError, vm: VirtualMachine) -> None:
-    """Add to an error that the source was shut down and nothing runs instead of it yet."""
-    error.todo = (
-        f"{error.todo}; the source {vm.name} is powered off and nothing has replaced it: "
-        "run the failover again, or power it on in vCenter"
-    )
+def hint_source_is_off(error: MigrateKitError, vm: VirtualMachine, committed: bool) -> None:
+    """Add to an error that the source was shut down and nothing runs instead of it yet.
+
+    Once its volumes were handed over (`committed`), starting the source would begin a second truth, so it is not named.
+    """
+    way = "run the failover again" if committed else "run the failover again, or power it on in vCenter"
+    error.todo = f"{error.todo}; the source {vm.name} is powered off and nothing has replaced it: {way}"

@@ -69,6 +69,14 @@ class Record:
                     )
                 )
 
+    def forget_machine(self) -> None:
+        """Drop the machine that could not be made, and the intent to adopt it."""
+        with session(self._engine) as db:
+            row, state = db.get(FailoverJob, self.id), db.get(FailoverState, self.id)
+            assert row is not None and state is not None, "begin writes them"
+            row.destination_vm_id = None
+            state.state = {**state.state, "deploy_intent": None}
+
     def end(self, status: str, error: str | None = None) -> None:
         """Store how it ended."""
         with session(self._engine) as db:

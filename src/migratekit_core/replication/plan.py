@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from migratekit_core.models.oma import ReplicationCheckpoint, VmDisk
 from migratekit_core.units import GIB, round_up
-from migratekit_core.vsphere.cbt import EVERYTHING, epoch
+from migratekit_core.vsphere.cbt import EVERYTHING, epoch, number
 from migratekit_core.vsphere.inventory import Disk
 
 
@@ -46,6 +46,8 @@ def plan_disk(disk: Disk, known: VmDisk | None, checkpoint: ReplicationCheckpoin
         return DiskPlan(True, EVERYTHING, reason, resume)
     if epoch(known.disk_change_id) != epoch(disk.change_id):
         return DiskPlan(True, EVERYTHING, "change tracking began anew (another epoch)", resume)
+    if number(known.disk_change_id) > number(disk.change_id):
+        return DiskPlan(True, EVERYTHING, "the machine was reverted: its change number went back")
     return DiskPlan(False, known.disk_change_id, "changed blocks are known", resume)
 
 
@@ -62,6 +64,7 @@ def _resume(disk: Disk, known: VmDisk | None, checkpoint: ReplicationCheckpoint 
         and known.capacity_bytes == disk.capacity_bytes
         # What changed since the interrupted copy's snapshot has to be knowable, too.
         and epoch(checkpoint.snapshot_change_id) == epoch(disk.change_id)
+        and number(checkpoint.snapshot_change_id) <= number(disk.change_id)
         and checkpoint.base_change_id == known.disk_change_id
     )
     return Resume(checkpoint.snapshot_change_id, checkpoint.position) if usable else None

@@ -15,7 +15,7 @@ from migratekit_core.config.load import require
 from migratekit_core.db.engine import session, write
 from migratekit_core.db.locks import Lock, vm_lock
 from migratekit_core.db.schema import require_schema
-from migratekit_core.errors import BusyError, MigrateKitError, PreconditionError
+from migratekit_core.errors import BusyError, MigrateKitError, PreconditionError, UnreachableError
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.tracker import describe
 from migratekit_core.models.base import utcnow
@@ -230,8 +230,10 @@ def _volume_of(runtime: Runtime, job: Job, vm: VirtualMachine, disk: Disk, volum
     """Return the volume of a disk, made now where there is none."""
     with session(runtime.databases.oma) as db:
         row = _row(db, job.id, disk)
-        if row.ossea_volume_id is not None:
+        if row.ossea_volume_id is not None and volumes.get(row.ossea_volume_id) is not None:
             return row.ossea_volume_id
+        # Deleted behind our back: whatever was known of its content goes with it.
+        row.ossea_volume_id = row.disk_change_id = None
         earlier = db.exec(
             select(VmDisk)
             .join(ReplicationJob, col(VmDisk.job_id) == ReplicationJob.id)
@@ -283,7 +285,8 @@ def _delete_outgrown(
     with job.step("delete-outgrown-volumes") as step:
         for volume_id in old:
             volumes.unexport(volume_id)
-            if volumes.get(volume_id) is not None:
+            volume = volumes.get(volume_id)
+            if volume is not None and volume["vm_id"] is not None:
                 volumes.detach(volume_id)
             volumes.delete(volume_id)
             step.log("volume deleted", volume_id=volume_id)
@@ -311,8 +314,13 @@ def _copy_snapshot(
             # What was planned may have turned into a full copy where vSphere did not know the changes any more.
             return replica.FULL if any(disk.full for disk in copied) else replica.INCREMENTAL, copied
     finally:
-        with job.step("remove-snapshot"):
+        try:
+            with job.step("remove-snapshot"):
+                snapshots.remove(managed, snapshot._moId)
+        except UnreachableError:
+            # It must not stay open, and grow, because the way to the joblog is cut.
             snapshots.remove(managed, snapshot._moId)
+            raise
 
 
 def _work(

@@ -15,6 +15,7 @@ from migratekit_core.db.engine import write
 from migratekit_core.db.locks import Lock
 from migratekit_core.engine.job import Checkpoint, Done, Event, Job, Progress
 from migratekit_core.engine.process import Engines, copy
+from migratekit_core.errors import OperationFailedError
 from migratekit_core.joblog import Step
 from migratekit_core.models.oma import ReplicationCheckpoint, ReplicationJob, VmDisk
 from migratekit_core.replication.plan import DiskPlan
@@ -22,7 +23,7 @@ from migratekit_core.replication.replica import COMPLETED, FAILED, RUNNING
 from migratekit_core.runtime import Runtime
 from migratekit_core.source import https
 from migratekit_core.units import human_bytes
-from migratekit_core.vsphere import cbt
+from migratekit_core.vsphere import cbt, snapshots
 from migratekit_core.vsphere.inventory import Disk, VirtualMachine
 
 PARALLEL_DISKS = 4
@@ -172,10 +173,21 @@ def _copy_disk(
     # The database's locks are one connection's, which the disks' threads must not use at once.
     with asking:
         lock.ensure()
+        _still_frozen(managed, snapshot, name)
     _commit(runtime, item, moved)
     step.log("disk copied", disk=disk.label, full=full, read=read, moved=moved, seconds=round(seconds, 3))
     runtime.observer.note(f"{disk.label}: {human_bytes(moved)} moved of {human_bytes(changed)} ({reason})")
     return Copied(disk.label, full, reason, changed, read, moved, seconds)
+
+
+def _still_frozen(managed: Any, snapshot: Any, name: str) -> None:
+    """Raise OperationFailedError where our snapshot is gone: the base file was no point in time any more then."""
+    if all(ours._moId != snapshot._moId for ours, _ in snapshots.ours(managed)):
+        raise OperationFailedError(
+            f"{name} was copied while its snapshot was removed",
+            f"snapshot {snapshot._moId} is gone; somebody removed it in vCenter",
+            "run the command again: what changed meanwhile is copied then",
+        )
 
 
 def _below(areas: list[tuple[int, int]], position: int) -> Iterator[tuple[int, int]]:

@@ -25,7 +25,13 @@ defaults
     timeout client 24h
     timeout server 24h
     option clitcpka
+    clitcpka-idle 10s
+    clitcpka-intvl 2s
+    clitcpka-cnt 3
     option srvtcpka
+    srvtcpka-idle 10s
+    srvtcpka-intvl 2s
+    srvtcpka-cnt 3
 """
 
 

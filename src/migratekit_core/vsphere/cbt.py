@@ -33,6 +33,12 @@ def epoch(change_id: str) -> str:
     return change_id.partition("/")[0]
 
 
+def number(change_id: str) -> int:
+    """Return the number part of a change id; it only grows within an epoch. -1 where it is none."""
+    text = change_id.partition("/")[2]
+    return int(text) if text.isdigit() else -1
+
+
 def enable(vm: Any, job_id: str) -> bool:
     """Switch change tracking on for `vm` and all its disks, and make it effective; return whether it was off.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,8 @@ from migratekit_core.errors import (
     UnreachableError,
 )
 from migratekit_core.redact import redact
+
+KEEP_ALIVE_SECONDS = 300.0
 
 
 @contextmanager
@@ -65,13 +68,24 @@ def connect(vcenter: VCenter) -> Iterator[Any]:
         raise UnreachableError(
             f"{where} does not answer", redact(str(error)), "check vcenter.host, vcenter.port and the network"
         ) from None
+    ended = threading.Event()
+    threading.Thread(target=_keep_alive, args=(service, ended), daemon=True, name="vcenter-keep-alive").start()
     try:
         with faults(where):
             yield service
     finally:
+        ended.set()
         # The session ends by itself; what happened before is what matters.
         with contextlib.suppress(Exception):
             Disconnect(service)
+
+
+def _keep_alive(service: Any, ended: threading.Event) -> None:
+    """Call now and then: a copy takes hours, and vCenter ends a session that is idle for half an hour."""
+    while not ended.wait(KEEP_ALIVE_SECONDS):
+        # One that fails is no news: the next real call tells what is wrong, with its own words.
+        with contextlib.suppress(Exception):
+            service.CurrentTime()
 
 
 @contextmanager

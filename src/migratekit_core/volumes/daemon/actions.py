@@ -195,13 +195,15 @@ def unexport(context: Context, operation: VolumeOperation) -> Response:
             return {"volume_id": volume_id, "existed": False}
         name = row.export_name
     device = devices.find(context.settings.device_dir, volume_id)
-    clients = context.exporter.clients(device.path) if device is not None else 0
-    if clients:
-        raise BusyError(
-            f"export {name} is in use", f"{clients} connections are open", "wait for the copy to end, or stop it"
-        )
     with context.job.step("unexport-volume") as step:
+        # Removed first, then counted: a client that comes in between would otherwise keep on writing unseen.
         context.exporter.remove(name)
+        clients = context.exporter.clients(device.path) if device is not None else 0
+        if device is not None and clients:
+            context.exporter.add(name, device.link)
+            raise BusyError(
+                f"export {name} is in use", f"{clients} connections are open", "wait for the copy to end, or stop it"
+            )
         step.log("export removed", volume_id=volume_id, export=name)
     with session(context.volumes) as db:
         row = db.exec(select(NbdExport).where(NbdExport.volume_id == volume_id)).one_or_none()

@@ -14,7 +14,7 @@ import uvicorn
 from sqlmodel import col, select
 
 from migratekit_core.config.load import require
-from migratekit_core.config.schema import Config
+from migratekit_core.config.schema import Config, Daemon
 from migratekit_core.db.engine import Databases, open_databases, session
 from migratekit_core.db.schema import require_schema
 from migratekit_core.errors import BusyError
@@ -43,6 +43,7 @@ def serve(config: Config) -> None:
         require_schema(databases, ("oma", "volumes"))
         Tracker(databases.oma).mark_interrupted()
         exporter = NbdkitExporter(settings)
+        _forget_exports_of_another_boot(settings, databases)
         exporter.start()
         _tidy_exports(exporter, databases)
         operations = Operations(settings, databases, storage := Storage(config.ossea), exporter)
@@ -84,6 +85,25 @@ def _only_one(state_dir: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _forget_exports_of_another_boot(settings: Daemon, databases: Databases) -> None:
+    """Let no export survive a boot of this machine.
+
+    What a copy had written and not flushed was in this machine's memory. A copy that found its export again would take
+    it for written; without one it ends, and the next run goes on from what was flushed.
+    """
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    known = settings.state_dir / "boot_id"
+    if known.exists() and known.read_text() == boot:
+        return
+    folder = settings.state_dir / "exports"
+    for link in folder.iterdir() if folder.is_dir() else ():
+        link.unlink()
+    with session(databases.volumes) as db:
+        for row in db.exec(select(NbdExport)).all():
+            db.delete(row)
+    known.write_text(boot)
 
 
 def _tidy_exports(exporter: NbdkitExporter, databases: Databases) -> None:

@@ -57,6 +57,8 @@ class NbdkitExporter:
         # In the background, not as our child: in the foreground, nbdkit asks the kernel to end it with its parent.
         # It leaves the foreground when it listens, and writes its pid just after.
         own_pid = self._pid_file.with_suffix(".own")
+        if self._adopt(own_pid):
+            return
         own_pid.unlink(missing_ok=True)
         with self._log.open("wb") as log:
             try:
@@ -97,6 +99,18 @@ class NbdkitExporter:
                 return int(text)
             time.sleep(0.01)
         raise OperationFailedError("the NBD exporter did not write its pid", f"{path} is missing", "look at its folder")
+
+    def _adopt(self, own_pid: Path) -> bool:
+        """Take over a server that was started by a daemon which died before it could write that down."""
+        try:
+            pid = int(own_pid.read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return False
+        if f"dir={self._folder}".encode() not in command:
+            return False
+        self._pid_file.write_text(f"{pid} {started(pid)}\n")
+        return True
 
     def stop(self) -> None:
         """Stop the server."""
