@@ -386,10 +386,8 @@ def test_a_target_that_cannot_flush_is_refused(tmp_path: Path) -> None:
     disk(tmp_path / "source.img")
     dirty(tmp_path / "target.img")
     script, socket = tmp_path / "plugin.sh", tmp_path / "target.sock"
-    script.write_text(
     answers = f"get_size) echo {ROOM} ;; can_write) exit 0 ;; can_flush) exit 3 ;; *) exit 2 ;;"
     script.write_text(f'#!/bin/sh\ncase "$1" in {answers} esac\n')
-    )
     script.chmod(0o755)
     with (
         source(tmp_path) as here,

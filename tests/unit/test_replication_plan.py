@@ -124,8 +124,12 @@ GOES_ON = Resume("epoch-1/7", 4096)
             id="another epoch, its full copy goes on",
         ),
         pytest.param(
-            replace(DISK, change_id="epoch-1"), known(disk_change_id="epoch-1/5"), None, (False, "epoch-1/5", None),
+            replace(DISK, change_id="epoch-1"), known(disk_change_id="epoch-1/5"), None, (True, "*", None),
             id="a change id without a number",
+        ),
+        pytest.param(
+            replace(DISK, change_id="epoch-1/4"), known(disk_change_id="epoch-1/5"), None, (True, "*", None),
+            id="a number that went back: the machine was reverted",
         ),
         pytest.param(
             replace(DISK, change_id="epoch-10/9"), known(), None, (True, "*", None), id="an epoch that begins alike"
