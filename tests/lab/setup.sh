@@ -12,7 +12,7 @@ export PATH="${PATH:-/usr/bin:/bin}:/usr/local/go/bin:/usr/local/sbin:/usr/local
 export HOME="${HOME:-$PWD/.cache/home}"
 mkdir -p "$HOME"
 
-packages=(mariadb-server haproxy nbdkit nbd-server libnbd-bin python3-libnbd python3-venv qemu-utils
+packages=(mariadb-server haproxy nbdkit nbd-server libnbd-bin python3-libnbd python3-venv qemu-utils qemu-system-common
   e2fsprogs openssl openssh-server iproute2 procps)
 missing=()
 for package in "${packages[@]}"; do
