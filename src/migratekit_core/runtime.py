@@ -14,6 +14,7 @@ from migratekit_core.db.engine import Databases, open_databases
 from migratekit_core.errors import UsageError
 from migratekit_core.joblog import Job, Tracker
 from migratekit_core.observer import Observer, Silent
+from migratekit_core.source.reader import nbd_uri
 from migratekit_core.tunnel import tls
 from migratekit_core.volumes.client import Endpoint, VolumeClient
 
@@ -61,7 +62,7 @@ class Runtime:
         """Return the URI of an export of the OMA, as it is reached from here."""
         socket = self._socket("nbd")
         if socket is not None:
-            return f"nbd+unix:///{quote(export)}?socket={quote(str(socket))}"
+            return nbd_uri(socket, export)
         return f"nbd://{self.config.volumes.nbd_host}:{self.config.volumes.nbd_port}/{quote(export)}"
 
     def _socket(self, service: str) -> Path | None:

@@ -11,6 +11,7 @@ from migratekit_core.db.locks import Lock, vm_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.errors import MigrateKitError, PreconditionError
 from migratekit_core.failover import deploy, preflight
+from migratekit_core.failover.preflight import Plan
 from migratekit_core.failover.record import COMPLETED, FAILED, LIVE, Record, begin, unfinished
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.tracker import describe
@@ -40,16 +41,6 @@ class FailoverResult:
     final_sync: SyncResult | None
     downtime: float
     """From the begin of the shutdown until the new machine runs."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a failover would do."""
-
-    vm_name: str
-    destination_name: str
-    networks: dict[str, str]
-    steps: tuple[str, ...]
 
 
 STEPS = (

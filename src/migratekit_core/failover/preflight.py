@@ -25,6 +25,16 @@ class Target:
     """Source network → CloudStack network."""
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a failover or a rehearsal would do."""
+
+    vm_name: str
+    destination_name: str
+    networks: dict[str, str]
+    steps: tuple[str, ...]
+
+
 def check(
     runtime: Runtime,
     cloud: Cloud,

@@ -9,6 +9,7 @@ from migratekit_core.config.load import require
 from migratekit_core.db.locks import vm_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.failover import deploy, preflight
+from migratekit_core.failover.preflight import Plan
 from migratekit_core.failover.record import COMPLETED, FAILED, TEST, Record, begin
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.tracker import describe
@@ -35,16 +36,6 @@ class RehearsalResult:
     snapshot_ids: tuple[str, ...]
     networks: dict[str, str]
     seconds: float
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a rehearsal would do."""
-
-    vm_name: str
-    destination_name: str
-    networks: dict[str, str]
-    steps: tuple[str, ...]
 
 
 STEPS = (

@@ -27,3 +27,18 @@ def this_process() -> tuple[str, int, str]:
     """Return host name, pid and start of this process."""
     pid = os.getpid()
     return socket.gethostname(), pid, started(pid)
+
+
+def write_pid(path: Path, pid: int) -> None:
+    """Write a running process down, with its start."""
+    path.write_text(f"{pid} {started(pid)}\n")
+
+
+def running_pid(path: Path) -> int | None:
+    """Return the pid that was written down if that process still runs: an old file may name somebody else's by now."""
+    try:
+        text, _, began = path.read_text().strip().partition(" ")
+        pid = int(text)
+    except (OSError, ValueError):
+        return None
+    return pid if began and started(pid) == began else None

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from migratekit_core.config.schema import Tunnel
 from migratekit_core.errors import OperationFailedError, UsageError
-from migratekit_core.joblog.process import started
+from migratekit_core.joblog.process import running_pid, write_pid
 from migratekit_core.redact import redact
 from migratekit_core.tunnel import SERVICES
 from migratekit_core.tunnel.haproxy import COMMON, program, write_config
@@ -126,7 +126,7 @@ def up(tunnel: Tunnel) -> Status:
             )
         if done.returncode == 0:
             pid = int((folder / "tunnel.haproxy.pid").read_text().split()[0])
-            (folder / "tunnel.pid").write_text(f"{pid} {started(pid)}\n")
+            write_pid(folder / "tunnel.pid", pid)
             current = _await(tunnel)
         if not current.up:
             words = (folder / "tunnel.log").read_text(errors="replace").strip().splitlines() or ["HAProxy said nothing"]
@@ -145,7 +145,7 @@ def down(tunnel: Tunnel) -> bool:
 
 def status(tunnel: Tunnel) -> Status:
     """Return whether the local end runs and takes connections."""
-    pid = _pid(runtime_dir(tunnel))
+    pid = running_pid(runtime_dir(tunnel) / "tunnel.pid")
     sockets = {service: str(socket_path(tunnel, service)) for service in SERVICES}
     answering = pid is not None and all(_accepts(path) for path in sockets.values())
     return Status(up=answering, pid=pid, sockets=sockets, remote=f"{tunnel.host}:{tunnel.port}")
@@ -158,22 +158,12 @@ def _lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def _pid(folder: Path) -> int | None:
-    """Return the pid of our HAProxy if it still runs; a pid file of last week may name somebody else's process."""
-    try:
-        text, _, began = (folder / "tunnel.pid").read_text().strip().partition(" ")
-        pid = int(text)
-    except (OSError, ValueError):
-        return None
-    return pid if began and started(pid) == began else None
-
-
 def _stop(folder: Path) -> bool:
-    pid = _pid(folder)
+    pid = running_pid(folder / "tunnel.pid")
     if pid is not None:
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + START_SECONDS
-        while _pid(folder) is not None:
+        while running_pid(folder / "tunnel.pid") is not None:
             if time.monotonic() > deadline:
                 os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)

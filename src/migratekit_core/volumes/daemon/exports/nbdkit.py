@@ -19,7 +19,7 @@ import nbd
 from migratekit_core import programs
 from migratekit_core.config.schema import Daemon
 from migratekit_core.errors import OperationFailedError, PreconditionError
-from migratekit_core.joblog.process import started
+from migratekit_core.joblog.process import running_pid, write_pid
 from migratekit_core.redact import redact
 
 START_SECONDS = 10.0
@@ -90,7 +90,7 @@ class NbdkitExporter:
                 "free the port or set daemon.nbd_port",
             )
         pid = self._await_pid(own_pid)
-        self._pid_file.write_text(f"{pid} {started(pid)}\n")
+        write_pid(self._pid_file, pid)
 
     def _await_pid(self, path: Path) -> int:
         deadline = time.monotonic() + START_SECONDS
@@ -109,7 +109,7 @@ class NbdkitExporter:
             return False
         if f"dir={self._folder}".encode() not in command:
             return False
-        self._pid_file.write_text(f"{pid} {started(pid)}\n")
+        write_pid(self._pid_file, pid)
         return True
 
     def stop(self) -> None:
@@ -184,8 +184,4 @@ class NbdkitExporter:
         return count
 
     def _pid(self) -> int | None:
-        try:
-            pid, _, began = self._pid_file.read_text().strip().partition(" ")
-        except OSError:
-            return None
-        return int(pid) if began and started(int(pid)) == began else None
+        return running_pid(self._pid_file)
