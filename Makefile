@@ -4,12 +4,13 @@ PYTHON := .venv/bin/python
 # MariaDB, HAProxy and mke2fs are in sbin, which is not on everybody's PATH; under `env -i` there is none at all.
 export PATH := $(if $(PATH),$(PATH):)/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-.PHONY: help setup demo lab lab-down test bench check clean
+.PHONY: help setup demo lab lab-down test bench matrix check clean
 
 help:
 	@echo 'make demo      run the whole migration in the lab, and check it'
 	@echo 'make test      run every check and test'
-	@echo 'make bench     measure beside nbdcopy and write .bench/results.json'
+	@echo 'make bench     measure beside nbdcopy and govc, and write .bench/results.json'
+	@echo 'make matrix    kill every part of a copy at random moments and write .bench/faults.json'
 	@echo 'make lab       keep the lab up (make lab-down stops it)'
 	@echo 'make check     format, lint, types, import contracts'
 
@@ -33,6 +34,9 @@ check: setup
 
 bench: setup
 	@exec $(PYTHON) -m tests.bench
+
+matrix: setup
+	@exec $(PYTHON) -m tests.faults
 
 clean: lab-down
 	rm -rf .venv .lab .bench .cache .nox dist site

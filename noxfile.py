@@ -8,10 +8,12 @@ from pathlib import Path
 import nox
 
 nox.options.default_venv_backend = "none"
-nox.options.sessions = ["lint", "types", "contracts", "schema", "simulator", "tests"]
+nox.options.sessions = ["lint", "types", "contracts", "schema", "docs", "simulator", "tests"]
 nox.options.error_on_missing_interpreters = True
 
 BIN = Path(__file__).parent / ".venv" / "bin"
+WORKERS = os.environ.get("TEST_WORKERS", "3")
+"""More than the two cores of CI: most tests wait for something."""
 LAB_BIN = Path(__file__).parent / ".lab" / "bin"
 
 
@@ -45,6 +47,15 @@ def schema(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Check the reference of commands and build the documentation into site/, strictly: a dead link is an error."""
+    session.run(_tool("python"), "-m", "tests.reference", "--check")
+    # Not quietly: mkdocs counts only the warnings that it shows.
+    command = ("-m", "mkdocs", "build", "--strict", "--config-file", "tests/docs/mkdocs.yml")
+    session.run(_tool("python"), *command, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
 def simulator(session: nox.Session) -> None:
     """Test the vCenter simulator's own parts."""
     session.chdir("tests/lab/vcsim")
@@ -57,5 +68,75 @@ def simulator(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the whole suite, unit and integration."""
-    session.run(_tool("python"), "-m", "pytest", *session.posargs, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+    """Run the whole suite, unit and integration; a worker has a lab of its own, and files are not torn apart."""
+    # In the order of the files: by number of tests, as xdist would have it, the longest files come last, and alone.
+    spread = () if session.posargs else ("-n", WORKERS, "--dist", "loadfile", "--no-loadscope-reorder")
+    session.run(
+        _tool("python"),
+        *("-m", "pytest", *spread, *session.posargs),
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+
+
+@nox.session
+def matrix(session: nox.Session) -> None:
+    """Kill every part of a copy at random moments (FAULTS_COUNT, 50, for each); half an hour."""
+    session.run(_tool("python"), "-m", "tests.faults")
+
+
+@nox.session
+def saga_matrix(session: nox.Session) -> None:
+    """Kill failover, rehearsal, rollback and cleanup at every place; writes .bench/saga-matrix.json; hours."""
+    session.run(
+        _tool("python"),
+        *("-m", "pytest", "-s", "tests/integration/test_saga_matrix.py", *session.posargs),
+        env={**os.environ, "SAGA_MATRIX": "full"},
+    )
+
+
+@nox.session
+def fleet_matrix(session: nox.Session) -> None:
+    """Kill workers, scheduler and client of a fleet at random; writes .bench/fleet.json; a quarter of an hour."""
+    session.run(_tool("python"), "-m", "tests.fleet", *session.posargs)
+
+
+@nox.session
+def wan(session: nox.Session) -> None:
+    """Measure each kind of tunnel on a link of 100 Mbit/s, of 1 Gbit/s and without limit; writes .bench/wan.json."""
+    session.run(_tool("python"), "-m", "tests.wire")
+
+
+@nox.session
+def daemon_matrix(session: nox.Session) -> None:
+    """Break every operation of the volume daemon at every step, in every way; writes .bench/daemon-matrix.json."""
+    session.run(
+        _tool("python"),
+        *("-m", "pytest", "-s", "tests/integration/test_daemon_matrix.py", *session.posargs),
+        env={**os.environ, "DAEMON_MATRIX": "full"},
+    )
+
+
+@nox.session
+def conversion(session: nox.Session) -> None:
+    """Convert a guest without virtio drivers by the real virt-v2v-in-place, and boot it; minutes without KVM."""
+    session.run(_tool("python"), "-m", "tests.lab", "convert")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the Debian package, install it on a bare Debian made with debootstrap, and use it there. Needs root."""
+    session.run(_tool("python"), "-m", "tests.package", "root", "dist")
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Check everything, and build what is released into dist/: sdist, wheel, Debian package, documentation."""
+    version = (Path(__file__).parent / "VERSION.txt").read_text().strip()
+    if f"## {version}" not in (Path(__file__).parent / "docs" / "changelog.md").read_text():
+        session.error(f"docs/changelog.md has no entry for {version}")
+    session.run("rm", "-rf", "dist", external=True)
+    for name in (*nox.options.sessions, "package"):
+        session.notify(name)
+    session.run(_tool("python"), "-m", "tests.package", "wheel", "dist")
+    session.run(_tool("python"), "-m", "tests.package", "deb", "dist")
+    session.run("sh", "-c", "cd dist && sha256sum *.whl *.tar.gz *.deb > SHA256SUMS", external=True)

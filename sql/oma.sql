@@ -217,3 +217,153 @@ CREATE TABLE failover_states (
 
 INSERT INTO alembic_version (version_num) VALUES ('0001');
 
+-- Running upgrade 0001 -> 0003_deploy
+
+CREATE TABLE IF NOT EXISTS network_mappings (
+    id BIGINT NOT NULL AUTO_INCREMENT, 
+    machine VARCHAR(255) NOT NULL, 
+    source VARCHAR(255) NOT NULL, 
+    target VARCHAR(255), 
+    origin VARCHAR(32) NOT NULL, 
+    created_at DATETIME(6) NOT NULL, 
+    updated_at DATETIME(6) NOT NULL, 
+    CONSTRAINT pk_network_mappings PRIMARY KEY (id), 
+    CONSTRAINT uq_network_mappings_machine UNIQUE (machine, source)
+);
+
+UPDATE alembic_version SET version_num='0003_deploy' WHERE alembic_version.version_num = '0001';
+
+-- Running upgrade 0003_deploy -> 0006_joblog
+
+CREATE TABLE joblog_progress (
+    job_id VARCHAR(36) NOT NULL, 
+    item VARCHAR(255) NOT NULL, 
+    done BIGINT NOT NULL, 
+    total BIGINT NOT NULL, 
+    rate BIGINT NOT NULL, 
+    updated_at DATETIME(6) NOT NULL, 
+    CONSTRAINT pk_joblog_progress PRIMARY KEY (job_id, item), 
+    CONSTRAINT fk_joblog_progress_job_id FOREIGN KEY(job_id) REFERENCES joblog_jobs (id)
+);
+
+ALTER TABLE joblog_events ADD COLUMN uid VARCHAR(36);
+
+CREATE UNIQUE INDEX ix_joblog_events_uid ON joblog_events (uid);
+
+UPDATE alembic_version SET version_num='0006_joblog' WHERE alembic_version.version_num = '0003_deploy';
+
+-- Running upgrade 0006_joblog -> 0007_waves
+
+CREATE TABLE IF NOT EXISTS waves (
+    id VARCHAR(36) NOT NULL, 
+    name VARCHAR(64) NOT NULL, 
+    content LONGTEXT NOT NULL, 
+    digest VARCHAR(64) NOT NULL, 
+    status VARCHAR(16) NOT NULL, 
+    task VARCHAR(16), 
+    paused BOOL NOT NULL, 
+    cancel_asked BOOL NOT NULL, 
+    asked_by VARCHAR(255), 
+    created_at DATETIME(6) NOT NULL, 
+    started_at DATETIME(6), 
+    ended_at DATETIME(6), 
+    CONSTRAINT pk_waves PRIMARY KEY (id), 
+    CONSTRAINT uq_waves_name UNIQUE (name)
+);
+
+CREATE INDEX IF NOT EXISTS ix_waves_status ON waves (status);
+
+CREATE TABLE IF NOT EXISTS wave_vms (
+    id BIGINT NOT NULL AUTO_INCREMENT, 
+    wave_id VARCHAR(36) NOT NULL, 
+    vm_id VARCHAR(255) NOT NULL, 
+    vm_name VARCHAR(255) NOT NULL, 
+    position INTEGER NOT NULL, 
+    stage INTEGER NOT NULL, 
+    group_name VARCHAR(255) NOT NULL, 
+    vcenter VARCHAR(255) NOT NULL, 
+    oma VARCHAR(255) NOT NULL, 
+    host VARCHAR(255) NOT NULL, 
+    state VARCHAR(16) NOT NULL, 
+    came_from VARCHAR(16) NOT NULL, 
+    task VARCHAR(16), 
+    attempts INTEGER NOT NULL, 
+    worker VARCHAR(255), 
+    token VARCHAR(36), 
+    heartbeat_at DATETIME(6), 
+    cancel_asked BOOL NOT NULL, 
+    job_id VARCHAR(36), 
+    bytes_done BIGINT NOT NULL, 
+    bytes_total BIGINT NOT NULL, 
+    rate BIGINT NOT NULL, 
+    error_what LONGTEXT, 
+    error_why LONGTEXT, 
+    error_todo LONGTEXT, 
+    exit_code INTEGER, 
+    result JSON, 
+    started_at DATETIME(6), 
+    ended_at DATETIME(6), 
+    CONSTRAINT pk_wave_vms PRIMARY KEY (id), 
+    CONSTRAINT fk_wave_vms_wave_id FOREIGN KEY(wave_id) REFERENCES waves (id), 
+    CONSTRAINT uq_wave_vms_wave_id UNIQUE (wave_id, vm_id)
+);
+
+CREATE INDEX IF NOT EXISTS ix_wave_vms_state ON wave_vms (state, heartbeat_at);
+
+CREATE INDEX IF NOT EXISTS ix_wave_vms_vm_id ON wave_vms (vm_id);
+
+CREATE TABLE IF NOT EXISTS wave_attempts (
+    token VARCHAR(36) NOT NULL, 
+    machine_id BIGINT NOT NULL, 
+    task VARCHAR(16) NOT NULL, 
+    number INTEGER NOT NULL, 
+    worker VARCHAR(255) NOT NULL, 
+    outcome VARCHAR(16), 
+    job_id VARCHAR(36), 
+    bytes_done BIGINT NOT NULL, 
+    error_what LONGTEXT, 
+    error_why LONGTEXT, 
+    error_todo LONGTEXT, 
+    exit_code INTEGER, 
+    started_at DATETIME(6) NOT NULL, 
+    ended_at DATETIME(6), 
+    CONSTRAINT pk_wave_attempts PRIMARY KEY (token), 
+    CONSTRAINT fk_wave_attempts_machine_id FOREIGN KEY(machine_id) REFERENCES wave_vms (id)
+);
+
+CREATE INDEX IF NOT EXISTS ix_wave_attempts_machine_id ON wave_attempts (machine_id);
+
+UPDATE alembic_version SET version_num='0007_waves' WHERE alembic_version.version_num = '0006_joblog';
+
+-- Running upgrade 0007_waves -> 0012_fleet
+
+CREATE TABLE IF NOT EXISTS fleet_runs (
+    wave_id VARCHAR(36) NOT NULL, 
+    kind VARCHAR(16) NOT NULL, 
+    phase VARCHAR(16) NOT NULL, 
+    again BOOL NOT NULL, 
+    rehearse BOOL NOT NULL, 
+    gate_open BOOL NOT NULL, 
+    abort_below FLOAT NOT NULL, 
+    note LONGTEXT, 
+    failed BOOL NOT NULL, 
+    asked_by VARCHAR(255) NOT NULL, 
+    driver VARCHAR(255), 
+    created_at DATETIME(6) NOT NULL, 
+    updated_at DATETIME(6) NOT NULL, 
+    CONSTRAINT pk_fleet_runs PRIMARY KEY (wave_id), 
+    CONSTRAINT fk_fleet_runs_wave_id FOREIGN KEY(wave_id) REFERENCES waves (id)
+);
+
+CREATE INDEX IF NOT EXISTS ix_fleet_runs_phase ON fleet_runs (phase);
+
+CREATE TABLE IF NOT EXISTS fleet_grants (
+    token VARCHAR(36) NOT NULL, 
+    granted BIGINT NOT NULL, 
+    used BIGINT NOT NULL, 
+    renewed_at DATETIME(6) NOT NULL, 
+    CONSTRAINT pk_fleet_grants PRIMARY KEY (token)
+);
+
+UPDATE alembic_version SET version_num='0012_fleet' WHERE alembic_version.version_num = '0007_waves';
+

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -25,14 +26,18 @@ def debugging() -> bool:
 
 
 def reported(command: Callable[P, T]) -> Callable[P, T]:
-    """Have a command's errors told in three lines on stderr, and end with the exit code of their class."""
+    """Have a command's errors told in three lines on stderr, and end with the exit code of their class.
+
+    SIGTERM stops every command as Ctrl-C does.
+    """
 
     @functools.wraps(command)
     def wrapper(*arguments: P.args, **options: P.kwargs) -> T:
         try:
+            signal.signal(signal.SIGTERM, _interrupt)
             return command(*arguments, **options)
         except MigrateKitError as error:
-            _tell(error.what, error.why, error.todo)
+            _tell(error.what, error.why, error.todo, tuple(error.reasons))
             raise typer.Exit(error.exit_code) from None
         except (KeyboardInterrupt, BrokenPipeError):
             _tell("interrupted", "the run was asked to stop", "run the command again: it goes on from where it was")
@@ -52,8 +57,16 @@ def reported(command: Callable[P, T]) -> Callable[P, T]:
     return wrapper
 
 
-def _tell(what: str, why: str, todo: str) -> None:
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _tell(what: str, why: str, todo: str, reasons: tuple[str, ...] = ()) -> None:
+    """Write an error; several reasons get a line each, with what to do about it, between what and why in number."""
     lines = [f"error: {what}"]
+    if len(reasons) > 1:
+        lines += [f"     - {reason}" for reason in reasons]
+        why = f"{len(reasons)} things stand in the way"
     if why:
         lines.append(f"  why: {why}")
     if todo:

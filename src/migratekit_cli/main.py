@@ -8,7 +8,26 @@ from typing import Annotated
 
 import typer
 
-from migratekit_cli.commands import cleanup, db, discover, failover, jobs, replicate, test_failover, tunnel, volumes
+from migratekit_cli.commands import (
+    assess,
+    cleanup,
+    config,
+    db,
+    discover,
+    doctor,
+    failover,
+    fleet,
+    jobs,
+    networks,
+    replicate,
+    report,
+    rollback,
+    test_failover,
+    tunnel,
+    verify,
+    volumes,
+    wave,
+)
 from migratekit_cli.session import Globals
 
 app = typer.Typer(
@@ -40,6 +59,12 @@ def options(
     profile: Annotated[
         str | None, typer.Option("--profile", help="Profile of the configuration, a [profiles.NAME] table.")
     ] = None,
+    vcenter: Annotated[
+        str | None, typer.Option("--vcenter", metavar="NAME", help="Instead of [vcenter]: a [vcenters.NAME] table.")
+    ] = None,
+    oma: Annotated[
+        str | None, typer.Option("--oma", metavar="NAME", help="Through another OMA: the [omas.NAME] tables.")
+    ] = None,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error; stands before the command.")
     ] = False,
@@ -50,18 +75,27 @@ def options(
     """Keep what every command needs to know."""
     if debug:
         os.environ["MIGRATEKIT_DEBUG"] = "1"
-    context.obj = Globals(config, profile)
+    context.obj = Globals(config, profile, vcenter, oma)
 
 
 app.command()(discover.discover)
+app.command()(assess.assess)
+app.command()(networks.networks)
 app.command()(replicate.replicate)
+app.command()(verify.verify)
 app.command("test-failover")(test_failover.test_failover)
 app.command()(failover.failover)
+app.command()(rollback.rollback)
 app.command()(cleanup.cleanup)
+app.command()(doctor.doctor)
+app.add_typer(wave.app, name="wave")
 app.add_typer(jobs.app, name="jobs")
+app.command()(report.report)
+app.add_typer(fleet.app, name="fleet")
 app.add_typer(volumes.app, name="volumes")
 app.add_typer(tunnel.app, name="tunnel")
 app.add_typer(db.app, name="db")
+app.add_typer(config.app, name="config")
 
 
 def main() -> None:

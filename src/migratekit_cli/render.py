@@ -22,9 +22,23 @@ def result(output: Output, schema: str, data: dict[str, Any], table: Table | Non
     if output is Output.JSON:
         sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
         return
+    sys.stdout.write(_yaml(document))
+
+
+def piece(output: Output, schema: str, data: dict[str, Any]) -> None:
+    """Write one of many results: a line of JSON, or a document of a YAML stream."""
+    document = {"schema": schema, **data}
+    if output is Output.JSON:
+        sys.stdout.write(json.dumps(document, default=str) + "\n")
+        return
+    sys.stdout.write("---\n" + _yaml(document))
+
+
+def _yaml(document: dict[str, Any]) -> str:
     import yaml
 
-    sys.stdout.write(yaml.safe_dump(json.loads(json.dumps(document, default=str)), sort_keys=False))
+    text: str = yaml.safe_dump(json.loads(json.dumps(document, default=str)), sort_keys=False)
+    return text
 
 
 def named(data: dict[str, Any]) -> dict[str, Any]:

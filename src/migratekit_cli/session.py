@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,24 @@ class Globals:
 
     config: Path | None
     profile: str | None
+    vcenter: str | None = None
+    """Name of one of the configuration's [vcenters]."""
+    oma: str | None = None
+    """Name of one of its [omas]."""
+
+    @property
+    def arguments(self) -> list[str]:
+        """Return them as a command line has them."""
+        return [*self.files, *_options({"--vcenter": self.vcenter, "--oma": self.oma})]
+
+    @property
+    def files(self) -> list[str]:
+        """Return those that say what the configuration is, for a process that chooses out of it by itself."""
+        return _options({"--config": self.config, "--profile": self.profile})
+
+
+def _options(given: dict[str, Any]) -> list[str]:
+    return [text for option, value in given.items() if value for text in (option, str(value))]
 
 
 def configuration(context: typer.Context) -> Config:
@@ -33,22 +50,33 @@ def configuration(context: typer.Context) -> Config:
     from migratekit_core.config import load_config
 
     chosen: Globals = context.obj
-    return load_config(chosen.config, chosen.profile)
+    config = load_config(chosen.config, chosen.profile)
+    if chosen.vcenter or chosen.oma:
+        from migratekit_core.config.profiles import chosen as of_these
+
+        config = of_these(config, chosen.vcenter or "", chosen.oma or "")
+    _warn(config)
+    return config
+
+
+def _warn(config: Config) -> None:
+    """Say on stderr which of the tunnel's certificates end soon: a line each, once a command."""
+    if config.tunnel.kind != "tls" and config.tunnel.server is None and config.fleet.cert_file is None:
+        return
+    from migratekit_core.tunnel.expiry import warnings
+
+    for line in warnings(config):
+        sys.stderr.write(f"warning: {line}\n")
 
 
 @contextmanager
-def runtime(context: typer.Context) -> Iterator[Runtime]:
-    """Yield an open runtime whose progress is shown; SIGTERM stops it as Ctrl-C does, with checkpoints."""
+def runtime(context: typer.Context, watched: bool = True) -> Iterator[Runtime]:
+    """Yield an open runtime. Progress is shown where `watched`; a command that draws something itself has it not."""
     from migratekit_core.runtime import open_runtime
 
     config = configuration(context)
-    signal.signal(signal.SIGTERM, _interrupt)
-    with watching() as observer, open_runtime(config, observer) as opened:
+    with watching() if watched else nullcontext() as observer, open_runtime(config, observer) as opened:
         yield opened
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def confirm(question: str, yes: bool) -> None:

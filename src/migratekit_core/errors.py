@@ -20,6 +20,8 @@ class MigrateKitError(Exception):
         self.what = what
         self.why = why
         self.todo = todo
+        self.reasons: tuple[str, ...] = ()
+        """Where several things are wrong at once: each of them, and what to do about it; `why` has them in one line."""
 
     def __str__(self) -> str:
         return f"{self.what}: {self.why}" if self.why else self.what
@@ -55,6 +57,10 @@ class UnreachableError(MigrateKitError):
     exit_code = 6
 
 
+class OmaUnreachableError(UnreachableError):
+    """A service of the OMA does not answer; where a tunnel leads there, that may be why."""
+
+
 class SchemaMismatchError(MigrateKitError):
     """A database does not have the tables and columns this version writes."""
 
@@ -69,6 +75,13 @@ class BusyError(MigrateKitError):
 
 INTERRUPTED_EXIT_CODE = 130
 
+
+class CancelledError(MigrateKitError):
+    """The run was asked to stop (Ctrl-C, SIGTERM, another command) and says what state it left."""
+
+    exit_code = INTERRUPTED_EXIT_CODE
+
+
 _BY_EXIT_CODE: dict[int, type[MigrateKitError]] = {
     kind.exit_code: kind
     for kind in (
@@ -79,6 +92,7 @@ _BY_EXIT_CODE: dict[int, type[MigrateKitError]] = {
         UnreachableError,
         SchemaMismatchError,
         BusyError,
+        CancelledError,
     )
 }
 

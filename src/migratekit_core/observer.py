@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from migratekit_core.engine.job import Progress
@@ -12,6 +13,9 @@ class Observer(Protocol):
 
     def step(self, job: str, step: str, status: str) -> None:
         """A step of a job is running, completed or failed."""
+
+    def expect(self, disks: Sequence[str]) -> None:
+        """These disks will be worked on: what `progress` says of them adds up to the whole."""
 
     def progress(self, disk: str, progress: Progress) -> None:
         """A disk's copy got this far."""
@@ -24,6 +28,9 @@ class Silent:
     """Watches nothing."""
 
     def step(self, job: str, step: str, status: str) -> None:
+        """Nothing."""
+
+    def expect(self, disks: Sequence[str]) -> None:
         """Nothing."""
 
     def progress(self, disk: str, progress: Progress) -> None:

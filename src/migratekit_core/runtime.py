@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from migratekit_core import points
 from migratekit_core.config.load import require
 from migratekit_core.config.schema import Config, Ossea, VCenter
 from migratekit_core.db.engine import Databases, open_databases
-from migratekit_core.errors import UsageError
-from migratekit_core.joblog import Job, Tracker
+from migratekit_core.engine.job import Gate
+from migratekit_core.errors import OmaUnreachableError, UsageError
+from migratekit_core.joblog import Job, Tracker, traces
+from migratekit_core.joblog.traces import Traces
 from migratekit_core.observer import Observer, Silent
+from migratekit_core.replication.bandwidth import Bandwidth
 from migratekit_core.source.reader import nbd_uri
-from migratekit_core.tunnel import tls
+from migratekit_core.tunnel import local
+from migratekit_core.tunnel.probe import blamed, look_now_and_then
 from migratekit_core.volumes.client import Endpoint, VolumeClient
 
 
@@ -27,6 +32,8 @@ class Runtime:
     databases: Databases
     tracker: Tracker
     observer: Observer
+    bandwidth: Bandwidth | None = None
+    """What all syncs of this command share, where somebody changes it while they run; None: as configured."""
 
     @property
     def vcenter(self) -> VCenter:
@@ -42,10 +49,22 @@ class Runtime:
         assert self.config.ossea is not None, "require has seen to it"
         return self.config.ossea
 
-    def volumes(self, job: Job | None = None) -> VolumeClient:
+    def traces(self) -> Traces:
+        """Return where jobs go as traces. Raises UsageError where that is not configured."""
+        found = traces.configured(self.config.otel)
+        if found is None:
+            raise UsageError(
+                "no collector is configured",
+                "neither otel.endpoint nor OTEL_EXPORTER_OTLP_ENDPOINT is set",
+                "see docs/jobs.md, on traces",
+            )
+        return found
+
+    def volumes(self, job: Job | None = None, patience: float = 0.0) -> VolumeClient:
         """Return a client of the volume daemon, whose work is recorded as part of `job`.
 
-        Raises UsageError where no token is configured.
+        `patience`: how many seconds it waits for a volume that another operation works on. Raises UsageError
+        where no token is configured.
         """
         settings = self.config.volumes
         if settings.token is None:
@@ -54,9 +73,9 @@ class Runtime:
                 "the volume daemon asks for it",
                 'set token = { file = "…" } in [volumes]',
             )
-        endpoint = Endpoint(self._socket("volumes"), settings.host, settings.port)
+        endpoint = Endpoint(self._socket("volumes") or settings.socket, settings.host, settings.port)
         token = settings.token.read("volumes.token")
-        return VolumeClient(endpoint, token, job.correlation_id if job else "", job.id if job else "")
+        return VolumeClient(endpoint, token, job.correlation_id if job else "", job.id if job else "", patience)
 
     def nbd_uri(self, export: str) -> str:
         """Return the URI of an export of the OMA, as it is reached from here."""
@@ -65,20 +84,41 @@ class Runtime:
             return nbd_uri(socket, export)
         return f"nbd://{self.config.volumes.nbd_host}:{self.config.volumes.nbd_port}/{quote(export)}"
 
+    def gate(self, export: str) -> Gate | None:
+        """Return how the engine reaches an export without a hop on this host; None where the tunnel is not TLS."""
+        tunnel = self.config.tunnel
+        if tunnel.kind != "tls":
+            return None
+        assert tunnel.host and tunnel.ca_file and tunnel.cert_file, "the schema asks for them"
+        crl = str(tunnel.crl_file) if tunnel.crl_file else None
+        return Gate(tunnel.host, tunnel.port, "nbd", str(tunnel.ca_file), str(tunnel.cert_file), export, crl)
+
     def _socket(self, service: str) -> Path | None:
-        return tls.socket_path(self.config.tunnel, service) if self.config.tunnel.kind == "tls" else None
+        return local.socket_path(self.config.tunnel, service) if self.config.tunnel.kind != "none" else None
 
 
 @contextmanager
-def open_runtime(config: Config, observer: Observer | None = None) -> Iterator[Runtime]:
+def open_runtime(
+    config: Config, observer: Observer | None = None, bandwidth: Bandwidth | None = None
+) -> Iterator[Runtime]:
     """Bring the tunnel up where there is one, and open the databases; the tunnel stays up for the next command."""
     observer = observer or Silent()
     socket = None
-    if config.tunnel.kind == "tls":
-        tls.up(config.tunnel)
-        socket = tls.socket_path(config.tunnel, "db")
+    wanted = traces.configured(config.otel)
+    if config.tunnel.kind != "none":
+        local.up(config.tunnel)
+        look_now_and_then(config.tunnel)
+        socket = local.socket_path(config.tunnel, "db")
     databases = open_databases(config.database, socket)
+
+    def step(job: str, name: str, status: str) -> None:
+        observer.step(job, name, status)
+        points.reach(f"{job}/{name}/{status}")
+
+    ended = traces.on_end(wanted, databases.oma, observer.note) if wanted else None
     try:
-        yield Runtime(config, databases, Tracker(databases.oma, observer.step), observer)
+        yield Runtime(config, databases, Tracker(databases.oma, step, ended=ended), observer, bandwidth)
+    except OmaUnreachableError as error:
+        raise blamed(config.tunnel, error) from error
     finally:
         databases.dispose()

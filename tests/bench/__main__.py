@@ -5,49 +5,68 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import copies, limits
-from tests.bench.measure import Row
+from tests.bench import copies, digests, exporters, fleet, inventory, limits, links, memory, plots, startup
+from tests.bench.measure import GIB, Row
 
 RESULTS = Path(__file__).resolve().parents[2] / ".bench" / "results.json"
-ROWS: dict[str, Callable[[Path], Row]] = {
+ROWS: dict[str, Callable[[Path], Row | list[Row]]] = {
     "full_random": copies.full_random,
     "full_sparse": copies.full_sparse,
     "full_cbt_thin": copies.full_cbt_thin,
     "incremental": copies.incremental,
+    "many_disks": copies.many_disks,
+    "tunnel": links.tunnel,
+    "latency": links.latency,
+    "memory": memory.memory,
+    "verify": digests.verify,
+    "exporters": exporters.exporters,
+    "discover_5000": inventory.discover_5000,
+    "fleet": fleet.fleet,
+    "startup": startup.startup,
 }
+PLOTS = "plots"
 
 
 def main(arguments: list[str]) -> int:
     """Measure the rows named, or all."""
-    unknown = [name for name in arguments if name not in ROWS]
+    unknown = [name for name in arguments if name not in (*ROWS, PLOTS)]
     if unknown:
-        sys.stderr.write(f"bench: no row {', '.join(unknown)}; there are: {', '.join(ROWS)}\n")
+        sys.stderr.write(f"bench: no row {', '.join(unknown)}; there are: {', '.join([*ROWS, PLOTS])}\n")
         return 2
     physical = limits.measure()
     print("limits of this machine: " + ", ".join(f"{name} {rate:.1f} GiB/s" for name, rate in physical.items()))
     print(f"{'row':16} {'ratio':>6} {'ours':>9} {'peer':>9}  {'GiB/s':>6}  target, peer", flush=True)
     rows = []
-    for name in arguments or ROWS:
+    for name in [name for name in arguments or ROWS if name != PLOTS]:
         # In memory, so that a disk is not what is measured.
         with tempfile.TemporaryDirectory(prefix="mk-bench-", dir=_memory()) as folder:
-            row = ROWS[name](Path(folder)).as_dict()
-        rows.append(row)
-        ours, theirs = sorted(row["seconds"]), sorted(row["peer_seconds"])
-        print(
-            f"{row['name']:16} {row['ratio']:6.2f} {ours[len(ours) // 2]:8.2f}s {theirs[len(theirs) // 2]:8.2f}s"
-            f"  {row['gib_per_second']:6.2f}  {row['target']}, {row['peer']}",
-            flush=True,
-        )
+            measured = ROWS[name](Path(folder))
+        for row in measured if isinstance(measured, list) else [measured]:
+            rows.append(row.as_dict())
+            _show(row)
     RESULTS.parent.mkdir(exist_ok=True)
+    if not arguments or PLOTS in arguments:
+        with tempfile.TemporaryDirectory(prefix="mk-bench-", dir=_memory()) as folder:
+            for path in plots.draw(Path(folder), RESULTS):
+                print(f"{PLOTS}: {path}", flush=True)
     RESULTS.write_text(
         json.dumps({"machine": platform.platform(), "limits_gib_per_second": physical, "rows": rows}, indent=2) + "\n"
     )
     return 0
+
+
+def _show(row: Row) -> None:
+    ours, theirs = statistics.median(row.ours), statistics.median(row.theirs)
+    rate = f"{row.size / GIB / ours:6.2f}"
+    print(f"{row.name:16} {row.ratio:6.2f} {ours:8.2f}s {theirs:8.2f}s  {rate}  {row.target}, {row.peer}", flush=True)
+    for name, value in row.more.items():
+        print(f"{'':16} {name} {value}", flush=True)
 
 
 def _memory() -> str | None:

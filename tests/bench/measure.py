@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from migratekit_core.engine.job import Done, Job
 from migratekit_core.engine.process import Engines, copy
+from tests.lab.parts.process import choose_port
 
 RUNS = int(os.environ.get("BENCH_RUNS", "3"))
 GIB = 1024**3
@@ -101,6 +103,61 @@ def server(*command: str, socket: Path | None = None, port: int | None = None) -
     finally:
         process.terminate()
         process.wait()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A source on a unix socket and a target on TCP; URIs, and the processes behind them."""
+
+    source: str
+    target: str
+    port: int
+    source_pid: int
+    target_pid: int
+
+
+@contextmanager
+def pair(
+    folder: Path, image: Path, size: int, *, source: Sequence[str] = (), target: Sequence[str] = ()
+) -> Iterator[Pair]:
+    """Serve an image, and `size` bytes of memory to write to; `source` and `target` are nbdkit filters and settings."""
+    socket, port = folder / f"{image.stem}.sock", choose_port(None)
+    socket.unlink(missing_ok=True)
+    read = ["nbdkit", "-f", "-r", "-U", str(socket), *_filters(source), "file", str(image), *_settings(source)]
+    write = ["nbdkit", "-f", "-i", "127.0.0.1", "-p", str(port), *_filters(target)]
+    with (
+        server(*read, socket=socket) as reading,
+        server(*write, "memory", str(size), *_settings(target), port=port) as writing,
+    ):
+        uris = f"nbd+unix:///?socket={socket}", f"nbd://127.0.0.1:{port}"
+        yield Pair(*uris, port, reading.pid, writing.pid)
+
+
+def _filters(items: Sequence[str]) -> list[str]:
+    return [f"--filter={item}" for item in items if "=" not in item]
+
+
+def _settings(items: Sequence[str]) -> list[str]:
+    return [item for item in items if "=" in item]
+
+
+class Cpu:
+    """CPU seconds that processes used since the last look: those of `pids`, and those of children that have ended."""
+
+    def __init__(self, pids: Sequence[int]) -> None:
+        self._pids = pids
+        self._then = self._now()
+
+    def _now(self) -> list[float]:
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return [ended.ru_utime + ended.ru_stime, *(cpu_seconds(pid) for pid in self._pids)]
+
+    def used(self) -> list[float]:
+        """Return the seconds of the children that have ended since, then of each of the processes."""
+        now = self._now()
+        spent = [after - before for after, before in zip(now, self._then, strict=True)]
+        self._then = now
+        return spent
 
 
 def cpu_seconds(pid: int) -> float:

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration import machines
+from tests.integration.estate_fixture import source
 from tests.lab.lab import Lab, running
+
+__all__ = ["lab", "shared_lab", "source"]
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from tests.lab import bootable
 from tests.lab.guest import SYSTEM_SIZE, Images, inventory
 from tests.lab.parts.vcenter import VCenter
 
@@ -43,7 +44,15 @@ def shared(images: Images) -> dict[str, Any]:
     two_networks = [{"network": "DC0_DVPG0"}, {"network": "DC0_DVPG1"}]
     card = {"network": "VM Network", "mac": "00:50:56:00:00:21", "type": "vmxnet3", "ip": "192.0.2.21"}
     system = {"size_bytes": SYSTEM_SIZE, "provisioning": "thin", "image": str(images.system)}
+    linux = {
+        "size_bytes": bootable.SIZE,
+        "provisioning": "thin",
+        "image": str(bootable.make(images.cache).path),
+    }
     machines = [
+        machine("boot01", linux, thin(3 * MIB), guest_id="debian12_64Guest"),
+        machine("convert01", random_disk(images, "convert01", 9 * MIB), random_disk(images, "convert02", 6 * MIB)),
+        machine("windows01", random_disk(images, "windows01", 6 * MIB), guest_id="windows2019srv_64Guest"),
         machine(
             "main01",
             system,
@@ -67,8 +76,34 @@ def shared(images: Images) -> dict[str, Any]:
         machine("epoch01", random_disk(images, "epoch01", 8 * MIB)),
         machine("grown01", random_disk(images, "grown01", 4 * MIB)),
         machine("outgrown01", random_disk(images, "outgrown01", 4 * MIB)),
+        machine("verify01", random_disk(images, "verify01", 9 * MIB + 1536), thin(32 * MIB)),
+        machine("paced01", random_disk(images, "paced01", 4 * MIB), random_disk(images, "paced02", 4 * MIB)),
+        machine("compare01", random_disk(images, "compare01", 24 * MIB)),
         machine("pages01", thin(288 * MIB)),
+        machine("docs01", random_disk(images, "docs01", 2 * MIB)),
+        machine("ways01", small),
+        machine("refused01", small, nics=two_networks, tools="notRunning", cpus=2),
+        machine(
+            "deploy01",
+            random_disk(images, "deploy01", 4 * MIB),
+            small,
+            thin(12 * MIB),
+            nics=[{"network": "VM Network", "mac": "00:50:56:00:00:77", "type": "vmxnet3", "ip": "10.1.1.77"}],
+            cpus=2,
+            memory_mb=1024,
+            firmware="efi",
+            guest_id="debian12_64Guest",
+        ),
+        machine("ssh01", random_disk(images, "ssh01", 6 * MIB)),
+        machine("esxi01", random_disk(images, "esxi01", 9 * MIB + 1536), thin(32 * MIB)),
+        machine("vddk01", random_disk(images, "vddk01", 24 * MIB + 1536), thin(32 * MIB)),
+        machine("auto01", random_disk(images, "auto01", MIB)),
         machine("secret01", random_disk(images, "secret01", 24 * MIB)),
+        machine("due01", random_disk(images, "due01", 12 * MIB)),
+        machine("wave01", random_disk(images, "wave01", 4 * MIB)),
+        machine("wave02", small),
+        machine("planted01", random_disk(images, "planted01", 2 * MIB)),
+        machine("cancel01", random_disk(images, "cancel01", 48 * MIB)),
     ]
     return {"portgroups": 2, "vms": [*inventory(images)["vms"], *machines]}
 

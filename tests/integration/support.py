@@ -29,6 +29,7 @@ GRANULE = 64 << 10
 """What the lab's change tracking counts in."""
 MARK = "LAB_OF_THIS_TEST"
 """Environment variable that every process started by a test inherits: that is how orphans are found."""
+REASON = "     - "
 PROGRESS = re.compile(r"\d\d:\d\d:\d\d ")
 Done = subprocess.CompletedProcess[str]
 
@@ -52,16 +53,18 @@ def report(lab: Lab, *arguments: str, **extra: str) -> dict[str, Any]:
 
 
 def refused(lab: Lab, done: Done, code: int) -> str:
-    """Check a command's exit code and its three lines, and return them."""
+    """Check a command's exit code and its three lines, and return them; several reasons have a line each in between."""
     assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert done.stdout == ""
     lines = done.stderr.splitlines()
-    assert [line[:7] for line in lines[-3:]] == ["error: ", "  why: ", "   do: "], done.stderr
-    assert all(len(line) > 8 for line in lines[-3:]), done.stderr
+    begin = max((number for number, line in enumerate(lines) if line.startswith("error: ")), default=0)
+    told = [line for line in lines[begin:] if not line.startswith(REASON)]
+    assert [line[:7] for line in told] == ["error: ", "  why: ", "   do: "], done.stderr
+    assert all(len(line) > 8 for line in lines[begin:]), done.stderr
     # What stands before them is progress: where stderr is no terminal, lines with a time.
-    assert all(PROGRESS.match(line) for line in lines[:-3]), done.stderr
+    assert all(PROGRESS.match(line) for line in lines[:begin]), done.stderr
     assert leaked(lab, done.stdout + done.stderr) == []
-    return "\n".join(lines[-3:])
+    return "\n".join(lines[begin:])
 
 
 def leaked(lab: Lab, text: str) -> list[str]:
@@ -72,14 +75,15 @@ def leaked(lab: Lab, text: str) -> list[str]:
 @contextmanager
 def started(lab: Lab, *arguments: str, **extra: str) -> Iterator[subprocess.Popen[str]]:
     """Start a command and go on; it is killed at the end of the block if it still runs."""
-    process = subprocess.Popen(
-        [str(COMMAND), "--config", str(lab.config), *arguments],
-        env=setting(lab, **extra),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with lab.sides.vma():
+        process = subprocess.Popen(
+            [str(COMMAND), "--config", str(lab.config), *arguments],
+            env=setting(lab, **extra),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     try:
         yield process
     finally:
@@ -107,17 +111,18 @@ def eventually(what: str, check: Callable[[], Any], seconds: float = 60) -> Any:
 
 def sql(lab: Lab, statement: str, *values: object, database: str = "migratekit_oma") -> list[dict[str, Any]]:
     """Run a statement in the lab's MariaDB."""
-    connection = pymysql.connect(
-        host="127.0.0.1",
-        port=lab.ports["db"],
-        user=mariadb.USER,
-        password=lab.secrets["database"],
-        database=database,
-        cursorclass=DictCursor,
-        connect_timeout=10,
-        read_timeout=60,
-        autocommit=True,
-    )
+    with lab.sides.oma():
+        connection = pymysql.connect(
+            host="127.0.0.1",
+            port=lab.ports["db"],
+            user=mariadb.USER,
+            password=lab.secrets["database"],
+            database=database,
+            cursorclass=DictCursor,
+            connect_timeout=10,
+            read_timeout=60,
+            autocommit=True,
+        )
     with connection, connection.cursor() as cursor:
         cursor.execute(statement, values)
         return list(cursor.fetchall())

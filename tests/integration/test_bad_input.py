@@ -242,7 +242,7 @@ def test_snapshot_of_another_tool_without_change_tracking(lab: Lab) -> None:
 def test_snapshot_of_another_tool_with_change_tracking(lab: Lab) -> None:
     foreign_snapshot(lab, "backup-on")
     said = refused(lab, run(lab, "replicate", "backup-on"), 4)
-    assert "cannot be read over https" in said
+    assert "cannot be read by any reader" in said
     assert "already had a snapshot" in said
     # Ours is gone, the other's is not.
     assert snapshots_of_others(lab, "backup-on") == ["backup"]

@@ -6,115 +6,14 @@ import os
 import random
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from migratekit_core.engine.job import Checkpoint, Done, Event, Job
+from migratekit_core.engine.job import Checkpoint, Event, Job
 from migratekit_core.engine.process import Engines, copy
 from migratekit_core.errors import MigrateKitError, OperationFailedError, PreconditionError, UnreachableError
-from tests.lab.parts.process import choose_port
-
-KIB, MIB = 1024, 1024 * 1024
-SIZE = 24 * MIB + 5 * 512
-"""Of the source: no multiple of any block size."""
-ROOM = 32 * MIB
-"""Of the targets: beyond the disk's end a full copy leaves zeros."""
-
-
-def disk(path: Path, seed: int = 1) -> bytes:
-    """Write a source disk with data, zeros that are written, and holes; return its content."""
-    rng = random.Random(seed)
-    with path.open("wb") as file:
-        file.truncate(SIZE)
-        for _ in range(60):
-            file.seek(rng.randrange(0, SIZE - 300 * KIB) // 512 * 512)
-            file.write(rng.choice([rng.randbytes(512), rng.randbytes(rng.randrange(1, 300) * 1024), bytes(200 * KIB)]))
-        file.seek(SIZE - 700)
-        file.write(rng.randbytes(700))
-    return path.read_bytes()
-
-
-def dirty(path: Path, size: int = ROOM) -> None:
-    """Write a target that is full of what must not be left."""
-    path.write_bytes(random.Random(9).randbytes(size))
-
-
-@contextmanager
-def serving(*command: str, socket: Path) -> Iterator[str]:
-    """Run an NBD server on a unix socket, and yield its URI."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 20
-        while not socket.exists():
-            assert process.poll() is None and time.monotonic() < deadline, f"{command[0]} did not start"
-            time.sleep(0.01)
-        yield f"nbd+unix:///?socket={socket}"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-@contextmanager
-def source(folder: Path, *filters: str) -> Iterator[str]:
-    """Serve the source disk with nbdkit, through its filters and their settings."""
-    socket = folder / "source.sock"
-    names = [f"--filter={item}" for item in filters if "=" not in item]
-    settings = [item for item in filters if "=" in item]
-    command = ["nbdkit", "-f", "-r", "-U", str(socket), *names, "file", str(folder / "source.img"), *settings]
-    with serving(*command, socket=socket) as uri:
-        yield uri
-
-
-@contextmanager
-def target(folder: Path, kind: str, *filters: str) -> Iterator[str]:
-    """Serve the target image with a kind of server."""
-    image, socket = folder / "target.img", folder / "target.sock"
-    if kind == "nbdkit":
-        names = [f"--filter={item}" for item in filters if "=" not in item]
-        settings = [item for item in filters if "=" in item]
-        command = ["nbdkit", "-f", "-U", str(socket), *names, "file", str(image), *settings]
-    elif kind == "qemu-nbd":
-        command = ["qemu-nbd", "-f", "raw", "-t", "-e", "16", "-k", str(socket), str(image)]
-    elif kind == "qemu-storage-daemon":
-        command = [
-            "qemu-storage-daemon",
-            *("--blockdev", f"file,node-name=disk,filename={image}"),
-            *("--nbd-server", f"addr.type=unix,addr.path={socket},max-connections=0"),
-            *("--export", "nbd,id=export,node-name=disk,writable=on,name="),
-        ]
-    else:
-        with _nbd_server(folder, image) as uri:
-            yield uri
-        return
-    with serving(*command, socket=socket) as uri:
-        yield uri
-
-
-@contextmanager
-def _nbd_server(folder: Path, image: Path) -> Iterator[str]:
-    port = choose_port(None)
-    config = folder / "nbd-server.conf"
-    config.write_text(f"[generic]\nlistenaddr = 127.0.0.1\nport = {port}\n[disk]\nexportname = {image}\nflush = true\n")
-    process = subprocess.Popen(["nbd-server", "-d", "-C", str(config)], stderr=subprocess.DEVNULL)
-    try:
-        time.sleep(0.5)
-        yield f"nbd://127.0.0.1:{port}/disk"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def run(
-    from_uri: str, to_uri: str, areas: list[tuple[int, int]], *, full: bool, **options: object
-) -> tuple[Done, list[Event]]:
-    """Copy in an engine of its own; return what it did and said."""
-    events: list[Event] = []
-    job = Job("test disk", from_uri, to_uri, SIZE, full, **options)  # type: ignore[arg-type]
-    return copy(job, areas, events.append, Engines()), events
-
+from tests.integration.servers import KIB, MIB, ROOM, SIZE, dirty, disk, run, serving, source, target
 
 SERVERS = ["nbdkit", "nbd-server", "qemu-nbd", "qemu-storage-daemon"]
 

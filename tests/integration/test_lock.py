@@ -56,7 +56,7 @@ def test_a_killed_run_frees_the_machine_at_once(lab: Lab) -> None:
 
 
 def test_a_lock_that_lost_its_connection_is_taken_back_unless_somebody_had_it_meanwhile(shared_lab: Lab) -> None:
-    engine = _engine(shared_lab)
+    engine = lab_engine(shared_lab)
     with vm_lock(engine, "some machine", "first") as lock:
         lock.ensure()
         _cut(engine)
@@ -71,7 +71,8 @@ def test_a_lock_that_lost_its_connection_is_taken_back_unless_somebody_had_it_me
     engine.dispose()
 
 
-def _engine(lab: Lab) -> Engine:
+def lab_engine(lab: Lab) -> Engine:
+    """Open the lab's OMA database, as a process of its own would."""
     database = Database(
         kind="mariadb",
         port=lab.ports["db"],

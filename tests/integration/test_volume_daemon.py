@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import subprocess
 import uuid
@@ -13,8 +12,11 @@ from typing import Any
 import httpx
 import nbd
 import pytest
+from blake3 import blake3
 
+from migratekit_core.digest.blocks import unpack
 from migratekit_core.files import write_private
+from tests.integration.daemon_api import done, ended
 from tests.integration.machines import machine, thin
 from tests.integration.support import GIB, MIB, eventually, sql
 from tests.lab.guest import Images
@@ -57,25 +59,6 @@ def api(lab: Lab, token: str | None = None) -> httpx.Client:
     return httpx.Client(
         base_url=f"http://127.0.0.1:{lab.ports['daemon']}", headers=headers, timeout=60, trust_env=False
     )
-
-
-def ended(http: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
-    """Return the operation of an answer when it has ended."""
-    assert answer.status_code == 202, answer.text
-    operation: dict[str, Any] = answer.json()
-    for _ in range(4):
-        if operation["status"] in ("completed", "failed"):
-            return operation
-        operation = http.get(f"/api/v1/operations/{operation['id']}", params={"wait": 25}).json()
-    raise AssertionError(f"does not end: {operation}")
-
-
-def done(http: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
-    """Return the response of an operation that has to work."""
-    operation = ended(http, answer)
-    assert operation["status"] == "completed", operation["error"]
-    response: dict[str, Any] = operation["response"]
-    return response
 
 
 def failed(http: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
@@ -167,7 +150,7 @@ def test_a_replaced_token_holds_without_a_restart(lab: Lab) -> None:
 def test_malformed_requests(lab: Lab, body: dict[str, Any]) -> None:
     with api(lab) as http:
         fields = problem(http.post("/api/v1/volumes", json=body), 422)
-    assert fields["exit_code"] == 4
+    assert fields["exit_code"] == 2
 
 
 def test_what_does_not_exist(lab: Lab) -> None:
@@ -341,8 +324,33 @@ def test_checksum_is_of_the_device(lab: Lab) -> None:
         with Path(device).open("r+b") as file:
             file.write(b"content")
         answer = done(http, http.post(f"/api/v1/volumes/{volume_id}/checksum", json={"length": MIB + 512}))
-    wanted = hashlib.blake2b(b"content".ljust(MIB + 512, b"\0"), digest_size=32).hexdigest()
+    wanted = blake3(b"content".ljust(MIB + 512, b"\0")).hexdigest()
     assert (answer["digest"], answer["length"]) == (wanted, MIB + 512)
+
+
+def test_checksums_of_blocks(lab: Lab) -> None:
+    block = 64 << 10
+    with api(lab) as http:
+        volume_id, device = attached(http)
+        with Path(device).open("r+b") as file:
+            file.seek(3 * block - 100)
+            file.write(b"x" * 200)
+
+        def ask(**body: object) -> httpx.Response:
+            return http.post(f"/api/v1/volumes/{volume_id}/checksum", json=body)
+
+        ranges = [[0, 2 * block], [3 * block - 1000, 2000], [GIB - 512, 512]]
+        answer = done(http, ask(block_size=block, ranges=ranges))
+        assert ask(block_size=block).status_code == 422
+        assert ask(ranges=[[0, 512]]).status_code == 422
+        assert ask(block_size=block, ranges=[[512, 512], [0, 512]]).status_code == 422
+        assert ask(block_size=block, ranges=[[0, 5000 * block]]).status_code == 422
+        behind = failed(http, ask(block_size=block, ranges=[[GIB - 512, 1024]]))
+    wanted = [bytes(block), bytes(block), bytes(900) + b"x" * 100, b"x" * 100 + bytes(900), bytes(512)]
+    assert unpack(answer["digests"], answer["blocks"]) == [blake3(data).digest() for data in wanted]
+    # Holes are not read, and count as the zeros that they are.
+    assert (answer["length"], answer["read"]) == (2 * block + 2000 + 512, 2000)
+    assert (behind["exit_code"], "shorter" in behind["what"]) == (4, True)
 
 
 # Killed.

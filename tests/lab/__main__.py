@@ -1,4 +1,4 @@
-"""`python -m tests.lab up|down|demo`: what `make lab`, `make lab-down` and `make demo` run."""
+"""`python -m tests.lab up|down|demo|boot|convert`: what `make lab` and `make demo` run, and guests that boot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from migratekit_core.joblog.process import started
-from tests.lab import demo
+from tests.lab import boot, demo
 from tests.lab.lab import LAB, running, sweep
 from tests.lab.parts.process import LabError, end
 
@@ -18,7 +18,7 @@ PID_FILE = LAB / "lab.pid"
 
 def main(arguments: list[str]) -> int:
     """Run a command; return its exit code."""
-    commands = {"up": _up, "down": _down, "demo": demo.main}
+    commands = {"up": _up, "down": _down, "demo": demo.main, "boot": boot.main, "convert": boot.convert}
     if len(arguments) != 1 or arguments[0] not in commands:
         sys.stderr.write(f"usage: python -m tests.lab {'|'.join(commands)}\n")
         return 2

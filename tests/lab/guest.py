@@ -24,9 +24,11 @@ class Images:
 
     system: Path
     data: Path
+    cache: Path
+    """Where images that take long to make are kept from one lab to the next."""
 
 
-def make_images(folder: Path, seed: int = 1) -> Images:
+def make_images(folder: Path, cache: Path, seed: int = 1) -> Images:
     """Make the two images of a guest; the files in the file system are made from `seed`."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
@@ -48,7 +50,7 @@ def make_images(folder: Path, seed: int = 1) -> Images:
     )
     with data.open("wb") as file:
         file.write(rng.randbytes(DATA_SIZE))
-    return Images(system, data)
+    return Images(system, data, cache)
 
 
 def inventory(images: Images) -> dict[str, object]:

@@ -13,10 +13,10 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from migratekit_core.files import write_private
 from migratekit_core.tunnel import pki
@@ -35,6 +35,35 @@ SOCKETS = "sockets"
 """File that says where the lab's sockets are."""
 
 
+class Sides(Protocol):
+    """Where the parts of each host run: blocks that a thread enters, and the address of the OMA's one port.
+
+    The lab as a rule has both on this machine's loopback; tests.wire puts a link between them.
+    """
+
+    @property
+    def address(self) -> str:
+        """Return the address that the OMA's port is on."""
+
+    def vma(self) -> AbstractContextManager[None]:
+        """Be on the VMA."""
+
+    def oma(self) -> AbstractContextManager[None]:
+        """Be on the OMA, or where CloudStack is."""
+
+
+class Together:
+    """Both on loopback."""
+
+    address = "127.0.0.1"
+
+    def vma(self) -> AbstractContextManager[None]:
+        """Be where everything is."""
+        return nullcontext()
+
+    oma = vma
+
+
 @dataclass
 class Lab:
     """The running lab."""
@@ -47,32 +76,36 @@ class Lab:
     vcenter: vcenter.VCenter
     cloud: cloud.Cloud
     secrets: dict[str, str]
+    sides: Sides
     parts: dict[str, Part] = field(default_factory=dict)
 
     def migratekit(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run the command line with the lab's configuration; `options` go to subprocess.run."""
-        return subprocess.run(
-            [str(COMMAND), "--config", str(self.config), *arguments],
-            **{
-                "capture_output": True,
-                "text": True,
-                "timeout": COMMAND_SECONDS,
-                "check": False,
-                "stdin": subprocess.DEVNULL,
-                "env": environment(),
-                **options,
-            },
-        )
+        with self.sides.vma():
+            return subprocess.run(
+                [str(COMMAND), "--config", str(self.config), *arguments],
+                **{
+                    "capture_output": True,
+                    "text": True,
+                    "timeout": COMMAND_SECONDS,
+                    "check": False,
+                    "stdin": subprocess.DEVNULL,
+                    "env": environment(),
+                    **options,
+                },
+            )
 
-    def restart_daemon(self) -> None:
-        """Start the volume daemon (again)."""
-        self.parts["daemon"] = oma.start_daemon(self.run, COMMAND, self.daemon_config, self.ports["daemon"])
+    def restart_daemon(self, **env: str) -> None:
+        """Start the volume daemon (again); `env` is added to its environment."""
+        with self.sides.oma():
+            self.parts["daemon"] = oma.start_daemon(self.run, COMMAND, self.daemon_config, self.ports["daemon"], env)
 
     def restart_database(self) -> None:
         """Start MariaDB again on the data it had."""
         socket = self.sockets / "mariadb.sock"
         password = self.secrets["database"]
-        self.parts["db"] = mariadb.start(self.run, LAB / "cache", self.ports["db"], password, socket, fresh=False)
+        with self.sides.oma():
+            self.parts["db"] = mariadb.start(self.run, LAB / "cache", self.ports["db"], password, socket, fresh=False)
 
 
 @contextmanager
@@ -82,6 +115,7 @@ def running(
     preferred_ports: bool,
     inventory: Callable[[guest.Images], dict[str, Any]] = guest.inventory,
     cloud_options: tuple[str, ...] = (),
+    sides: Sides | None = None,
 ) -> Iterator[Lab]:
     """Start the lab in `run`, which is emptied, and stop all of it at the end of the block, whatever happened."""
     _need()
@@ -92,7 +126,7 @@ def running(
         sockets = Path(tempfile.mkdtemp(prefix="mk-lab-"))
         (run / SOCKETS).write_text(str(sockets))
         try:
-            yield _start(run, sockets, preferred_ports, inventory, cloud_options)
+            yield _start(run, sockets, preferred_ports, inventory, cloud_options, sides or Together())
         finally:
             sweep(run)
 
@@ -101,7 +135,8 @@ def sweep(run: Path) -> list[str]:
     """End whatever a lab in `run` has running, also one that was killed; return the names of what was."""
     ended = process.end_all(run)
     # These two outlive on purpose the command, or the daemon, that started them.
-    ended += _end_by_file(run / "daemon" / "nbdkit.pid")
+    for program in ("nbdkit", "nbd-server"):
+        ended += _end_by_file(run / "daemon" / f"{program}.pid")
     if (run / SOCKETS).exists():
         sockets = Path((run / SOCKETS).read_text())
         ended += _end_by_file(sockets / "vma" / "tunnel.pid")
@@ -138,26 +173,30 @@ def _start(
     preferred_ports: bool,
     inventory: Callable[[guest.Images], dict[str, Any]],
     cloud_options: tuple[str, ...],
+    sides: Sides,
 ) -> Lab:
-    ports = {name: process.choose_port(port if preferred_ports else None) for name, port in PREFERRED.items()}
+    with sides.oma():
+        ports = {name: process.choose_port(port if preferred_ports else None) for name, port in PREFERRED.items()}
     keys = {name: secrets.token_urlsafe(24) for name in ("database", "daemon", "vcenter")}
     keys["encryption"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
     pki.init(run / "pki")
-    images = guest.make_images(run / "images")
-    centre = vcenter.start(run, BINARY, ports["vcenter"], keys["vcenter"], inventory(images))
-    ossea = cloud.start(run, ROOT, ports["cloud"], *cloud_options)
-    keys["ossea-api"], keys["ossea-secret"] = ossea.api_key, ossea.secret_key
-    db = mariadb.start(run, LAB / "cache", ports["db"], keys["database"], sockets / "mariadb.sock")
+    images = guest.make_images(run / "images", LAB / "cache" / "boot")
+    with sides.vma():
+        centre = vcenter.start(run, BINARY, ports["vcenter"], keys["vcenter"], inventory(images), sides.vma)
     services = {"volumes": ports["daemon"], "db": ports["db"], "nbd": ports["nbd"]}
-    tunnel = oma.start_tunnel(run, ports["tunnel"], run / "pki", services)
+    with sides.oma():
+        ossea = cloud.start(run, ROOT, ports["cloud"], *cloud_options, side=sides.oma)
+        db = mariadb.start(run, LAB / "cache", ports["db"], keys["database"], sockets / "mariadb.sock")
+        tunnel = oma.start_tunnel(run, ports["tunnel"], run / "pki", services, sides.address)
+    keys["ossea-api"], keys["ossea-secret"] = ossea.api_key, ossea.secret_key
     for name, secret in keys.items():
         write_private(run / f"{name}.secret", secret + "\n")
 
     config, daemon_config = run / "config.toml", run / "oma.toml"
-    write_private(config, _vma_config(run, sockets, ports, ossea))
+    write_private(config, _vma_config(run, sockets, ports, ossea, sides.address))
     oma_vm = next(vm for vm in ossea.state()["virtualmachines"] if vm["name"] == "oma01")
     write_private(daemon_config, _oma_config(run, ports, ossea, Path(oma_vm["byid"])))
-    lab = Lab(run, sockets, ports, config, daemon_config, centre, ossea, keys, {"db": db, "tunnel": tunnel})
+    lab = Lab(run, sockets, ports, config, daemon_config, centre, ossea, keys, sides, {"db": db, "tunnel": tunnel})
     upgraded = lab.migratekit("db", "upgrade")
     if upgraded.returncode != 0:
         raise LabError(f"migratekit db upgrade failed: {upgraded.stderr}")
@@ -172,7 +211,7 @@ def _need() -> None:
         raise LabError(f"the lab lacks {', '.join(missing)}: run tests/lab/setup.sh")
 
 
-def _vma_config(run: Path, sockets: Path, ports: dict[str, int], ossea: cloud.Cloud) -> str:
+def _vma_config(run: Path, sockets: Path, ports: dict[str, int], ossea: cloud.Cloud, address: str) -> str:
     return f"""\
 # The VMA of the lab: everything goes through the tunnel.
 [vcenter]
@@ -184,10 +223,11 @@ ca_file = "{run}/vcenter-pki/ca.pem"
 
 [tunnel]
 kind = "tls"
-host = "127.0.0.1"
+host = "{address}"
 port = {ports["tunnel"]}
 ca_file = "{run}/pki/ca.pem"
 cert_file = "{run}/pki/vma.pem"
+crl_file = "{run}/pki/crl.pem"
 runtime_dir = "{sockets}/vma"
 
 [volumes]
@@ -201,6 +241,7 @@ test = "migration-test"
 
 [failover]
 shutdown_timeout = 20
+inspect_guest = false
 boot_timeout = 60
 
 {_database(run)}

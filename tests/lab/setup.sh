@@ -13,7 +13,9 @@ export HOME="${HOME:-$PWD/.cache/home}"
 mkdir -p "$HOME"
 
 packages=(mariadb-server haproxy nbdkit nbd-server libnbd-bin python3-libnbd python3-venv qemu-utils qemu-system-common
-  e2fsprogs openssl openssh-server iproute2 procps)
+  e2fsprogs openssl openssh-server iproute2 tcpdump procps systemd
+  qemu-system-x86 busybox-static grub-pc-bin grub-common cpio fuse3 iputils-ping util-linux faketime groff-base
+  gcc libc6-dev nbdkit-plugin-dev chromium)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
@@ -40,6 +42,24 @@ if ((${#missing[@]})); then
       "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
   } >"$log" 2>&1 || { tail -n 20 "$log" >&2; die "apt-get could not install: ${missing[*]}" "see above; whole log: $log"; }
   rm -f "$log"
+fi
+
+# The kernel of the lab's guest that boots: unpacked, not installed.
+kernel=.lab/cache/boot/kernel
+if ! compgen -G "$kernel/boot/vmlinuz-*" >/dev/null; then
+  say "fetching a kernel for the lab's guest"
+  # Without a list of packages, as on a machine that had all of the above, its name is not known either.
+  [[ -n $(apt-cache depends --important linux-image-cloud-amd64 2>/dev/null) ]] || apt-get update -q >/dev/null
+  name=$(apt-cache depends --important linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1)
+  [[ -n $name ]] || die "Debian has no linux-image-cloud-amd64" "apt-get update, then run this again"
+  work=$(mktemp -d .lab/cache/kernel-XXXXXX 2>/dev/null || { mkdir -p .lab/cache && mktemp -d .lab/cache/kernel-XXXXXX; })
+  (cd "$work" && apt-get download -q "$name" >/dev/null 2>&1 && dpkg-deb -x ./*.deb unpacked) ||
+    die "the kernel $name could not be fetched" "apt-get download $name"
+  mkdir -p "$(dirname "$kernel")"
+  rm -rf "$kernel"
+  mkdir "$kernel"
+  mv "$work"/unpacked/boot "$work"/unpacked/lib "$kernel"
+  rm -rf "$work"
 fi
 
 # Debian ships libnbd's Python binding for its own interpreter only, hence no other Python and --system-site-packages.
@@ -71,3 +91,5 @@ if [[ ! -x .lab/bin/labvcsim || ! -x .lab/bin/go || $(cat .lab/bin/labvcsim.sum 
   (cd tests/lab/vcsim && GOFLAGS=-buildvcs=false GOTOOLCHAIN=local "$go" build -trimpath -o ../../../.lab/bin/labvcsim .)
   printf '%s' "$source_sum" >.lab/bin/labvcsim.sum
 fi
+
+tests/lab/vddk/setup.sh

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,21 +13,9 @@ import yaml
 from migratekit_cli.errors import reported
 from migratekit_core.errors import BusyError
 from migratekit_core.redact import remember
+from tests.unit.command import run
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = Path(sys.executable).parent / "migratekit"
-
-
-def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a script does: piped, without a terminal."""
-    return subprocess.run(
-        [COMMAND, *arguments],
-        env={**os.environ, **environ},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def words(done: subprocess.CompletedProcess[str]) -> list[str]:

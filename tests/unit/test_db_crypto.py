@@ -38,7 +38,9 @@ def test_another_key_is_refused() -> None:
     assert caught.value.exit_code == 5
 
 
-@pytest.mark.parametrize("damaged", ["", "plain text", encrypt("x", KEY)[:-6] + "AAAA=="])
+@pytest.mark.parametrize(
+    "damaged", ["", "plain text", encrypt("x", KEY)[:-6] + "AAAA=="], ids=["empty", "plain", "cut"]
+)
 def test_what_was_changed_is_refused(damaged: str) -> None:
     with pytest.raises(AuthError):
         decrypt(damaged, KEY)

@@ -62,9 +62,13 @@ def test_a_missing_column_is_named(databases: Databases, directory: Path) -> Non
 def test_the_name_of_the_field_is_shown_beside_the_one_that_is_missed(databases: Databases, directory: Path) -> None:
     changed(directory, "volumes", "ALTER TABLE device_mappings RENAME COLUMN volume_id TO volume_uuid")
     found = compare(databases.volumes, "volumes")
-    assert found == [
-        Difference("volumes", "device_mappings", "volume_id", "column", "no such column (has: volume_uuid)")
-    ]
+    assert found[0] == Difference(
+        "volumes", "device_mappings", "volume_id", "column", "no such column (has: volume_uuid)"
+    )
+    references = [item for item in found if item.table == "nbd_exports"]
+    assert [item.column for item in references] == ["volume_id"]
+    assert references[0].expected.startswith("a foreign key to device_mappings.volume_id ")
+    assert references[0].found.startswith("a foreign key to device_mappings.volume_uuid ")
     with pytest.raises(SchemaMismatchError) as caught:
         require_schema(databases, ("oma", "volumes"))
     assert caught.value.exit_code == 7
@@ -88,6 +92,63 @@ def test_the_number_of_further_differences_is_told(databases: Databases, directo
 
 def test_only_the_named_databases_are_required(databases: Databases, directory: Path) -> None:
     changed(directory, "volumes", "DROP TABLE nbd_exports")
-    require_schema(databases)
+    require_schema(databases, ("oma",))
     with pytest.raises(SchemaMismatchError):
-        require_schema(databases, ("volumes",))
+        require_schema(databases)
+
+
+@pytest.mark.parametrize(
+    ("statement", "column", "expected", "found"),
+    [
+        ("DROP INDEX ix_vm_disks_job_id", "job_id", "an index ix_vm_disks_job_id", "none"),
+        ("CREATE UNIQUE INDEX once ON vm_disks (label)", "label", "none", "a unique key once"),
+    ],
+)
+def test_a_missing_index_and_a_constraint_that_could_refuse_a_row_are_told(
+    databases: Databases, directory: Path, statement: str, column: str, expected: str, found: str
+) -> None:
+    changed(directory, "oma", statement)
+    assert compare(databases.oma, "oma") == [Difference("oma", "vm_disks", column, expected, found)]
+
+
+def test_an_index_of_the_sites_own_is_no_difference(databases: Databases, directory: Path) -> None:
+    changed(directory, "oma", "CREATE INDEX reports ON vm_disks (label)")
+    assert compare(databases.oma, "oma") == []
+
+
+def test_an_upgrade_gives_a_renamed_column_its_name_back_and_keeps_the_rows(
+    databases: Databases, directory: Path
+) -> None:
+    with session(databases.volumes) as db:
+        db.add(DeviceMapping(volume_id="v", vm_id="m", cloudstack_state="Ready", linux_state="attached", size=1))
+    changed(directory, "volumes", "ALTER TABLE device_mappings RENAME COLUMN volume_id TO volume_uuid")
+    upgrade_both(databases)
+    assert check_both(databases) == []
+    with session(databases.volumes) as db:
+        kept = db.get(DeviceMapping, 1)
+    assert kept is not None
+    assert kept.volume_id == "v"
+
+
+def test_an_upgrade_that_was_killed_between_two_tables_is_finished_by_the_next(
+    databases: Databases, directory: Path
+) -> None:
+    for statement in ("DROP TABLE nbd_exports", "DROP TABLE idempotency_keys", "DELETE FROM alembic_version"):
+        changed(directory, "volumes", statement)
+    oma, volumes = upgrade_both(databases)
+    assert (oma.before, volumes.before) == (oma.after, None)
+    assert check_both(databases) == []
+
+
+def test_what_an_upgrade_cannot_make_right_stops_it(databases: Databases, directory: Path) -> None:
+    changed(directory, "oma", "ALTER TABLE vm_disks DROP COLUMN disk_change_id")
+    with pytest.raises(SchemaMismatchError) as caught:
+        upgrade_both(databases)
+    assert "vm_disks.disk_change_id" in caught.value.why
+
+
+def test_a_database_of_a_newer_version_is_left_alone(databases: Databases, directory: Path) -> None:
+    changed(directory, "oma", "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(SchemaMismatchError) as caught:
+        upgrade_both(databases)
+    assert "9999" in caught.value.why

@@ -1,4 +1,4 @@
-"""Which disks can be read over https, which cannot and why, and where their files are."""
+"""Where the datastore browser has a disk's file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 
 from migratekit_core.config.schema import VCenter
 from migratekit_core.config.secret import SecretSource
-from migratekit_core.errors import PreconditionError
-from migratekit_core.source.https import check, flat_url
+from migratekit_core.source.https import flat_url
 from migratekit_core.vsphere.inventory import Disk
 
 DISK = Disk(
@@ -28,33 +27,6 @@ DISK = Disk(
     has_parent=False,
 )
 VCENTER = VCenter(host="vc.example", port=8989, user="u", password=SecretSource(env="P"))
-
-
-@pytest.mark.parametrize("disk", [DISK, replace(DISK, backing="FlatVer1"), replace(DISK, mode="append")])
-def test_a_flat_disk_is_accepted(disk: Disk) -> None:
-    check(disk, "web01")
-
-
-@pytest.mark.parametrize(
-    ("disk", "reason"),
-    [
-        (replace(DISK, has_parent=True), "already had a snapshot"),
-        (replace(DISK, backing="SparseVer2"), "SparseVer2, not a flat file"),
-        (replace(DISK, backing="SeSparse"), "SeSparse, not a flat file"),
-        (replace(DISK, backing="RawDiskMappingVer1"), "RawDiskMappingVer1, not a flat file"),
-        (replace(DISK, mode="independent_persistent"), "snapshots leave it out"),
-        (replace(DISK, mode="independent_nonpersistent"), "snapshots leave it out"),
-        (replace(DISK, path="[ds] vm/disk.iso"), "no VMDK on a datastore"),
-        (replace(DISK, datastore=""), "no VMDK on a datastore"),
-        (replace(DISK, path=""), "no VMDK on a datastore"),
-    ],
-)
-def test_another_disk_is_refused_with_the_reason(disk: Disk, reason: str) -> None:
-    with pytest.raises(PreconditionError) as caught:
-        check(disk, "web01")
-    assert reason in caught.value.why
-    assert "Hard disk 1 of web01" in caught.value.what
-    assert caught.value.exit_code == 4
 
 
 def test_the_address_of_a_plain_disk() -> None:

@@ -31,7 +31,8 @@ def names(path: Path) -> list[str]:
 
 
 def test_all_files_are_private(folder: Path) -> None:
-    assert sorted(path.name for path in folder.iterdir()) == ["ca.key", "ca.pem", "oma.pem", "vma.pem"]
+    made = sorted(path.name for path in folder.iterdir())
+    assert made == ["ca.key", "ca.pem", "crl.pem", "issued.json", "oma.pem", "vma.pem"]
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     assert folder.stat().st_mode & 0o777 == 0o700
 

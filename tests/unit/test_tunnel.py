@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import socketserver
 import ssl
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,32 +18,8 @@ import pytest
 from migratekit_core.config.schema import Tunnel
 from migratekit_core.errors import PreconditionError, UsageError
 from migratekit_core.joblog.process import started
-from migratekit_core.tunnel import SERVICES, pki, server, tls
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Service(socketserver.ThreadingTCPServer):
-    """Answers each message with its own name before it, and counts who came."""
-
-    daemon_threads = True
-
-    def __init__(self, name: str) -> None:
-        self.visits = 0
-        service = self
-
-        class Handler(socketserver.BaseRequestHandler):
-            def handle(self) -> None:
-                service.visits += 1
-                while data := self.request.recv(65536):
-                    self.request.sendall(name.encode() + b":" + data)
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+from migratekit_core.tunnel import SERVICES, local, pki
+from tests.tunnels import Service, addresses, ask, free_port, oma, running_services
 
 
 @pytest.fixture(scope="module")
@@ -57,38 +31,10 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-@contextmanager
-def oma(folder: Path, certificate: Path, services: dict[str, str]) -> Iterator[int]:
-    """Run the OMA's end; yield its port."""
-    port = free_port()
-    config = folder / f"oma-{port}.cfg"
-    config.write_text(server.render(f"127.0.0.1:{port}", certificate, folder / "a" / "ca.pem", services))
-    process = subprocess.Popen(["haproxy", "-db", "-f", str(config)], stderr=subprocess.DEVNULL)
-    try:
-        while True:
-            assert process.poll() is None, "HAProxy refused what server.render made"
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except ConnectionRefusedError:
-                time.sleep(0.01)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-
-
 @pytest.fixture(scope="module")
 def services() -> Iterator[dict[str, Service]]:
-    running = {name: Service(name) for name in SERVICES}
-    yield running
-    for service in running.values():
-        service.shutdown()
-        service.server_close()
-
-
-def addresses(services: dict[str, Service]) -> dict[str, str]:
-    return {name: f"127.0.0.1:{service.server_address[1]}" for name, service in services.items()}
+    with running_services() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -109,43 +55,27 @@ def make(folder: Path) -> Iterator[Make]:
         def tunnel(port: int, ca: str = "a", certificate: str = "a/vma.pem", runtime_dir: Path = runtime) -> Tunnel:
             settings = Tunnel(kind="tls", host="127.0.0.1", port=port, ca_file=folder / ca / "ca.pem",
                               cert_file=folder / certificate, runtime_dir=runtime_dir)  # fmt: skip
-            stack.callback(tls.down, settings)
+            stack.callback(local.down, settings)
             return settings
 
         yield tunnel
 
 
-def ask(path: Path, message: bytes = b"hello") -> bytes:
-    """Send a message through a local end, and return what comes until nothing does."""
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(20)
-        client.connect(str(path))
-        try:
-            client.sendall(message)
-            client.shutdown(socket.SHUT_WR)
-            answer = b""
-            while data := client.recv(65536):
-                answer += data
-            return answer
-        except (ConnectionResetError, BrokenPipeError):
-            return b""
-
-
 def test_each_socket_leads_to_its_service(port: int, make: Make) -> None:
     tunnel = make(port)
-    tls.up(tunnel)
+    local.up(tunnel)
     for service in SERVICES:
-        assert ask(tls.socket_path(tunnel, service)) == service.encode() + b":hello"
+        assert ask(local.socket_path(tunnel, service)) == service.encode() + b":hello"
 
 
 def test_many_bytes_come_through_unchanged(port: int, make: Make) -> None:
     tunnel = make(port)
-    tls.up(tunnel)
+    local.up(tunnel)
     sent = os.urandom(3_000_000)
     received = b""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(20)
-        client.connect(str(tls.socket_path(tunnel, "nbd")))
+        client.connect(str(local.socket_path(tunnel, "nbd")))
         for start in range(0, len(sent), 50_000):
             client.sendall(sent[start : start + 50_000])
             answer = b""
@@ -230,14 +160,14 @@ def test_the_local_end_trusts_no_other_server(
     before = {name: service.visits for name, service in services.items()}
     with oma(folder, folder / impostor, addresses(services)) as port:
         tunnel = make(port)
-        tls.up(tunnel)
-        assert ask(tls.socket_path(tunnel, "nbd")) == b""
+        local.up(tunnel)
+        assert ask(local.socket_path(tunnel, "nbd")) == b""
     assert {name: service.visits for name, service in services.items()} == before
 
 
 def test_up_twice_shares_one_process(make: Make) -> None:
     tunnel = make(free_port())
-    first, second = tls.up(tunnel), tls.up(tunnel)
+    first, second = local.up(tunnel), local.up(tunnel)
     assert first == second
     assert first.up
     assert first.pid is not None
@@ -246,27 +176,27 @@ def test_up_twice_shares_one_process(make: Make) -> None:
 
 def test_the_sockets_and_the_settings_are_private(make: Make) -> None:
     tunnel = make(free_port())
-    status = tls.up(tunnel)
+    status = local.up(tunnel)
     assert set(status.sockets) == set(SERVICES)
-    for path in [*status.sockets.values(), tls.runtime_dir(tunnel) / "tunnel.cfg"]:
+    for path in [*status.sockets.values(), local.runtime_dir(tunnel) / "tunnel.cfg"]:
         assert Path(path).stat().st_mode & 0o777 == 0o600
 
 
 def test_down_stops_it_and_leaves_no_socket(make: Make) -> None:
     tunnel = make(free_port())
-    pid = tls.up(tunnel).pid
+    pid = local.up(tunnel).pid
     assert pid is not None
-    assert tls.down(tunnel) is True
+    assert local.down(tunnel) is True
     assert started(pid) == ""
-    assert not list(tls.runtime_dir(tunnel).glob("*.sock"))
-    assert (tls.status(tunnel).up, tls.status(tunnel).pid) == (False, None)
-    assert tls.down(tunnel) is False
+    assert not list(local.runtime_dir(tunnel).glob("*.sock"))
+    assert (local.status(tunnel).up, local.status(tunnel).pid) == (False, None)
+    assert local.down(tunnel) is False
 
 
 def test_changed_settings_restart_it(make: Make) -> None:
-    first = tls.up(make(free_port()))
+    first = local.up(make(free_port()))
     changed = make(free_port())
-    second = tls.up(changed)
+    second = local.up(changed)
     assert second.up
     assert second.pid != first.pid
     assert second.remote == f"127.0.0.1:{changed.port}"
@@ -276,14 +206,14 @@ def test_changed_settings_restart_it(make: Make) -> None:
 
 def test_one_that_was_killed_is_started_again(port: int, make: Make) -> None:
     tunnel = make(port)
-    first = tls.up(tunnel)
+    first = local.up(tunnel)
     assert first.pid is not None
     os.kill(first.pid, 9)
     while started(first.pid):
         time.sleep(0.01)
-    second = tls.up(tunnel)
+    second = local.up(tunnel)
     assert second.pid != first.pid
-    assert ask(tls.socket_path(tunnel, "db")) == b"db:hello"
+    assert ask(local.socket_path(tunnel, "db")) == b"db:hello"
 
 
 @pytest.mark.parametrize("began", ["long-ago", ""])
@@ -291,11 +221,11 @@ def test_a_pid_that_is_somebody_elses_by_now_is_left_alone(make: Make, began: st
     tunnel = make(free_port())
     with subprocess.Popen(["sleep", "600"]) as stranger:
         try:
-            (tls.runtime_dir(tunnel) / "tunnel.pid").write_text(f"{stranger.pid} {began}\n")
-            assert tls.down(tunnel) is False
-            (tls.runtime_dir(tunnel) / "tunnel.pid").write_text(f"{stranger.pid} {began}\n")
-            assert tls.up(tunnel).pid != stranger.pid
-            assert tls.down(tunnel) is True
+            (local.runtime_dir(tunnel) / "tunnel.pid").write_text(f"{stranger.pid} {began}\n")
+            assert local.down(tunnel) is False
+            (local.runtime_dir(tunnel) / "tunnel.pid").write_text(f"{stranger.pid} {began}\n")
+            assert local.up(tunnel).pid != stranger.pid
+            assert local.down(tunnel) is True
             assert stranger.poll() is None
         finally:
             stranger.kill()
@@ -303,15 +233,15 @@ def test_a_pid_that_is_somebody_elses_by_now_is_left_alone(make: Make, began: st
 
 def test_a_damaged_pid_file_does_not_stop_anything(make: Make) -> None:
     tunnel = make(free_port())
-    (tls.runtime_dir(tunnel) / "tunnel.pid").write_text("not-a-pid started\n")
-    assert tls.status(tunnel).up is False
-    assert tls.up(tunnel).up
+    (local.runtime_dir(tunnel) / "tunnel.pid").write_text("not-a-pid started\n")
+    assert local.status(tunnel).up is False
+    assert local.up(tunnel).up
 
 
 def test_a_runtime_folder_too_deep_for_sockets_is_refused_before_anything_is_made(make: Make, tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 100)
     with pytest.raises(UsageError) as caught:
-        tls.up(make(free_port(), runtime_dir=deep))
+        local.up(make(free_port(), runtime_dir=deep))
     assert "tunnel.runtime_dir" in caught.value.what
     assert not deep.exists()
 
@@ -319,16 +249,16 @@ def test_a_runtime_folder_too_deep_for_sockets_is_refused_before_anything_is_mad
 def test_the_longest_runtime_folder_that_fits_works(make: Make) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="mk") as short:
         # /volumes.sock is the longest of the sockets' names.
-        deep = Path(short) / ("d" * (tls.LONGEST_SOCKET_PATH - len("/volumes.sock") - len(short) - 1))
+        deep = Path(short) / ("d" * (local.LONGEST_SOCKET_PATH - len("/volumes.sock") - len(short) - 1))
         tunnel = make(free_port(), runtime_dir=deep)
         try:
-            assert tls.up(tunnel).up
+            assert local.up(tunnel).up
         finally:
-            tls.down(tunnel)
+            local.down(tunnel)
             shutil.rmtree(deep, ignore_errors=True)
 
 
 def test_files_that_haproxy_cannot_use_are_named_in_its_words(make: Make) -> None:
     with pytest.raises(PreconditionError) as caught:
-        tls.up(make(free_port(), certificate="a/none.pem"))
+        local.up(make(free_port(), certificate="a/none.pem"))
     assert "none.pem" in caught.value.why

@@ -3,35 +3,86 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
 from migratekit_cli import render
 from migratekit_cli.errors import reported
-from migratekit_cli.options import DryRunOption, Output, OutputOption, VmArgument
-from migratekit_cli.render import named
+from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
+from migratekit_cli.render import count, named
 from migratekit_cli.session import runtime
+from migratekit_core.errors import UsageError
 
 
 @reported
 def cleanup(
-    context: typer.Context, vm: VmArgument, dry_run: DryRunOption = False, output: OutputOption = Output.TABLE
+    context: typer.Context,
+    vm: Annotated[
+        str | None, typer.Argument(metavar="[VM]", help="Name, inventory path, instanceUuid or managed object id.")
+    ] = None,
+    orphans: Annotated[
+        bool,
+        typer.Option("--orphans", help="List what carries our tags in CloudStack and no job knows; --yes removes it."),
+    ] = False,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    output: OutputOption = Output.TABLE,
 ) -> None:
-    """Take a machine's rehearsals away: exactly what they made, in whatever state they died. Can be repeated."""
+    """Take a machine's rehearsals away: exactly what they made, in whatever state they died. Can be repeated.
+
+    Their rows may be lost: they are found by their tags, too. With --orphans instead of a machine, the whole cloud is
+    searched.
+    """
+    if orphans == (vm is not None):
+        raise UsageError("name a machine, or pass --orphans", "one of the two is needed", "see: migratekit cleanup -h")
+    if vm is None:
+        _orphans(context, yes and not dry_run, output)
+        return
     from migratekit_core.failover import cleanup as core
 
     with runtime(context) as opened:
         if dry_run:
-            ids = core.plan(opened, vm)
-            text = "\n".join(f"would take away rehearsal {item}" for item in ids) or "nothing to clean up"
-            render.result(output, "migratekit.cleanup-plan/1", {"vm": vm, "failovers": ids}, text=text)
+            found = core.plan(opened, vm)
+            text = "\n".join(f"would take away rehearsal {one.failover_id}" for one in found) or "nothing to clean up"
+            data = {
+                "vm": vm,
+                "failovers": [one.failover_id for one in found],
+                "machines": [machine for one in found for machine in one.machines],
+                "volumes": [volume for one in found for volume in one.volumes],
+                "snapshots": [snapshot for one in found for snapshot in one.snapshots],
+            }
+            render.result(output, "migratekit.cleanup-plan/1", data, text=text)
             return
         done = core.clean(opened, vm)
     text = (
-        f"{done.vm_name}: {render.count(len(done.failovers), 'rehearsal')} cleaned up "
-        f"({render.count(len(done.machines), 'machine')}, {render.count(len(done.volumes), 'volume')}, "
-        f"{render.count(len(done.snapshots), 'snapshot')})"
+        f"{done.vm_name}: {count(len(done.failovers), 'rehearsal')} cleaned up "
+        f"({count(len(done.machines), 'machine')}, {count(len(done.volumes), 'volume')}, "
+        f"{count(len(done.snapshots), 'snapshot')})"
         if done.failovers
         else f"{done.vm_name}: nothing to clean up"
     )
-    render.result(output, "migratekit.cleanup/1", named(asdict(done)), text=text)
+    if done.unfinished is not None:
+        text += (
+            f"\nits live failover {done.unfinished} is not done: go on with: migratekit failover {done.vm_name}; "
+            f"or give it back with: migratekit rollback {done.vm_name}"
+        )
+    data = named(asdict(done))
+    data["unfinished_failover"] = data.pop("unfinished")
+    render.result(output, "migratekit.cleanup/1", data, text=text)
+
+
+def _orphans(context: typer.Context, really: bool, output: Output) -> None:
+    from migratekit_core.failover import orphans
+
+    with runtime(context) as opened:
+        swept = orphans.remove(opened) if really else orphans.listed(opened)
+    table = render.Table("KIND", "ID", "NAME", "WHY", "WHAT BECOMES OF IT")
+    for one in swept.orphans:
+        fate = "removed" if one.removed else f"kept: {one.keep}" if one.keep else "would be removed with --yes"
+        table.add(one.kind, one.id, one.name, one.reason, fate)
+    data = {"job_id": swept.job_id, "orphans": [asdict(one) for one in swept.orphans]}
+    if not swept.orphans:
+        render.result(output, "migratekit.orphans/1", data, text="no orphans")
+        return
+    render.result(output, "migratekit.orphans/1", data, table)

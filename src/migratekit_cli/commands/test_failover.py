@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 import typer
 
-from migratekit_cli import render
+from migratekit_cli import plans, render
 from migratekit_cli.errors import reported
-from migratekit_cli.options import DryRunOption, Output, OutputOption, VmArgument
+from migratekit_cli.options import ConvertOption, DryRunOption, Output, OutputOption, VmArgument
 from migratekit_cli.render import named
 from migratekit_cli.session import runtime
 from migratekit_core.units import human_seconds
@@ -16,7 +16,11 @@ from migratekit_core.units import human_seconds
 
 @reported
 def test_failover(
-    context: typer.Context, vm: VmArgument, dry_run: DryRunOption = False, output: OutputOption = Output.TABLE
+    context: typer.Context,
+    vm: VmArgument,
+    convert: ConvertOption = None,
+    dry_run: DryRunOption = False,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Rehearse a failover: a copy of the machine in the isolated test network. Replication goes on; see `cleanup`."""
     from migratekit_core.failover import rehearsal
@@ -24,10 +28,9 @@ def test_failover(
     with runtime(context) as opened:
         if dry_run:
             plan = rehearsal.plan(opened, vm)
-            lines = [f"{plan.vm_name}: rehearsal as {plan.destination_name}", *(f"  {step}" for step in plan.steps)]
-            render.result(output, "migratekit.test-failover-plan/1", named(asdict(plan)), text="\n".join(lines))
+            plans.show(plan, output, "migratekit.test-failover-plan/1")
             return
-        done = rehearsal.rehearse(opened, vm)
+        done = rehearsal.rehearse(opened, vm, convert)
     text = (
         f"{done.vm_name}: rehearsal {done.destination_name} runs ({done.destination_vm_id}), "
         f"after {human_seconds(done.seconds)}\ntake it away with: migratekit cleanup {done.vm_name}"

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from migratekit_cli import render
+from migratekit_cli.commands import tunnel_pki, tunnel_server
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
 from migratekit_cli.session import configuration
 from migratekit_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from migratekit_core.config.schema import Tunnel
+    from migratekit_core.config.schema import Config
 
-app = typer.Typer(help="The TLS tunnel to the OMA: one port, mutual certificates.", no_args_is_help=True)
-pki = typer.Typer(help="Certificates of the tunnel.", no_args_is_help=True)
-server = typer.Typer(help="The OMA's end.", no_args_is_help=True)
-app.add_typer(pki, name="pki")
-app.add_typer(server, name="server")
+app = typer.Typer(help="The tunnel to the OMA: one port, both sides proven to each other.", no_args_is_help=True)
+app.add_typer(tunnel_pki.app, name="pki")
+app.add_typer(tunnel_server.app, name="server")
 
 
 @app.command("up")
 @reported
 def up(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """Bring the local end up. Commands that need it do so by themselves, and share it."""
-    from migratekit_core.tunnel import tls
+    from migratekit_core.tunnel import local
 
-    status = tls.up(_tls(context))
+    status = local.up(_configured(context).tunnel)
     render.result(output, "migratekit.tunnel/1", asdict(status), text=f"tunnel to {status.remote} is up ({status.pid})")
 
 
@@ -38,9 +36,9 @@ def up(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
 @reported
 def down(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """Stop the local end."""
-    from migratekit_core.tunnel import tls
+    from migratekit_core.tunnel import local
 
-    stopped = tls.down(configuration(context).tunnel)
+    stopped = local.down(configuration(context).tunnel)
     text = "tunnel stopped" if stopped else "tunnel was not up"
     render.result(output, "migratekit.tunnel-down/1", {"stopped": stopped}, text=text)
 
@@ -48,49 +46,73 @@ def down(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
 @app.command("status")
 @reported
 def show_status(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """Show whether the local end is up and the OMA takes our certificate; exit 6 where not."""
+    """Show whether the local end is up and the OMA takes us; exit 5 where it refuses us, 6 where it does not answer."""
     from migratekit_core.errors import UnreachableError
-    from migratekit_core.tunnel import tls
+    from migratekit_core.tunnel import local
+    from migratekit_core.tunnel.probe import probe
 
-    settings = _tls(context)
-    status, problem = tls.status(settings), tls.probe(settings)
-    text = f"local end: {'up' if status.up else 'down'}\nOMA {status.remote}: {problem or 'answers'}"
-    data = {**asdict(status), "remote_answers": not problem, "remote_problem": problem}
+    settings = _configured(context).tunnel
+    status, seen = local.status(settings), probe(settings)
+    problem = seen.problem
+    ends = f", its certificate holds until {seen.certificate_ends:%Y-%m-%d}" if seen.certificate_ends else ""
+    answer = f"{problem}\n  do: {problem.todo}" if problem else f"answers ({seen.protocol}{ends})"
+    text = f"local end: {'up' if status.up else 'down'}\nOMA {status.remote}: {answer}"
+    data = {
+        **asdict(status),
+        "remote_answers": problem is None,
+        "remote_problem": str(problem) if problem else "",
+        "remote_todo": problem.todo if problem else "",
+        "protocol": seen.protocol,
+        "oma_certificate_ends": seen.certificate_ends.isoformat() if seen.certificate_ends else None,
+    }
     render.result(output, "migratekit.tunnel-status/1", data, text=text)
-    if problem or not status.up:
+    if problem is not None:
+        raise typer.Exit(problem.exit_code)
+    if not status.up:
         raise typer.Exit(UnreachableError.exit_code)
 
 
-def _tls(context: typer.Context) -> Tunnel:
-    settings = configuration(context).tunnel
-    if settings.kind != "tls":
-        raise UsageError("no tunnel is configured", f'tunnel.kind is "{settings.kind}"', "write a [tunnel] table")
-    return settings
-
-
-@pki.command("init")
+@app.command("test")
 @reported
-def pki_init(
-    folder: Annotated[Path, typer.Argument(help="Folder for the CA and the two hosts' certificates.")],
+def test(
+    context: typer.Context,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.1, max=60, help="How long each direction of a service is filled.")
+    ] = 1.0,
+    output: OutputOption = Output.TABLE,
 ) -> None:
-    """Make a CA, a certificate for the OMA (oma.pem) and one for this host (vma.pem)."""
-    from migratekit_core.tunnel.pki import init
+    """Measure latency and throughput of each service through the tunnel; exit 6 where one does not answer."""
+    from migratekit_core.errors import UnreachableError
+    from migratekit_core.tunnel.measure import measure
 
-    for path in init(folder):
-        typer.echo(str(path))
+    found = measure(_configured(context), seconds)
+    table = render.Table("Service", "Latency", "Up", "Down", "Problem", right=("Latency", "Up", "Down"))
+    for one in found:
+        latency = "" if one.latency is None else f"{one.latency * 1000:.2f} ms"
+        table.add(one.service, latency, _rate(one.up), _rate(one.down), one.problem)
+    services = [
+        {
+            "service": one.service,
+            "latency_seconds": one.latency,
+            "up_bytes_per_second": one.up,
+            "down_bytes_per_second": one.down,
+            "problem": one.problem,
+        }
+        for one in found
+    ]
+    render.result(output, "migratekit.tunnel-test/1", {"services": services}, table=table)
+    if any(one.problem for one in found):
+        raise typer.Exit(UnreachableError.exit_code)
 
 
-@server.command("render")
-@reported
-def server_render(
-    certificate: Annotated[Path, typer.Option("--cert", help="The OMA's certificate with its key, in one PEM file.")],
-    ca: Annotated[Path, typer.Option("--ca", help="The CA that the clients' certificates are checked with.")],
-    listen: Annotated[str, typer.Option("--listen", help="Address and port to listen on.")] = "*:443",
-    volumes: Annotated[str, typer.Option("--volumes", help="Address of the volume daemon.")] = "127.0.0.1:8090",
-    db: Annotated[str, typer.Option("--db", help="Address of MariaDB.")] = "127.0.0.1:3306",
-    nbd: Annotated[str, typer.Option("--nbd", help="Address of the NBD exports.")] = "127.0.0.1:10809",
-) -> None:
-    """Print the HAProxy configuration of the OMA's end."""
-    from migratekit_core.tunnel.server import render as render_server
+def _rate(value: float | None) -> str:
+    from migratekit_core.units import human_bytes
 
-    typer.echo(render_server(listen, certificate, ca, {"volumes": volumes, "db": db, "nbd": nbd}), nl=False)
+    return "" if value is None else f"{human_bytes(int(value))}/s"
+
+
+def _configured(context: typer.Context) -> Config:
+    config = configuration(context)
+    if config.tunnel.kind == "none":
+        raise UsageError("no tunnel is configured", 'tunnel.kind is "none"', "write a [tunnel] table")
+    return config

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from migratekit_core.config.schema import Config
+from migratekit_core.config.names import unknown
+from migratekit_core.config.schema import Config, Oma, TunnelServer
 from migratekit_core.errors import UsageError
 
 ENV_PREFIX = "MIGRATEKIT_"
@@ -24,6 +26,42 @@ def default_files(environ: Mapping[str, str]) -> list[Path]:
     return [Path("/etc/migratekit/config.toml"), home / "migratekit" / "config.toml"]
 
 
+@dataclass(frozen=True)
+class Layer:
+    """Settings of one origin: a file, a profile, or an environment variable."""
+
+    origin: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a setting; `setting` is empty where it is about several."""
+
+    setting: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.message}" if self.setting else self.message
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What was read, the weaker layer first."""
+
+    files: tuple[Path, ...]
+    profile: str
+    layers: tuple[Layer, ...]
+
+    @property
+    def merged(self) -> dict[str, Any]:
+        """Return the layers put together."""
+        merged: dict[str, Any] = {}
+        for layer in self.layers:
+            merged = _merge(merged, layer.settings)
+        return merged
+
+
 def load_config(
     file: Path | None = None, profile: str | None = None, environ: Mapping[str, str] | None = None
 ) -> Config:
@@ -33,17 +71,29 @@ def load_config(
     where they parse as such, else text. Raises UsageError for a missing file, bad TOML, an unknown profile, an unknown
     key, a wrong value, or a setting that would bypass the tunnel.
     """
+    return checked(read_sources(file, profile, environ))
+
+
+def read_sources(
+    file: Path | None = None, profile: str | None = None, environ: Mapping[str, str] | None = None
+) -> Sources:
+    """Return the layers of `profile`, unchecked. Raises UsageError for a missing file, bad TOML, an unknown profile."""
     environ = os.environ if environ is None else environ
     named = file or (Path(environ["MIGRATEKIT_CONFIG"]) if environ.get("MIGRATEKIT_CONFIG") else None)
     files = [named.expanduser()] if named else [path for path in default_files(environ) if path.exists()]
 
-    merged: dict[str, Any] = {}
+    layers: list[Layer] = []
+    profiles: dict[str, Any] = {}
     for path in files:
-        merged = _merge(merged, _read(path))
-    profiles = merged.pop("profiles", {})
-    if not isinstance(profiles, dict):
-        raise UsageError("configuration: profiles is no table", "it holds a single value", "write [profiles.NAME.…]")
-    wanted = profile or environ.get("MIGRATEKIT_PROFILE")
+        settings = _read(path)
+        own = settings.pop("profiles", {})
+        if not isinstance(own, dict):
+            raise UsageError(
+                "configuration: profiles is no table", "it holds a single value", "write [profiles.NAME.…]"
+            )
+        profiles = _merge(profiles, own)
+        layers.append(Layer(str(path), settings))
+    wanted = profile or environ.get("MIGRATEKIT_PROFILE") or ""
     if wanted:
         if wanted not in profiles:
             known = ", ".join(sorted(profiles)) or "none"
@@ -52,14 +102,28 @@ def load_config(
             raise UsageError(
                 f"profile {wanted!r} is no table", "it holds a single value", f"write [profiles.{wanted}.…]"
             )
-        merged = _merge(merged, profiles[wanted])
-    merged = _merge(merged, _from_environment(environ))
+        layers.append(Layer(f"profile {wanted}", profiles[wanted]))
+    layers.append(Layer("environment", _from_environment(environ)))
+    return Sources(tuple(files), wanted, tuple(layers))
 
+
+def checked(sources: Sources) -> Config:
+    """Return the configuration that the layers make. Raises UsageError, naming everything that is wrong."""
+    found = problems(sources)
+    if isinstance(found, Config):
+        return found
+    where = ", ".join(str(path) for path in sources.files) or "environment"
+    raise UsageError(
+        f"configuration is wrong ({where})", "; ".join(str(problem) for problem in found), "see docs/configuration.md"
+    )
+
+
+def problems(sources: Sources) -> Config | list[Problem]:
+    """Return the configuration, or everything that is wrong with it."""
     try:
-        return Config.model_validate(merged)
+        return Config.model_validate(_with_whole_omas(sources.merged))
     except ValidationError as error:
-        where = ", ".join(str(path) for path in files) or "environment"
-        raise UsageError(f"configuration is wrong ({where})", _explain(error), "see docs/configuration.md") from None
+        return [_problem(item) for item in error.errors()]
 
 
 def require(config: Config, *tables: str) -> None:
@@ -72,6 +136,19 @@ def require(config: Config, *tables: str) -> None:
             f"no --config given, or the file lacks it (default files: {looked})",
             "pass --config FILE or write one; docs/configuration.md has a complete example",
         )
+
+
+def tunnel_server(config: Config, given: Mapping[str, Any]) -> TunnelServer:
+    """Return [tunnel.server] with single values replaced. Raises UsageError for wrong ones, and where both lack one."""
+    held = config.tunnel.server.model_dump() if config.tunnel.server else {}
+    try:
+        return TunnelServer.model_validate({**held, **given})
+    except ValidationError as error:
+        raise UsageError(
+            "the tunnel's server is not configured",
+            "; ".join(str(_problem(item)) for item in error.errors()),
+            "write [tunnel.server], or pass --cert, --ca, …",
+        ) from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -96,6 +173,20 @@ def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
+
+
+def _with_whole_omas(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with each OMA's tables put over those of the configuration itself."""
+    omas = settings.get("omas")
+    if not isinstance(omas, Mapping):
+        return settings
+    whole = {}
+    for name, own in omas.items():
+        whole[name] = own
+        if isinstance(own, Mapping):
+            below = {table: settings[table] for table in Oma.model_fields if isinstance(settings.get(table), Mapping)}
+            whole[name] = _merge(below, own)
+    return {**settings, "omas": whole}
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -124,14 +215,11 @@ def _value(text: str) -> Any:
         return text
 
 
-def _explain(error: ValidationError) -> str:
-    problems = []
-    for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"])
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "literal_error":
-            message = f"is {problem['input']!r}; it must be {problem['ctx']['expected']}"
-        if problem["type"] == "extra_forbidden":
-            message = "unknown key"
-        problems.append(f"{place}: {message}" if place else message)
-    return "; ".join(problems)
+def _problem(found: Any) -> Problem:
+    place = ".".join(str(part) for part in found["loc"])
+    message = found["msg"].removeprefix("Value error, ")
+    if found["type"] == "literal_error":
+        message = f"is {found['input']!r}; it must be {found['ctx']['expected']}"
+    if found["type"] == "extra_forbidden":
+        message = unknown(tuple(str(part) for part in found["loc"]))
+    return Problem(place, message)

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from migratekit_core.errors import AuthError, UsageError
-from migratekit_core.redact import remember
+from migratekit_core.redact import child_environment, hide_variable, remember
 
 COMMAND_TIMEOUT = 30
 """Seconds a password command (pass, vault …) may take; more means that it waits for somebody who is not there."""
@@ -32,6 +32,8 @@ class SecretSource(BaseModel):
         given = [name for name in ("file", "env", "command", "keyring") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError("a secret has exactly one of: file, env, command, keyring")
+        if self.env is not None:
+            hide_variable(self.env)
         return self
 
     def read(self, purpose: str) -> str:
@@ -76,7 +78,13 @@ def _from_file(path: Path, purpose: str) -> str:
 def _from_command(command: list[str], purpose: str) -> str:
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, stdin=subprocess.DEVNULL, check=True
+            command,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT,
+            stdin=subprocess.DEVNULL,
+            env=child_environment(),
+            check=True,
         )
     except (OSError, UnicodeDecodeError, subprocess.SubprocessError) as error:
         # The command's output may hold the secret: only its name and outcome are told.
@@ -102,7 +110,7 @@ def _from_keyring(name: str, purpose: str) -> str:
         import keyring  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         raise UsageError(
-            f"{purpose} cannot be read", "the keyring library is not installed", "run: pip install keyring"
+            f"{purpose} cannot be read", "the keyring library is not installed", "run: apt-get install python3-keyring"
         ) from None
     service, user = name.split("/", 1)
     value = keyring.get_password(service, user)

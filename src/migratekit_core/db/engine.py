@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,16 +14,27 @@ from sqlmodel import Session
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from migratekit_core.config.schema import Database
-from migratekit_core.errors import AuthError, MigrateKitError, OperationFailedError, UnreachableError
+from migratekit_core.db.look import CONNECT_TIMEOUT, default_directory
+from migratekit_core.errors import (
+    AuthError,
+    MigrateKitError,
+    OmaUnreachableError,
+    OperationFailedError,
+    UnreachableError,
+)
 
 T = TypeVar("T")
 Name = Literal["oma", "volumes"]
 
-CONNECT_TIMEOUT = 10
-OUTAGE_SECONDS = 60
-"""How long a database may be away (a restart, a tunnel that reconnects) before the work that it records fails."""
+OUTAGE_SECONDS = 180
+"""How long a database may be away (a restart, a link that is cut for a minute and noticed late) before the work that it
+records fails."""
 SQLITE_BUSY_TIMEOUT = 30
 """Seconds; several processes write the same SQLite file, each for a moment."""
+GONE = frozenset({1053, 1927, 2002, 2003, 2006, 2013})
+"""MariaDB's error numbers for a server that stops, is stopped or cannot be reached."""
+CROWDED = frozenset({1040, 1205, 1213})
+"""Too many connections; a lock waited for too long; a deadlock, which MariaDB solves by refusing one of the two."""
 ACCESS_DENIED = frozenset({1044, 1045, 1698})
 """MariaDB's error numbers for a wrong user, password or database right."""
 
@@ -40,12 +50,6 @@ class Databases:
         """Close all connections."""
         self.oma.dispose()
         self.volumes.dispose()
-
-
-def default_directory() -> Path:
-    """Return the folder of SQLite files where none is configured."""
-    state = os.environ.get("XDG_STATE_HOME") or Path("~").expanduser() / ".local" / "state"
-    return Path(state) / "migratekit"
 
 
 def open_databases(database: Database, socket: Path | None = None) -> Databases:
@@ -143,11 +147,13 @@ def database_error(error: DBAPIError, engine: Engine) -> MigrateKitError:
         return AuthError(f"{where} refused the login", reason, "check database.user and database.password")
     if isinstance(error, OperationalError) and "full" in reason:
         return OperationFailedError(f"{where} has no space left", reason, "free space and run the command again")
-    if isinstance(error, OperationalError) and (number in {2002, 2003, 2006, 2013} or error.connection_invalidated):
+    if number in CROWDED:
+        return UnreachableError(f"{where} is too busy", reason, "wait a moment and run the command again")
+    if error.connection_invalidated or (isinstance(error, OperationalError) and number in GONE):
         if number == 2013:
             # A tunnel takes the connection and closes it where it cannot reach the other end.
-            reason = f"{reason} (through a tunnel: the OMA is down, or refuses the certificate)"
-        return UnreachableError(
+            reason = f"{reason} (the tunnel took the connection, and closed it)"
+        return OmaUnreachableError(
             f"{where} does not answer", reason, "check that the server runs; look with: migratekit tunnel status"
         )
     return OperationFailedError(f"{where} refused a statement", reason, "run: migratekit db check")

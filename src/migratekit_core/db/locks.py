@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlmodel import Session
 
 from migratekit_core.db.engine import database_error, session, write
 from migratekit_core.errors import BusyError
@@ -35,20 +36,28 @@ class Lock:
         self._name = name
         self._holder = f"{purpose} (pid {os.getpid()} on {socket.gethostname()}) {uuid.uuid4().hex[:8]}"
         self._connection: Connection | None = None
+        self._beside: list[Lock] = []
+
+    def hold_beside(self, other: Lock) -> None:
+        """Have another lock, which is held as well, be looked after whenever this one is."""
+        self._beside.append(other)
 
     def ensure(self) -> None:
         """Return only if nobody else has held the lock since we got it; wait out a database that is away for a moment.
 
         Raises BusyError where another run got it, UnreachableError where the database stays away.
         """
+        for other in self._beside:
+            other.ensure()
         if self._connection is None:
             return
         held = "SELECT IS_USED_LOCK(%s) = CONNECTION_ID()"
-        with contextlib.suppress(DBAPIError):
+        # InvalidRequestError: an interrupted statement has made SQLAlchemy give the connection up.
+        with contextlib.suppress(DBAPIError, InvalidRequestError):
             if self._connection.exec_driver_sql(held, (self._name,)).scalar() == 1:
                 self._connection.commit()
                 return
-        with contextlib.suppress(DBAPIError):
+        with contextlib.suppress(DBAPIError, InvalidRequestError):
             self._connection.invalidate()
             self._connection.close()
         write(self._engine, lambda db: db.get(VmLock, self._name))  # waits until the database is back
@@ -81,7 +90,7 @@ class Lock:
         """Give the lock back; a connection that died has done so already."""
         if self._connection is None:
             return
-        with contextlib.suppress(DBAPIError):
+        with contextlib.suppress(DBAPIError, InvalidRequestError):
             if not self._connection.invalidated:
                 self._connection.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (self._name,))
                 self._connection.commit()
@@ -89,11 +98,24 @@ class Lock:
         self._connection = None
 
 
+def lock_name(vm_id: str) -> str:
+    """Return the name of a machine's lock: MariaDB's are limited to 64 characters."""
+    return "migratekit-" + hashlib.sha256(vm_id.encode()).hexdigest()[:40]
+
+
+def is_held(db: Session, vm_id: str) -> bool:
+    """Return whether any process, on any host, holds a machine's lock; of SQLite's, which is this host's, nothing is
+    said."""
+    if db.get_bind().dialect.name == "sqlite":
+        return False
+    found = db.connection().exec_driver_sql("SELECT IS_USED_LOCK(%s)", (lock_name(vm_id),)).scalar()
+    return found is not None
+
+
 @contextmanager
 def vm_lock(engine: Engine, vm_id: str, purpose: str) -> Iterator[Lock]:
     """Hold the machine `vm_id` (its source id) for `purpose`; raise BusyError, naming the holder, if it is held."""
-    # MariaDB's names are limited to 64 characters.
-    name = "migratekit-" + hashlib.sha256(vm_id.encode()).hexdigest()[:40]
+    name = lock_name(vm_id)
     lock = Lock(engine, name, purpose)
     with _file_lock(engine, name) if engine.dialect.name == "sqlite" else contextlib.nullcontext():
         try:

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
+from migratekit_core.db import legacy
 from migratekit_core.db.engine import Databases, database_error
-from migratekit_core.errors import BusyError, OperationFailedError
+from migratekit_core.db.revisions import scripts
+from migratekit_core.db.schema import METADATA, Difference, compare, stop_at
+from migratekit_core.errors import BusyError
 
 LOCK_SECONDS = 60
 """How long one upgrade waits for another on the same database."""
-
-
-def scripts() -> Path:
-    """Return the folder of the migrations: inside the installed package, or the checkout's sql/."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "sql", package.parents[1] / "sql"):
-        if (folder / "oma").is_dir():
-            return folder
-    raise OperationFailedError("the migrations are missing", f"no sql folder beside {package}", "reinstall migratekit")
 
 
 def _config(name: str, **attributes: Any) -> AlembicConfig:
@@ -44,41 +39,127 @@ class Upgraded:
     database: str
     before: str | None
     after: str
+    changed: list[str]
+    """SQL that was run beside the migrations, for a database of the field."""
 
 
 def upgrade_both(databases: Databases) -> list[Upgraded]:
-    """Bring both databases to the newest revision. Safe to repeat."""
+    """Bring both databases to the newest revision. Safe to repeat, also after it was killed half-way."""
     done = []
     for name, engine in (("oma", databases.oma), ("volumes", databases.volumes)):
-        before, after = upgrade(engine, name)
-        done.append(Upgraded(name, before, after))
+        before, after, changed = upgrade(engine, name)
+        done.append(Upgraded(name, before, after, changed))
     return done
 
 
-def upgrade(engine: Engine, name: str) -> tuple[str | None, str]:
-    """Bring database `name` to the newest revision; return the revision before and after. Safe to repeat."""
-    from alembic.runtime.migration import MigrationContext
+def upgrade(engine: Engine, name: str) -> tuple[str | None, str, list[str]]:
+    """Bring database `name` to the schema of the models; return the revision before and after, and the repairs.
 
-    head = ScriptDirectory.from_config(_config(name)).get_current_head()
-    assert head is not None, "sql/ holds at least one migration"
+    An empty database and one of an older revision go through the migrations. One with tables and no revision (of the
+    field, or of an upgrade that was killed) and one that was changed by hand get what is missing, statement by
+    statement. Raises SchemaMismatchError where that is not possible without losing something.
+    """
     try:
-        with engine.connect() as connection:
-            if engine.dialect.name != "sqlite":
-                lock = (f"migratekit-upgrade-{name}", LOCK_SECONDS)
-                if connection.exec_driver_sql("SELECT GET_LOCK(%s, %s)", lock).scalar() != 1:
-                    raise BusyError(
-                        f"database {name} is being upgraded", "another upgrade holds the lock", "wait for it to end"
-                    )
-            before = MigrationContext.configure(connection).get_current_revision()
-            command.upgrade(_config(name, connection=connection), "head")
-            connection.commit()
-            return before, head
+        with engine.connect() as connection, _alone(connection, name):
+            before, head = _revision(connection, name), _head(name)
+            if before is not None or not _has_tables(connection, name):
+                command.upgrade(_config(name, connection=connection), "head")
+                connection.commit()
+            changed = _repairs(connection, name)
+            for statement in changed:
+                connection.exec_driver_sql(statement.replace("%", "%%"))
+                connection.commit()
+            # Looked at with fresh eyes: a statement that succeeded is not yet a schema that fits.
+            stop_at(compare(engine, name))
+            if _revision(connection, name) != head:
+                command.stamp(_config(name, connection=connection), head)
+                connection.commit()
+            return before, head, changed
     except DBAPIError as error:
         raise database_error(error, engine) from error
 
 
-def render(name: str) -> str:
-    """Return the SQL that makes an empty MariaDB database `name`, as kept in sql/<name>.sql."""
+@contextmanager
+def _alone(connection: Connection, name: str) -> Iterator[None]:
+    if connection.dialect.name == "sqlite":
+        yield
+        return
+    lock = f"migratekit-upgrade-{name}"
+    if connection.exec_driver_sql("SELECT GET_LOCK(%s, %s)", (lock, LOCK_SECONDS)).scalar() != 1:
+        raise BusyError(f"database {name} is being upgraded", "another upgrade holds the lock", "wait for it to end")
+    try:
+        yield
+    finally:
+        # A lock belongs to the connection, and that goes back to the pool; one that is broken has lost it already.
+        with suppress(DBAPIError):
+            connection.rollback()
+            connection.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (lock,))
+
+
+def _repairs(connection: Connection, name: str) -> list[str]:
+    if connection.dialect.name == "sqlite":
+        return legacy.sqlite_statements(connection, name)
+    return legacy.statements(connection, name)
+
+
+def _has_tables(connection: Connection, name: str) -> bool:
+    return bool(set(inspect(connection).get_table_names()) & set(METADATA[name].tables))
+
+
+def _head(name: str) -> str:
+    head = ScriptDirectory.from_config(_config(name)).get_current_head()
+    assert head is not None, "sql/ holds at least one migration"
+    return head
+
+
+def _revision(connection: Connection, name: str) -> str | None:
+    from alembic.runtime.migration import MigrationContext
+
+    current = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in ScriptDirectory.from_config(_config(name)).walk_revisions()}
+    if current is not None and current not in known:
+        stop_at([Difference(name, "alembic_version", "version_num", f"at most {_head(name)}", current)])
+    return current
+
+
+def preview(databases: Databases) -> dict[str, list[str]]:
+    """Return the SQL that `upgrade_both` would run on each database; nothing is changed."""
+    return {name: _preview(getattr(databases, name), name) for name in ("oma", "volumes")}
+
+
+def _preview(engine: Engine, name: str) -> list[str]:
+    try:
+        with engine.connect() as connection:
+            before, head = _revision(connection, name), _head(name)
+            if before is None and not _has_tables(connection, name):
+                return _split(render(name, engine.url))
+            if before not in {None, head}:
+                return _split(render(name, engine.url, f"{before}:{head}"))
+            repairs = _repairs(connection, name)
+            if before is None:
+                repairs += _split(_stamp(name, engine.url, head))
+            return repairs
+    except DBAPIError as error:
+        raise database_error(error, engine) from error
+
+
+def _split(sql: str) -> list[str]:
+    lines = "\n".join(line for line in sql.splitlines() if not line.startswith("--"))
+    return [" ".join(statement.split()) for statement in lines.split(";") if statement.strip()]
+
+
+def render(name: str, url: URL | None = None, revisions: str = "head") -> str:
+    """Return the SQL that makes an empty MariaDB database `name`, as kept in sql/<name>.sql.
+
+    `url` chooses another dialect, `revisions` a part of the way (FROM:TO).
+    """
     buffer = io.StringIO()
-    command.upgrade(_config(name, url=URL.create("mysql+pymysql"), buffer=buffer), "head", sql=True)
+    url = url or URL.create("mysql+pymysql")
+    command.upgrade(_config(name, url=url, buffer=buffer), revisions, sql=True)
+    return buffer.getvalue()
+
+
+def _stamp(name: str, url: URL, head: str) -> str:
+    buffer = io.StringIO()
+    command.stamp(_config(name, url=url, buffer=buffer), head, sql=True)
     return buffer.getvalue()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import _thread
+import os
 import signal
 import sys
+import time
 
 from migratekit_core.engine.control import Control
 from migratekit_core.engine.copier import Copier, Interrupted
 from migratekit_core.engine.job import Event, Failure, encode
 from migratekit_core.errors import INTERRUPTED_EXIT_CODE, MigrateKitError
+
+STOP_SECONDS = 1.8
+"""How long a stop may take: what waits for a server inside libnbd, or for its parent, is ended then."""
 
 
 def main() -> int:
@@ -16,6 +22,7 @@ def main() -> int:
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda signum, frame: asked.append(signum))
+    _bound_stops()
     control = Control(sys.stdin.fileno())
 
     def stopping() -> bool:
@@ -37,6 +44,21 @@ def main() -> int:
     except BrokenPipeError:
         return INTERRUPTED_EXIT_CODE
     return 0
+
+
+def _bound_stops() -> None:
+    """End the process some time after the first signal, whatever it is waiting for; the last checkpoint holds then."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    # Python's own handlers only run between two steps of the interpreter; this is written to by the signal itself.
+    signal.set_wakeup_fd(writer)
+
+    def wait() -> None:
+        os.read(reader, 1)
+        time.sleep(STOP_SECONDS)
+        os._exit(INTERRUPTED_EXIT_CODE)
+
+    _thread.start_new_thread(wait, ())
 
 
 if __name__ == "__main__":

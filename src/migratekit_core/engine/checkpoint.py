@@ -8,106 +8,142 @@ from typing import Any
 
 import nbd
 
-from migratekit_core.engine.endpoint import Connection, Poller
-from migratekit_core.engine.side import TARGET_PATIENCE
+from migratekit_core.engine.endpoint import Connection
+from migratekit_core.engine.ledger import UNSAFE_BYTES, Ledger
 from migratekit_core.errors import OperationFailedError
 from migratekit_core.units import MIB
 
-CHECKPOINT_BYTES = 32 * MIB
-"""How much may have been done since the last checkpoint: what a crash costs at most, besides the window."""
-PAUSE = 0.2
-POLL_SECONDS = 0.1
+SECONDS = 5.0
+"""How old a checkpoint may become on a slow link."""
+STALLED_BYTES = 8 * MIB
+"""What a flush is worth while the copy waits for it: a far target holds most of what may be unsafe on its way."""
+FLUSH_SECONDS = 600.0
+"""How long a flush may take: a slow array with a full cache needs minutes."""
+POLL_SECONDS = 0.05
 
 
 class Checkpoints:
     """The checkpoints of one copy.
 
     `connection` gives a usable connection whose flush covers everything that was written: any one of a server that says
-    so (multi-conn), the only one of any other.
+    so (multi-conn), the only one of any other. `drive` waits for it to move, for so many seconds at most.
     """
 
     def __init__(
         self,
         disk: str,
-        position: Callable[[], int],
-        start: int,
+        ledger: Ledger,
         connection: Callable[[], Connection | None],
+        drive: Callable[[float], None],
         emit: Callable[[int], None],
     ) -> None:
         self._disk = disk
-        self._position = position
-        self._last = start
+        self._ledger = ledger
+        self._last = ledger.position
+        self._began = time.monotonic()
         self._connection = connection
         self._emit = emit
-        self._poller = Poller()
-        self._under_way: tuple[Connection, int, list[int]] | None = None
-        """The connection, the watermark when its flush began, and the answer once it is there."""
+        self._drive = drive
+        self._under_way: _Flush | None = None
+        self.complete = False
+        """Whether everything there was to do is done and flushed."""
 
-    def tick(self) -> None:
-        """Begin a flush when enough was done since the last checkpoint, or see whether the one under way has ended."""
-        if self._under_way is None:
-            if self._position() - self._last >= CHECKPOINT_BYTES:
-                self._begin()
+    def tick(self, now: float) -> None:
+        """Begin a flush when one is due, or see whether the one under way has ended.
+
+        Raises OperationFailedError where the target refuses to flush, or does not end.
+        """
+        flush = self._under_way
+        if flush is None:
+            if self._due(now):
+                self._begin(now)
             return
-        connection, position, answer = self._under_way
-        if not connection.broken():
-            self._poller.drive([connection], (), 0)
-        if answer and not answer[0]:
-            self._last = position
-            self._emit(position)
-        if answer and answer[0] and not connection.broken():
-            # What a refused flush has lost is unknown, and the next one may well succeed without it.
-            raise self._lost(f"error {answer[0]}")
-        if answer or connection.broken():
+        if flush.connection.broken():
             self._under_way = None
+        elif flush.answer:
+            self._under_way = None
+            self._ended(flush)
+        elif now - flush.began > FLUSH_SECONDS:
+            raise self._lost(f"no answer for {FLUSH_SECONDS:.0f} s")
 
-    def now(self, seconds: float) -> None:
-        """Flush and write a checkpoint now. Raises OperationFailedError where that cannot be done in `seconds`."""
+    def last(self, seconds: float) -> None:
+        """Write a checkpoint of what is done now, if the target flushes in `seconds`: the copy stops here."""
         deadline = time.monotonic() + seconds
-        patience = time.monotonic() + min(seconds, TARGET_PATIENCE)
-        self._under_way = None
-        reason = "no connection"
-        while True:
-            began = self._begin()
-            while self._under_way is not None and time.monotonic() < deadline:
-                connection, position, answer = self._under_way
-                if answer and not answer[0]:
-                    self._under_way = None
-                    if position > self._last:
-                        self._last = position
-                        self._emit(position)
-                    return
-                if answer or connection.broken():
-                    reason = connection.reason or (f"error {answer[0]}" if answer else "the connection broke")
-                    break
-                self._poller.drive([connection], (), POLL_SECONDS)
-            # Only a connection that broke leaves the data where it was.
-            refused = began and self._under_way is not None and not self._under_way[0].broken()
+        while time.monotonic() < deadline:
+            if self._under_way is None and not self._begin(time.monotonic()):
+                return
+            flush = self._under_way
+            assert flush is not None, "a flush has begun"
+            while not flush.answer and not flush.connection.broken() and time.monotonic() < deadline:
+                self._drive(POLL_SECONDS)
             self._under_way = None
-            if refused or time.monotonic() > (deadline if began else patience):
-                raise self._lost(reason)
-            time.sleep(PAUSE)
+            if flush.connection.broken() or not flush.answer:
+                return
+            self._ended(flush)
+            if self._last >= self._ledger.position:
+                return
+
+    def _due(self, now: float) -> bool:
+        ledger = self._ledger
+        if ledger.held or ledger.finished:
+            return not self.complete
+        if ledger.position <= self._last:
+            return False
+        # Half of what the window leaves: the rest keeps the copy going while the flush is under way. A copy that
+        # waits for a flush gets one sooner.
+        room = max(UNSAFE_BYTES - ledger.bytes_flying, 0) // 2
+        enough = min(room, STALLED_BYTES) if ledger.stalled else room
+        return ledger.bytes_unsafe - ledger.bytes_flying >= enough or now - self._began > SECONDS
+
+    def _begin(self, now: float) -> bool:
+        connection = self._connection()
+        if connection is None:
+            return False
+        ledger = self._ledger
+        flush = _Flush(connection, ledger.position, ledger.finished, ledger.doubts, now)
+        try:
+            connection.handle.aio_flush(completion=flush.answered)
+        except nbd.Error as error:
+            connection.reason = error.string
+            return False
+        self._under_way, self._began = flush, now
+        return True
+
+    def _ended(self, flush: _Flush) -> None:
+        if flush.answer[0]:
+            # What a refused flush has lost is unknown, and the next one may well succeed without it.
+            raise self._lost(f"error {flush.answer[0]}")
+        ledger = self._ledger
+        if flush.doubts != ledger.doubts:
+            # A connection broke meanwhile: who knows whether this is the server that had taken everything.
+            return
+        ledger.held = False
+        self.complete = flush.final
+        if flush.position > self._last:
+            self._last = flush.position
+            ledger.safe(flush.position)
+            self._emit(flush.position)
 
     def _lost(self, reason: str) -> OperationFailedError:
         return OperationFailedError(
             f"the target of {self._disk} could not be flushed", reason, "check the OMA's storage, then run again"
         )
 
-    def _begin(self) -> bool:
-        connection = self._connection()
-        if connection is None:
-            return False
-        position = self._position()
-        answer: list[int] = []
 
-        def flushed(error: Any) -> int:
-            answer.append(error.value)
-            return 1
+class _Flush:
+    """A flush under way."""
 
-        try:
-            connection.handle.aio_flush(completion=flushed)
-        except nbd.Error as error:
-            connection.reason = error.string
-            return False
-        self._under_way = (connection, position, answer)
-        return True
+    def __init__(self, connection: Connection, position: int, final: bool, doubts: int, began: float) -> None:
+        self.connection = connection
+        self.position = position
+        """The watermark when it began: below it, everything is safe when it ends."""
+        self.final = final
+        """Whether everything was done by then."""
+        self.doubts = doubts
+        self.began = began
+        self.answer: list[int] = []
+
+    def answered(self, error: Any) -> int:
+        """Take the answer from libnbd."""
+        self.answer.append(error.value)
+        return 1

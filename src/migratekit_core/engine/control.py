@@ -12,7 +12,7 @@ import select
 from collections.abc import Iterator
 from typing import Any
 
-from migratekit_core.engine.job import Job
+from migratekit_core.engine.job import Job, read_job
 
 CHUNK = 64 * 1024
 
@@ -29,7 +29,7 @@ class Control:
 
     def job(self) -> tuple[Job, Iterator[tuple[int, int]]]:
         """Return the job and an iterator over its areas, which are read as they are used."""
-        return Job(**json.loads(self._line())), self._areas()
+        return read_job(self._line()), self._areas()
 
     def commands(self) -> Iterator[dict[str, Any]]:
         """Yield the commands that have come since the last look."""

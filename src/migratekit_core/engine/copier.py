@@ -14,22 +14,25 @@ from typing import Any
 from migratekit_core.engine import endpoint
 from migratekit_core.engine.areas import aligned, normalise
 from migratekit_core.engine.checkpoint import Checkpoints
-from migratekit_core.engine.endpoint import Abilities, Extent
-from migratekit_core.engine.job import Checkpoint, Done, Event, Job, Progress
+from migratekit_core.engine.endpoint import Abilities, Connection
+from migratekit_core.engine.extents import Extent, Extents
+from migratekit_core.engine.job import Checkpoint, Done, Event, Gate, Job, Progress
 from migratekit_core.engine.ledger import Ledger
-from migratekit_core.engine.plan import Extents, pieces
+from migratekit_core.engine.plan import Ask, pieces
 from migratekit_core.engine.rate import RateLimit
 from migratekit_core.engine.side import SOURCE_PATIENCE, TARGET_PATIENCE, Side
-from migratekit_core.engine.sizing import CONNECTIONS, WINDOW, size_for
+from migratekit_core.engine.sizing import CONNECTIONS, ENOUGH_ANSWERS, FAR_CONNECTIONS, WINDOW, size_for
 from migratekit_core.engine.worker import Shape, Worker
 from migratekit_core.errors import OperationFailedError, PreconditionError
 from migratekit_core.units import round_up
 
 PROGRESS_SECONDS = 1.0
-STOP_SECONDS = 1.0
-"""How long a stop waits for what is in flight, and half of it for the flush: a stop may take two seconds in all."""
-FLUSH_SECONDS = 600.0
-"""How long the last flush may take: a slow array with a full cache needs minutes."""
+LOOK_SECONDS = 0.02
+"""How often everything but the transfer itself is looked after."""
+LANDING_SECONDS = 0.5
+"""How long a stop waits for what is in flight; what does not land is copied again."""
+LAST_FLUSH_SECONDS = 0.8
+"""How long it then waits for the flush: a stop may take two seconds in all."""
 
 
 class Interrupted(Exception):
@@ -77,16 +80,15 @@ class Copier:
         plan = pieces(areas, job.start, stop, job.full, shape.request, *extents, zero_piece)
         limit = RateLimit(job.rate, began)
         ledger = Ledger(job.disk, plan, job.start, job.window or WINDOW, limit, zeros_weigh=not target.zero)
+        # What the target says of itself counts only after a flush: it may be what a run that died left in a cache.
+        ledger.held = job.full and target.extents
 
         worker = Worker(shape, ledger, *first)
         self._widen(worker, job.connections or CONNECTIONS, target.multi_conn)
         emit = self._emit
-        checkpoints = Checkpoints(
-            job.disk, lambda: ledger.position, job.start, worker.to_flush_on, lambda at: emit(Checkpoint(at))
-        )
+        checkpoints = Checkpoints(job.disk, ledger, worker.to_flush_on, worker.drive, lambda at: emit(Checkpoint(at)))
         try:
             self._watch(ledger, worker, checkpoints, target, began)
-            checkpoints.now(FLUSH_SECONDS)
         finally:
             worker.close()
         self._emit(Checkpoint(stop))
@@ -103,7 +105,7 @@ class Copier:
         job = self._job
         return (
             Side(job.source, f"source of {job.disk}", SOURCE_PATIENCE),
-            Side(job.target, f"target of {job.disk}", TARGET_PATIENCE),
+            Side(job.target, f"target of {job.disk}", TARGET_PATIENCE, _carrier(job.gate)),
         )
 
     def _check(self, source: Abilities, target: Abilities) -> None:
@@ -121,15 +123,15 @@ class Copier:
             )
 
     def _widen(self, worker: Worker, count: int, multi_conn: bool) -> None:
-        """Want `count` connections to each side."""
-        worker.source.widen(count)
+        """Want `count` connections to the target, and as many to the source as make sense on the same host."""
+        worker.source.widen(min(count, FAR_CONNECTIONS))
         # Without multi-conn a flush covers its own connection only, and what others wrote may be lost.
         worker.target.widen(count if multi_conn else 1)
 
     def _extents(
         self, source: Abilities, target: Abilities, from_side: Side, to_side: Side, granule: int
-    ) -> tuple[Extents, Extents | None]:
-        ask = endpoint.Extents(from_side.connect, source.size, from_side.name) if source.extents else None
+    ) -> tuple[Ask, Ask | None]:
+        ask = Extents(from_side.connect, source.size, from_side.name) if source.extents else None
         # The disk's last block may be less than the target's blocks are; it is always copied, with zeros behind it.
         whole = self._job.size // granule * granule
 
@@ -145,46 +147,48 @@ class Copier:
         # Only a full copy may rely on what the target says: there nothing but this copy writes to it.
         if not self._job.full or not target.extents:
             return of_source, None
-        ask_target = endpoint.Extents(to_side.connect, target.size, to_side.name)
+        ask_target = Extents(to_side.connect, target.size, to_side.name)
         return of_source, lambda start, end: aligned(ask_target(start, end), start, end, granule)
 
     def _watch(self, ledger: Ledger, worker: Worker, checkpoints: Checkpoints, target: Abilities, began: float) -> None:
         """Have the worker work, and look after everything else until it is done."""
         reported, reported_done = began, 0
         stopped_at: float | None = None
-        while not ledger.finished:
-            worker.turn()
+
+        def look(now: float) -> None:
+            # In this order: a flush that was answered after a connection broke proves nothing.
+            if worker.target.lost():
+                ledger.doubt()
+            checkpoints.tick(now)
+
+        while not checkpoints.complete:
+            worker.work(time.monotonic() + LOOK_SECONDS, look)
             now = time.monotonic()
-            if not target.multi_conn and worker.target.lost():
-                # Only that connection's own flush would have covered what it had written.
-                raise endpoint.unreachable(worker.target.name, "its connection broke, and it vouches for one at a time")
+            look(now)
             if ledger.failure is not None:
                 raise ledger.failure
             for command in self._commands():
                 if "rate" in command:
-                    ledger.limit = RateLimit(command["rate"], now)
+                    ledger.limit.change(command["rate"], now)
             if stopped_at is None and self._stopping():
                 ledger.stopping, stopped_at = True, now
-            if stopped_at is not None and (not ledger.flying or now - stopped_at > STOP_SECONDS):
+            if stopped_at is not None and (not ledger.flying or now - stopped_at > LANDING_SECONDS):
                 self._last_checkpoint(checkpoints)
                 raise Interrupted
-            checkpoints.tick()
+            self._adapt(ledger, worker, target)
             if now - reported >= PROGRESS_SECONDS:
-                self._adapt(ledger, worker, target)
                 self._report(ledger, worker, (ledger.done - reported_done) / (now - reported))
                 reported, reported_done = now, ledger.done
-        if ledger.failure is not None:
-            raise ledger.failure
         self._report(ledger, worker, ledger.done / max(time.monotonic() - began, 1e-6))
 
     def _last_checkpoint(self, checkpoints: Checkpoints) -> None:
         """Write the checkpoint of a stop, if the target flushes in time; the last one holds otherwise."""
         with contextlib.suppress(OperationFailedError):
-            checkpoints.now(STOP_SECONDS / 2)
+            checkpoints.last(LAST_FLUSH_SECONDS)
 
     def _adapt(self, ledger: Ledger, worker: Worker, target: Abilities) -> None:
         """Fit connections and window to the target's latency, as far as the job leaves them open."""
-        if ledger.latency == float("inf"):
+        if ledger.answers < ENOUGH_ANSWERS:
             return
         size = size_for(ledger.latency)
         if self._job.window is None:
@@ -206,3 +210,12 @@ class Copier:
                 retries=ledger.retries,
             )
         )
+
+
+def _carrier(gate: Gate | None) -> Callable[[], Connection] | None:
+    if gate is None:
+        return None
+    # Where there is no gate, an engine starts faster without Python's ssl module.
+    from migratekit_core.engine.secured import SecuredHandle
+
+    return lambda: Connection(SecuredHandle(gate))

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import select
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import nbd
 
@@ -17,27 +15,20 @@ from migratekit_core.units import MIB
 
 CONNECT_SECONDS = 30.0
 """Until a handshake that does not end counts as an unreachable server."""
-STATUS_LIMIT = 2**32 - 512
-"""Most bytes that one block status request may ask about; its length is 32 bits on the wire."""
 LARGEST_REQUEST = 32 * MIB
 """What every server takes unless it says less (NBD protocol, "block size constraints")."""
-
-Extent = tuple[int, int, bool]
-"""(start, end, reads as zeros)"""
 
 
 class Connection:
     """One connection, and how many requests are on their way through it."""
 
-    def __init__(self, uri: str) -> None:
-        self.handle: Any = nbd.NBD()
-        # A read that fails is thrown away as a whole; clearing every buffer first would only cost memory bandwidth.
-        self.handle.set_pread_initialize(False)
-        self.handle.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
+    def __init__(self, handle: Any) -> None:
+        self.handle = handle
         self.in_flight = 0
         self.reason = ""
         """Why the connection broke, in libnbd's words."""
-        self.handle.aio_connect_uri(uri)
+        self.missed = False
+        """Whether it has been noticed that it broke."""
 
     def usable(self) -> bool:
         """Return whether requests can be sent."""
@@ -54,8 +45,17 @@ class Connection:
         return bool(self.handle.aio_is_dead() or self.handle.aio_is_closed())
 
 
-@dataclass(frozen=True)
-class Abilities:
+def dial(uri: str) -> Connection:
+    """Begin a connection to an NBD server. Raises nbd.Error where that fails at once."""
+    handle = nbd.NBD()
+    # A read that fails is thrown away as a whole; clearing every buffer first would only cost memory bandwidth.
+    handle.set_pread_initialize(False)
+    handle.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
+    handle.aio_connect_uri(uri)
+    return Connection(handle)
+
+
+class Abilities(NamedTuple):
     """What the server said it can do; sizes are bytes."""
 
     size: int
@@ -84,48 +84,59 @@ def abilities(connection: Connection) -> Abilities:
 
 
 class Poller:
-    """Waits for connections. What is watched changes seldom, so the kernel is told only of changes."""
+    """Waits for connections. What one waits for changes seldom, so the list that the kernel gets is kept."""
 
     def __init__(self) -> None:
         self._poll = select.poll()
-        self._watched: dict[int, tuple[Connection, int]] = {}
+        self._directions: dict[Connection, int] = {}
+        """What connections wait for that can be used; others may still change their descriptor."""
+        self._descriptors: dict[Connection, int] = {}
+        self._behind: dict[int, Connection] = {}
 
-    def drive(self, some: Iterable[Connection], others: Iterable[Connection], timeout: float) -> None:
-        """Wait at most `timeout` seconds for something to happen on any connection, and let libnbd deal with it."""
-        for connection in some:
-            self._watch(connection)
-        for connection in others:
-            self._watch(connection)
-        for descriptor, happened in self._poll.poll(timeout * 1000):
-            connection, _ = self._watched[descriptor]
-            _notify(connection, happened)
-            if connection.broken():
-                self._forget(descriptor)
+    def drive(self, connections: Iterable[Connection], timeout: float) -> tuple[bool, bool]:
+        """Wait at most `timeout` seconds for something to happen on any connection, and let libnbd deal with it.
 
-    def _watch(self, connection: Connection) -> None:
-        if connection.broken():
-            return
-        handle = connection.handle
-        descriptor, direction = handle.aio_get_fd(), handle.aio_get_direction()
-        watched = self._watched.get(descriptor)
-        if watched is not None and watched[0] is connection and watched[1] == direction:
-            return
-        self._watched[descriptor] = (connection, direction)
+        Return whether anything happened, and whether a connection was found that became usable or broke.
+        """
+        directions, changed = self._directions, False
+        for connection in connections:
+            direction = connection.handle.aio_get_direction()
+            if directions.get(connection) != direction:
+                changed |= self._watch(connection, direction)
+        happened = self._poll.poll(timeout * 1000)
+        for descriptor, what in happened:
+            _notify(self._behind[descriptor], what)
+        return bool(happened), changed
+
+    def _watch(self, connection: Connection, direction: int) -> bool:
+        known = connection in self._directions
+        if not known or not direction:
+            self._forget(connection)
+        if not direction:
+            # libnbd waits for nothing once a connection has ended.
+            return known or connection.broken()
+        descriptor = self._descriptors[connection] = connection.handle.aio_get_fd()
+        self._behind[descriptor] = connection
         events = (select.POLLIN if direction & nbd.AIO_DIRECTION_READ else 0) | (
             select.POLLOUT if direction & nbd.AIO_DIRECTION_WRITE else 0
         )
         self._poll.register(descriptor, events)
+        if not known and not connection.usable():
+            return False
+        self._directions[connection] = direction
+        return not known
 
-    def _forget(self, descriptor: int) -> None:
-        del self._watched[descriptor]
-        with contextlib.suppress(KeyError):
+    def _forget(self, connection: Connection) -> None:
+        self._directions.pop(connection, None)
+        descriptor = self._descriptors.pop(connection, -1)
+        # Its number may be another connection's by now.
+        if self._behind.get(descriptor) is connection:
+            del self._behind[descriptor]
             self._poll.unregister(descriptor)
 
 
 def _notify(connection: Connection, happened: int) -> None:
     handle = connection.handle
-    if connection.broken():
-        return
     direction = handle.aio_get_direction()
     try:
         # Also on POLLHUP and POLLERR: the read is what finds out why.
@@ -149,59 +160,10 @@ def open_one(connect: Callable[[], Connection], subject: str, seconds: float = C
         while not connection.usable():
             if connection.broken() or time.monotonic() > deadline:
                 raise unreachable(subject, connection.reason or "no NBD handshake")
-            poller.drive([connection], (), 0.1)
+            poller.drive([connection], 0.1)
     except nbd.Error as error:
         raise unreachable(subject, error.string) from None
     return connection
-
-
-class Extents:
-    """Which parts of a server's disk read as zeros, asked in large stretches and remembered as far as asked ahead.
-
-    Questions come in ascending order. They go through a connection of their own, so that none waits behind megabytes
-    of data. What the server does not say counts as data.
-    """
-
-    def __init__(self, connect: Callable[[], Connection], size: int, subject: str) -> None:
-        self._connect = connect
-        self._size = size
-        self._subject = subject
-        self._connection: Connection | None = None
-        self._known: deque[Extent] = deque()
-
-    def __call__(self, start: int, end: int) -> Iterator[Extent]:
-        """Yield the extents of [start, end), cut at both ends."""
-        while start < end:
-            while self._known and self._known[0][1] <= start:
-                self._known.popleft()
-            if not self._known:
-                self._ask(start, max(end, min(start + STATUS_LIMIT, self._size)))
-            _, known_end, zero = self._known[0]
-            stop = min(known_end, end)
-            yield start, stop, zero
-            start = stop
-
-    def _ask(self, start: int, end: int) -> None:
-        found: list[int] = []
-
-        def collect(context: str, offset: int, entries: list[int], error: Any) -> int:
-            if context == nbd.CONTEXT_BASE_ALLOCATION:
-                found.extend(entries)
-            return 0
-
-        try:
-            if self._connection is None or self._connection.broken():
-                self._connection = open_one(self._connect, self._subject)
-            self._connection.handle.block_status(min(end - start, STATUS_LIMIT), start, collect)
-        except (nbd.Error, UnreachableError):
-            # Refused or broken off: nothing is known, and what is not known to be zero is copied.
-            found = []
-        position = start
-        for length, flags in zip(found[::2], found[1::2], strict=True):
-            self._known.append((position, position + length, bool(flags & nbd.STATE_ZERO)))
-            position += length
-        if position == start:
-            self._known.append((start, end, False))
 
 
 def unreachable(subject: str, reason: str) -> UnreachableError:

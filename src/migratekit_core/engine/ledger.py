@@ -8,11 +8,18 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
+from migratekit_core.engine.buffers import SMALLEST
 from migratekit_core.engine.plan import Action, Piece
 from migratekit_core.engine.rate import RateLimit
 from migratekit_core.engine.watermark import Watermark
 from migratekit_core.errors import OperationFailedError
+from migratekit_core.units import MIB
 
+UNSAFE_BYTES = 64 * MIB
+"""How much may be on its way to the target or on it since the last checkpoint: all that a crash makes the next run copy
+again, besides what was missing anyway."""
+LEAST_WEIGHT = SMALLEST
+"""What a request counts for at least: the memory of its buffer, however little it carries."""
 REQUEST_RETRIES = 5
 """How often a piece that a server refused is tried again before the copy ends."""
 CONNECTION_LOSSES = 20
@@ -28,14 +35,23 @@ HOPELESS = frozenset({errno.ENOSPC, errno.EROFS, errno.EPERM, errno.EDQUOT})
 class Flight:
     """A piece on its way."""
 
-    __slots__ = ("attempts", "buffer", "error", "left", "losses", "not_before", "piece", "sent", "stage", "weight")
+    __slots__ = (
+        "attempts", "buffer", "complete", "error", "left", "lent", "losses", "not_before", "payload", "piece", "sent",
+        "stage", "weight",
+    )  # fmt: skip
 
-    def __init__(self, piece: Piece, weight: int) -> None:
+    def __init__(self, piece: Piece, payload: int) -> None:
         self.piece = piece
-        self.weight = weight
+        self.payload = payload
+        """How many bytes of data it moves."""
+        self.weight = max(payload, LEAST_WEIGHT)
         """How many bytes of the window it takes."""
+        self.complete = False
+        """Whether the target has taken it; only a flush makes that last."""
         self.losses = 0
         """How often its connection broke."""
+        self.lent: memoryview | None = None
+        """The buffer it got, and in `buffer` as much of it as the piece has bytes."""
         self.buffer: memoryview | None = None
         self.attempts = 0
         self.left = 0
@@ -62,13 +78,25 @@ class Ledger:
         self._again: deque[Flight] = deque()
         self._flying = 0
         self._bytes_flying = 0
+        self._safe = start
         self._watermark = Watermark(start)
+        self._unsafe: deque[Flight] = deque()
+        """What was begun since the last checkpoint, in ascending order; a flush has not covered all of it."""
+        self._bytes_unsafe = 0
         self.window = window
         self.limit = limit
         self.latency = float("inf")
         """Fastest answer to a write so far, in seconds."""
+        self.answers = 0
+        """How many writes that is the fastest of."""
         self.done = self.read = self.written = self.zeroed = self.retries = 0
+        self.doubts = 0
+        """How often what was written came into doubt."""
         self.stopping = False
+        self.stalled = False
+        """Whether the next piece waits for a flush."""
+        self.held = False
+        """Whether nothing is to be sent yet."""
         self.failure: BaseException | None = None
 
     @property
@@ -82,41 +110,65 @@ class Ledger:
         return self._flying
 
     @property
+    def over(self) -> bool:
+        """Return whether there is nothing left to wait for: all is done, has failed, or was stopped and has landed."""
+        return self.failure is not None or (not self._flying and (self.stopping or self.finished))
+
+    @property
     def finished(self) -> bool:
         """Return whether everything is done."""
         return (
             self.failure is None and self._exhausted and self._waiting is None and not self._flying and not self._again
         )
 
+    @property
+    def bytes_unsafe(self) -> int:
+        """Return how much of what was begun is not known to be safe."""
+        return self._bytes_unsafe
+
+    @property
+    def bytes_flying(self) -> int:
+        """Return how much has been sent and not been answered."""
+        return self._bytes_flying
+
     def take(self, now: float) -> Flight | None:
         """Return the next piece to send; None where there is none now, or the window or the bandwidth is used up."""
-        if self.stopping or self.failure is not None:
+        if self.stopping or self.held or self.failure is not None or self.limit.delay(now):
             return None
-        flight = self._next(now)
+        flight = self._another_try(now) or self._first_try()
         if flight is None:
             return None
         self._flying += 1
         self._bytes_flying += flight.weight
+        self.limit.spend(flight.payload)
         flight.error = 0
         return flight
 
-    def _next(self, now: float) -> Flight | None:
+    def _another_try(self, now: float) -> Flight | None:
         for _ in range(len(self._again)):
-            flight = self._again.popleft()
+            flight = self._again[0]
             if flight.not_before <= now:
-                return flight
-            self._again.append(flight)
-        piece = self._waiting or self._following()
-        self._waiting = piece
-        if piece is None or self.limit.delay(now):
+                return self._again.popleft() if self._fits(flight.weight) else None
+            self._again.rotate(-1)
+        return None
+
+    def _first_try(self) -> Flight | None:
+        piece = self._waiting = self._waiting or self._following()
+        if piece is None:
             return None
-        flight = Flight(piece, piece.length if piece.action is Action.COPY or self._zeros_weigh else 0)
-        if self._flying and self._bytes_flying + flight.weight > self.window:
+        payload = piece.length if piece.action is Action.COPY or self._zeros_weigh else 0
+        flight = Flight(piece, payload)
+        self.stalled = bool(self._unsafe) and self._bytes_unsafe + flight.weight > UNSAFE_BYTES
+        if self.stalled or not self._fits(flight.weight):
             return None
         self._waiting = None
         self._watermark.begin(piece.offset, piece.offset + piece.length)
-        self.limit.spend(flight.weight)
+        self._unsafe.append(flight)
+        self._bytes_unsafe += flight.weight
         return flight
+
+    def _fits(self, weight: int) -> bool:
+        return not self._flying or self._bytes_flying + weight <= self.window
 
     def _following(self) -> Piece | None:
         """Return the plan's next piece that is any work."""
@@ -133,6 +185,7 @@ class Ledger:
     def put_back(self, flight: Flight, pause: float) -> None:
         """Have a piece that no connection could take sent again after `pause` seconds."""
         self._land(flight)
+        self.limit.spend(-flight.payload)
         flight.not_before = time.monotonic() + pause
         self._again.append(flight)
 
@@ -140,12 +193,43 @@ class Ledger:
         """A piece is on the target."""
         piece = flight.piece
         self._land(flight)
+        flight.complete = True
         self._watermark.end(piece.offset)
         if piece.action is Action.COPY:
             self.read += piece.length
         if not piece.gap:
             self.done += piece.length
-        self.latency = min(self.latency, time.monotonic() - flight.sent)
+        if flight.payload:
+            self.latency = min(self.latency, time.monotonic() - flight.sent)
+            self.answers += 1
+
+    def safe(self, position: int) -> None:
+        """Everything below `position` has been flushed."""
+        self._safe = position
+        while self._unsafe and self._unsafe[0].piece.offset < position:
+            self._bytes_unsafe -= self._unsafe.popleft().weight
+
+    def doubt(self) -> None:
+        """A connection to the target broke: what was written since the last flush is to be written again.
+
+        The server may have died with all that it had taken and not flushed, and another one that answers in its place
+        flushes without knowing.
+        """
+        self.doubts += 1
+        self._watermark = Watermark(self._safe)
+        for flight in self._unsafe:
+            piece = flight.piece
+            self._watermark.begin(piece.offset, piece.offset + piece.length)
+            if not flight.complete:
+                continue
+            flight.complete = False
+            flight.error, flight.stage = errno.ENOTCONN, "flushed"
+            flight.not_before = 0.0
+            if not piece.gap:
+                self.done -= piece.length
+            self._flying += 1
+            self._bytes_flying += flight.weight
+            self.failed(flight)
 
     def count(self, written: int, zeroed: int) -> None:
         """Count what was sent to the target."""

@@ -12,7 +12,7 @@ from migratekit_core.units import MIB
 ZERO_PIECE = 256 * MIB
 """Largest zero request: one that a slow device still answers before anybody loses patience."""
 
-Extents = Callable[[int, int], Iterator[tuple[int, int, bool]]]
+Ask = Callable[[int, int], Iterator[tuple[int, int, bool]]]
 """(start, end) → (start, end, reads as zeros) over the whole stretch."""
 
 
@@ -41,8 +41,8 @@ def pieces(
     end: int,
     full: bool,
     request_size: int,
-    source: Extents,
-    target: Extents | None,
+    source: Ask,
+    target: Ask | None,
     zero_piece: int | None = None,
 ) -> Iterator[Piece]:
     """Yield the pieces of a copy.
@@ -71,7 +71,7 @@ def _data(begin: int, end: int, request_size: int) -> Iterator[Piece]:
         begin = stop
 
 
-def _zeros(begin: int, end: int, target: Extents | None, largest: int, gap: bool) -> Iterator[Piece]:
+def _zeros(begin: int, end: int, target: Ask | None, largest: int, gap: bool) -> Iterator[Piece]:
     for low, high, zero in target(begin, end) if target else ((begin, end, False),):
         action = Action.NOTHING if zero else Action.ZERO
         while low < high:

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import json
+import os
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import IO
 
 from migratekit_core.engine.job import Done, Event, Failure, Job, decode, write_job
-from migratekit_core.errors import INTERRUPTED_EXIT_CODE, OperationFailedError, from_fields
-from migratekit_core.redact import redact
+from migratekit_core.errors import INTERRUPTED_EXIT_CODE, OperationFailedError, PreconditionError, from_fields
+from migratekit_core.redact import child_environment, redact
 
 STOP_SECONDS = 10
 """What a stopped engine may take for its last flush before it is killed."""
+
+
+def command() -> tuple[list[str], dict[str, str]]:
+    """Return the command that starts an engine, and its environment.
+
+    Without Python's site module: reading every .pth file of every package takes longer than all else at the start, and
+    the engine needs three folders only: the standard library, ours, and that of libnbd's binding.
+    """
+    binding = importlib.util.find_spec("nbd")
+    if binding is None or binding.origin is None:
+        raise PreconditionError(
+            "libnbd's Python binding is not installed", "no module nbd", "run: apt-get install python3-libnbd"
+        )
+    folders = (Path(__file__).parents[2], Path(binding.origin).parent)
+    environment = child_environment({"PYTHONPATH": os.pathsep.join(map(str, folders))})
+    return [sys.executable, "-P", "-s", "-S", "-m", "migratekit_core.engine"], environment
 
 
 class Engines:
@@ -39,6 +59,10 @@ class Engines:
         with self._lock:
             self._running.remove(engine)
 
+    def stopped(self) -> bool:
+        """Return whether the run was asked to end."""
+        return self._stopped
+
     def stop(self) -> None:
         """Ask all engines to write a checkpoint and end."""
         with self._lock:
@@ -47,14 +71,23 @@ class Engines:
                 engine.send_signal(signal.SIGTERM)
 
 
-def copy(job: Job, areas: Iterable[tuple[int, int]], observe: Callable[[Event], None], engines: Engines) -> Done:
-    """Copy one disk in an engine of its own; `observe` is told of every event as it comes.
+def copy(
+    job: Job,
+    areas: Iterable[tuple[int, int]],
+    observe: Callable[[Event], None],
+    engines: Engines,
+    listens: Callable[[Callable[[dict[str, int | None]], None]], None] = lambda send: None,
+) -> Done:
+    """Copy one disk in an engine of its own; `observe` is told of every event as it comes, and `listens` how to send
+    commands as soon as the engine takes them.
 
     Raises the engine's error as the class it was, and KeyboardInterrupt where the engine was asked to stop.
     """
+    arguments, environment = command()
     with tempfile.TemporaryFile("w+") as stderr:
         engine = subprocess.Popen(
-            [sys.executable, "-m", "migratekit_core.engine"],
+            arguments,
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -65,14 +98,15 @@ def copy(job: Job, areas: Iterable[tuple[int, int]], observe: Callable[[Event], 
         engines.add(engine)
         assert engine.stdin is not None and engine.stdout is not None, "both are pipes"
         try:
-            last = _talk(engine.stdin, engine.stdout, job, areas, observe)
+            last = _talk(engine.stdin, engine.stdout, job, areas, observe, listens)
             code = engine.wait()
         finally:
             _stop(engine)
             engines.remove(engine)
         if isinstance(last, Done):
             return last
-        if code == INTERRUPTED_EXIT_CODE:
+        # One that had hardly started dies of the signal itself.
+        if code in (INTERRUPTED_EXIT_CODE, -signal.SIGTERM):
             raise KeyboardInterrupt
         if isinstance(last, Failure):
             raise from_fields(last.what, last.why, last.todo, last.exit_code)
@@ -86,12 +120,24 @@ def copy(job: Job, areas: Iterable[tuple[int, int]], observe: Callable[[Event], 
 
 
 def _talk(
-    stdin: IO[str], stdout: IO[str], job: Job, areas: Iterable[tuple[int, int]], observe: Callable[[Event], None]
+    stdin: IO[str],
+    stdout: IO[str],
+    job: Job,
+    areas: Iterable[tuple[int, int]],
+    observe: Callable[[Event], None],
+    listens: Callable[[Callable[[dict[str, int | None]], None]], None],
 ) -> Event | None:
+    def send(command: dict[str, int | None]) -> None:
+        # One that has ended needs no command any more (ValueError: its pipe is closed).
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            stdin.write(json.dumps(command) + "\n")
+            stdin.flush()
+
     last: Event | None = None
     # An engine that died at once says why itself, or its exit code does.
     with contextlib.suppress(BrokenPipeError):
         write_job(stdin, job, areas)
+    listens(send)
     for line in stdout:
         last = decode(line)
         observe(last)

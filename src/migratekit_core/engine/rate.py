@@ -22,6 +22,12 @@ class RateLimit:
         self._then = now
         return max(0.0, -self._credit / self._rate)
 
+    def change(self, bytes_per_second: int | None, now: float) -> None:
+        """Set another limit. What was sent ahead of the old one still counts: changes must not add up to more."""
+        self.delay(now)
+        self._credit = min(self._credit, 0.0)
+        self._rate, self._then = bytes_per_second, now
+
     def spend(self, size: int) -> None:
         """Count `size` bytes as sent; the bucket may go below zero, and is waited for then."""
         if self._rate is not None:

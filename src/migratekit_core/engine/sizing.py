@@ -6,7 +6,7 @@ per connection at a time (nbdkit: 16 threads each), so latency asks for more con
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from migratekit_core.units import MIB
 
@@ -14,19 +14,21 @@ CONNECTIONS = 2
 """For a target that is near: more only compete for the same cores."""
 FAR_CONNECTIONS = 4
 """For each PER_CONNECTION of latency."""
-WINDOW = 16 * MIB
+WINDOW = 8 * MIB
 """For a target that is near: small enough to stay in the processor's caches."""
 MOST_CONNECTIONS = 16
-LARGEST_WINDOW = 128 * MIB
-"""1 GiB/s over 125 ms; the engine's memory is hardly more than this."""
-NEAR = 0.002
-"""Seconds up to which a write's fastest answer counts as that of a near target."""
+LARGEST_WINDOW = 64 * MIB
+"""As much as a crash may make the next run copy again (ledger.UNSAFE_BYTES); the engine's memory is hardly more."""
+NEAR = 0.005
+"""Seconds up to which a write's fastest answer counts as that of a near target: WINDOW is enough for 1.6 GiB/s then,
+and a processor that is busy with TLS takes as long as that, too."""
+ENOUGH_ANSWERS = 32
+"""Writes that have to be answered before the fastest of them says anything: the first ones find everything cold."""
 PER_CONNECTION = 0.005
 """Seconds of latency that four more connections make up for."""
 
 
-@dataclass(frozen=True)
-class Size:
+class Size(NamedTuple):
     """Connections to each side, and bytes in flight."""
 
     connections: int

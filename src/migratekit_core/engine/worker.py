@@ -10,24 +10,25 @@ import errno
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbd
 
 from migratekit_core.engine import zeros
+from migratekit_core.engine.buffers import Buffers
 from migratekit_core.engine.endpoint import Connection, Poller
 from migratekit_core.engine.ledger import Flight, Ledger
 from migratekit_core.engine.plan import Action
 from migratekit_core.engine.side import Side
 
 POLL_SECONDS = 0.1
+IDLE_SECONDS = 0.002
+"""How long to wait with nothing on its way: bandwidth or a pause, which no connection tells of, is waited for then."""
 MEND_SECONDS = 0.05
-"""How often connections are looked after."""
+"""How often connections are looked after, and for how long a piece rests that found none."""
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """What is the same for all requests; sizes in bytes."""
 
     disk: str
@@ -47,29 +48,54 @@ class Worker:
         self._poller = Poller()
         self._answered: deque[tuple[Flight, Connection, int, bool]] = deque()
         """(flight, its connection, error, whether it was the read) of requests that have been answered."""
-        self._buffers: list[bytearray] = []
+        self._buffers = Buffers(shape.request)
         self._zeros = memoryview(b"" if shape.can_zero else bytes(shape.request))
         self._mended = 0.0
 
-    def turn(self) -> None:
-        """Start what can be started, wait for something to happen, and deal with it."""
+    def work(self, until: float, look: Callable[[float], None]) -> None:
+        """Start what can be started, wait for something to happen, deal with it, and so on.
+
+        Ends when there is nothing left to do, or at `until`, in seconds of the monotonic clock: the caller looks after
+        whatever need not be looked after at every turn. `look` is told the time whenever something was answered.
+        """
+        ledger, source, target, drive = self._ledger, self.source, self.target, self._poller.drive
         now = time.monotonic()
         if now - self._mended > MEND_SECONDS:
             self._mended = now
-            self.source.mend(now)
-            self.target.mend(now)
-        # A piece that is read and cannot be written would only be read again.
-        started = self.target.pick() is not None and self._fill(now)
-        # Nothing on its way: what is waited for then (bandwidth, a pause) is no event of a connection.
-        busy = started or any(connection.in_flight for connection in self.target.connections + self.source.connections)
-        self._poller.drive(self.source.connections, self.target.connections, POLL_SECONDS if busy else 0.002)
-        self._take()
+            source.mend(now)
+            target.mend(now)
+        changed = room = True
+        while True:
+            if changed:
+                source.refresh()
+                target.refresh()
+                everyone = source.connections + target.connections
+            # A piece that is read and cannot be written would only be read again.
+            if room and target.ready:
+                self._fill(now)
+            timeout = min(POLL_SECONDS, max(until - now, 0.0)) if ledger.flying else IDLE_SECONDS
+            happened, changed = drive(everyone, timeout)
+            # Most turns only move a part of a request: there is no room for another one then.
+            room = not happened or bool(self._answered)
+            if self._answered:
+                changed |= self._take()
+            now = time.monotonic()
+            # With nothing on its way, what happened is the answer to a flush.
+            if room or not ledger.flying:
+                look(now)
+            if now >= until or ledger.over:
+                return
+
+    def drive(self, timeout: float) -> None:
+        """Let what is on its way to the target go on, and wait for it for at most `timeout` seconds."""
+        self._poller.drive(self.target.connections, timeout)
 
     def to_flush_on(self) -> Connection | None:
         """Return a connection to the target, opened again if it broke; None as long as there is none."""
         self.target.mend(time.monotonic())
-        if self.target.pick() is None:
-            self._poller.drive(self.target.connections, (), POLL_SECONDS)
+        if not self.target.ready:
+            self.drive(POLL_SECONDS)
+            self.target.refresh()
         return self.target.pick()
 
     def close(self) -> None:
@@ -77,63 +103,68 @@ class Worker:
         for connection in self.source.connections + self.target.connections:
             connection.close()
 
-    def _fill(self, now: float) -> bool:
-        started = False
+    def _fill(self, now: float) -> None:
         while (flight := self._ledger.take(now)) is not None:
-            side = self.source if flight.piece.action is Action.COPY else self.target
-            connection = side.pick()
+            reading = flight.piece.action is Action.COPY
+            connection = (self.source if reading else self.target).pick()
             if connection is None:
                 self._ledger.put_back(flight, MEND_SECONDS)
-                return started
+                return
             flight.sent = now
-            self._start(flight, connection)
-            started = True
-        return started
+            if reading:
+                self._send_read(flight, connection)
+            else:
+                self._ledger.count(0, flight.piece.length)
+                self._send_zero(flight, connection, flight.piece.offset, flight.piece.length)
 
-    def _start(self, flight: Flight, connection: Connection) -> None:
-        piece = flight.piece
-        if piece.action is Action.ZERO:
-            self._ledger.count(0, piece.length)
-            self._send_zero(flight, connection, piece.offset, piece.length)
-            return
-        whole = self._buffers.pop() if self._buffers else bytearray(self._shape.request)
-        buffer = flight.buffer = memoryview(whole)[: piece.length]
+    def _send_read(self, flight: Flight, connection: Connection) -> None:
+        offset, length = flight.piece.offset, flight.piece.length
+        flight.lent = self._buffers.take(length)
+        buffer = flight.buffer = flight.lent[:length]
         # What the disk does not have, but the target's block size wants, is zero.
-        present = min(piece.length, self._shape.size - piece.offset)
-        if present < piece.length:
-            buffer[present:] = bytes(piece.length - present)
-        handle = connection.handle
-        self._send(
-            flight, connection, True, lambda done: handle.aio_pread(buffer[:present], piece.offset, completion=done)
-        )
-
-    def _send(self, flight: Flight, connection: Connection, reading: bool, request: Callable[[Any], Any]) -> None:
-        connection.in_flight += 1
-        flight.left += 1
-        answered = self._answered
-
-        def completed(error: Any) -> int:
-            answered.append((flight, connection, error.value, reading))
-            return 1
-
+        present = min(length, self._shape.size - offset)
+        if present < length:
+            buffer[present:] = bytes(length - present)
+            buffer = buffer[:present]
         try:
-            request(completed)
+            connection.handle.aio_pread(buffer, offset, self._sent(flight, connection, True))
         except nbd.Error as error:
-            # Not sent, so libnbd will not call back.
-            answered.append((flight, connection, error.errnum or errno.ENOTCONN, reading))
-
-    def _send_zero(self, flight: Flight, connection: Connection, offset: int, length: int) -> None:
-        if self._shape.can_zero:
-            handle = connection.handle
-            self._send(flight, connection, False, lambda done: handle.aio_zero(length, offset, completion=done))
-            return
-        for begin in range(offset, offset + length, self._shape.request):
-            size = min(self._shape.request, offset + length - begin)
-            self._send_write(flight, connection, self._zeros[:size], begin)
+            self._not_sent(flight, connection, True, error)
 
     def _send_write(self, flight: Flight, connection: Connection, data: memoryview, offset: int) -> None:
-        handle = connection.handle
-        self._send(flight, connection, False, lambda done: handle.aio_pwrite(data, offset, completion=done))
+        try:
+            connection.handle.aio_pwrite(data, offset, self._sent(flight, connection, False))
+        except nbd.Error as error:
+            self._not_sent(flight, connection, False, error)
+
+    def _send_zero(self, flight: Flight, connection: Connection, offset: int, length: int) -> None:
+        if not self._shape.can_zero:
+            for begin in range(offset, offset + length, self._shape.request):
+                size = min(self._shape.request, offset + length - begin)
+                self._send_write(flight, connection, self._zeros[:size], begin)
+            return
+        try:
+            connection.handle.aio_zero(length, offset, self._sent(flight, connection, False))
+        except nbd.Error as error:
+            self._not_sent(flight, connection, False, error)
+
+    def _sent(self, flight: Flight, connection: Connection, reading: bool) -> Callable[[Any], int]:
+        """Count a request as sent; return what libnbd is to call when it has been answered."""
+        connection.in_flight += 1
+        flight.left += 1
+        answer = self._answered.append
+
+        def completed(error: Any) -> int:
+            answer((flight, connection, error.value, reading))
+            return 1
+
+        return completed
+
+    def _not_sent(self, flight: Flight, connection: Connection, reading: bool, error: nbd.Error) -> None:
+        # libnbd will not call back. The connection may still look usable, and being idle it would be picked again.
+        self._answered.append((flight, connection, error.errnum or errno.ENOTCONN, reading))
+        self.source.refresh()
+        self.target.refresh()
 
     def _write(self, flight: Flight) -> None:
         """Write what was read: data as data, long runs of zeros as zero requests."""
@@ -155,25 +186,29 @@ class Worker:
                 self._send_write(flight, connection, buffer[low:high], base + low)
         self._ledger.count(written, zeroed)
 
-    def _take(self) -> None:
-        """Deal with the requests that have been answered."""
-        while self._answered:
-            flight, connection, error, reading = self._answered.popleft()
+    def _take(self) -> bool:
+        """Deal with the requests that have been answered; return whether one had an error."""
+        answered, trouble = self._answered, False
+        while answered:
+            flight, connection, error, reading = answered.popleft()
             connection.in_flight -= 1
             flight.left -= 1
-            if error and not flight.error:
-                flight.error, flight.stage = error, "read from the source" if reading else "written to the target"
+            if error:
+                trouble = True
+                if not flight.error:
+                    flight.error, flight.stage = error, "read from the source" if reading else "written to the target"
             if flight.left:
                 continue
             if reading and not flight.error:
                 self._write(flight)
             else:
                 self._end(flight)
+        return trouble
 
     def _end(self, flight: Flight) -> None:
-        if flight.buffer is not None:
-            self._buffers.append(flight.buffer.obj)  # type: ignore[arg-type]
-            flight.buffer = None
+        if flight.lent is not None:
+            self._buffers.give(flight.lent)
+            flight.lent = flight.buffer = None
         if flight.error:
             self._ledger.failed(flight)
         else:

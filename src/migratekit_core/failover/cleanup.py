@@ -5,20 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from migratekit_core.config.load import require
-from migratekit_core.db.locks import vm_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.errors import PreconditionError
-from migratekit_core.failover.record import CLEANED, TEST, Record, unfinished
-from migratekit_core.failover.rehearsal import snapshot_name
+from migratekit_core.failover import conversion_undo, remains
+from migratekit_core.failover.destination import settle
+from migratekit_core.failover.locks import destination_lock
+from migratekit_core.failover.record import CLEANED, COMPLETED, LIVE, TEST, newest, unfinished
+from migratekit_core.failover.remains import Remains, Subject
+from migratekit_core.failover.rollback import PATIENCE_SECONDS
 from migratekit_core.joblog import Job
 from migratekit_core.ossea import compute
 from migratekit_core.ossea.client import Cloud
 from migratekit_core.ossea.tracking import TrackedJobs
-from migratekit_core.replication import replica
-from migratekit_core.replication.replica import Replica
+from migratekit_core.replication import replica, targets
 from migratekit_core.runtime import Runtime
 from migratekit_core.volumes.client import VolumeClient
-from migratekit_core.volumes.names import TAG
+from migratekit_core.vsphere import client
+from migratekit_core.vsphere.inventory import find_vm
 
 
 @dataclass(frozen=True)
@@ -31,99 +34,121 @@ class Cleaned:
     machines: tuple[str, ...]
     volumes: tuple[str, ...]
     snapshots: tuple[str, ...]
+    unfinished: str | None = None
+    """A live failover that is neither done nor taken back: no rehearsal, so it is left, but it has to be told."""
 
 
-def find(runtime: Runtime, name: str) -> Replica:
-    """Return the replica that `name` means; vCenter is not asked, for the source may be gone."""
+def find(runtime: Runtime, name: str) -> Subject:
+    """Return the machine that `name` means: by its replica, for the source may be gone, else by vCenter, for the
+    replica's rows may be lost."""
     found = replica.named(runtime.databases.oma, name)
-    if len(found) != 1:
+    if len(found) == 1:
+        return Subject(found[0].job.source_vm_id, found[0].job.source_vm_name)
+    if found:
         paths = ", ".join(f"{item.job.source_vm_path} ({item.job.source_vm_id})" for item in found)
         raise PreconditionError(
-            f"no replica {name!r}" if not found else f"the name {name!r} is ambiguous",
-            f"replicas with that name: {paths or 'none'}",
-            "name one by its path or instanceUuid",
+            f"the name {name!r} is ambiguous", f"replicas with that name: {paths}", "name one by its path or id"
         )
-    return found[0]
+    require(runtime.config, "vcenter")
+    with client.connect(runtime.vcenter) as service:
+        vm = find_vm(service, name)
+    return Subject(vm.uuid, vm.name)
 
 
-def plan(runtime: Runtime, name: str) -> list[str]:
-    """Return the ids of the rehearsals that a cleanup would take away."""
+def plan(runtime: Runtime, name: str) -> list[Remains]:
+    """Return what a cleanup would take away."""
     require(runtime.config, "ossea")
     require_schema(runtime.databases)
-    return [record.id for record in unfinished(runtime.databases.oma, find(runtime, name).job.source_vm_id, TEST)]
+    volumes = runtime.volumes()
+    try:
+        return remains.of(runtime.databases.oma, Cloud(runtime.ossea), volumes, find(runtime, name))
+    finally:
+        volumes.close()
 
 
 def clean(runtime: Runtime, name: str) -> Cleaned:
     """Take every rehearsal of a machine away; doing it again finds nothing and is no error.
 
-    It takes no lock of the machine: a rehearsal shares nothing with a sync that runs meanwhile.
+    A sync may run meanwhile: a rehearsal shares nothing with it. Raises BusyError while a rehearsal, a failover or a
+    rollback of the machine is under way.
     """
     require(runtime.config, "ossea")
     require_schema(runtime.databases)
     runtime.tracker.mark_interrupted()
-    found = find(runtime, name)
-    uuid = found.job.source_vm_id
+    subject = find(runtime, name)
     cloud = Cloud(runtime.ossea)
-    machines: list[str] = []
-    gone: list[str] = []
-    snapshots: list[str] = []
     with (
-        vm_lock(runtime.databases.oma, f"cleanup-{uuid}", f"cleanup {found.job.source_vm_name}"),
-        runtime.tracker.job("cleanup", owner=found.job.source_vm_name) as job,
+        destination_lock(runtime.databases.oma, subject.uuid, f"cleanup {subject.name}"),
+        runtime.tracker.job("cleanup", owner=subject.name) as job,
     ):
-        records = unfinished(runtime.databases.oma, uuid, TEST)
-        volumes = runtime.volumes(job)
+        volumes = runtime.volumes(job, PATIENCE_SECONDS)
         try:
-            for record in records:
-                machines += _destroy_machine(runtime, cloud, job, record)
-                gone += _delete_volumes(volumes, job, record)
-                snapshots += _delete_snapshots(volumes, job, record)
-                record.end(CLEANED)
+            gone = take_away(runtime, cloud, volumes, job, subject)
+            live = newest(runtime.databases.oma, subject.uuid, LIVE)
+            completed = live is not None and live.row().status == COMPLETED
+            # Nothing but these is left of a failover whose machine is to stay.
+            kept = conversion_undo.forget(volumes, job, live) if live is not None and completed else ()
         finally:
             volumes.close()
-    ids = tuple(record.id for record in records)
-    return Cleaned(job.id, found.job.source_vm_name, ids, tuple(machines), tuple(gone), tuple(snapshots))
+        left = unfinished(runtime.databases.oma, subject.uuid, LIVE)
+    return Cleaned(
+        job_id=job.id,
+        vm_name=subject.name,
+        failovers=tuple(one.failover_id for one in gone),
+        machines=tuple(machine for one in gone for machine in one.machines),
+        volumes=tuple(volume for one in gone for volume in one.volumes),
+        snapshots=(*(snapshot for one in gone for snapshot in one.snapshots), *kept),
+        unfinished=left[0].id if left else None,
+    )
 
 
-def _destroy_machine(runtime: Runtime, cloud: Cloud, job: Job, record: Record) -> list[str]:
-    jobs = TrackedJobs(runtime.databases.oma, "cleanup", job.correlation_id, record.id)
+def take_away(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, job: Job, subject: Subject) -> list[Remains]:
+    """Take away what is left of a machine's rehearsals, within a job and a lock of the caller's; return what was."""
+    with job.step("find-rehearsals") as step:
+        for record in unfinished(runtime.databases.oma, subject.uuid, TEST):
+            settle(runtime.databases.oma, cloud, record)
+        found = remains.of(runtime.databases.oma, cloud, volumes, subject)
+        for one in found:
+            lost = "" if one.record is not None else ", whose row is lost"
+            step.log(f"rehearsal {one.failover_id}{lost}", machines=one.machines, volumes=one.volumes)
+    for one in found:
+        if one.record is not None:
+            conversion_undo.unmount(one.record)
+        _destroy_machines(runtime, cloud, job, one)
+        _delete_volumes(volumes, job, one)
+        _delete_snapshots(volumes, job, one)
+        if one.record is not None:
+            with job.step("forget-rehearsal"):
+                one.record.end(CLEANED)
+    return found
+
+
+def _destroy_machines(runtime: Runtime, cloud: Cloud, job: Job, one: Remains) -> None:
+    parent = one.record.id if one.record is not None else job.id
+    jobs = TrackedJobs(runtime.databases.oma, "cleanup", job.correlation_id, parent)
     with job.step("destroy-machine") as step:
-        vm_id = record.row().destination_vm_id
-        if vm_id is None and (name := record.state().get("deploy_intent")):
-            existing = compute.find(cloud, name=name)
-            vm_id = existing["id"] if existing is not None else None
-        if vm_id is None or not compute.destroy(cloud, vm_id, jobs):
-            return []
-        step.log("machine destroyed", vm_id=vm_id)
-        return [vm_id]
+        for vm_id in one.machines:
+            compute.destroy(cloud, vm_id, jobs)
+            step.log("machine destroyed", vm_id=vm_id)
 
 
-def _delete_volumes(volumes: VolumeClient, job: Job, record: Record) -> list[str]:
+def _delete_volumes(volumes: VolumeClient, job: Job, one: Remains) -> None:
     """Delete the rehearsal's volumes: the recorded ones, and what carries its tag without being recorded."""
-    tagged = [volume["id"] for volume in volumes.volumes() if volume["tags"].get(f"{TAG}-failover") == record.id]
-    gone = []
     with job.step("delete-volumes") as step:
-        root = record.state().get("template_root")
-        for volume_id in dict.fromkeys([*record.state().get("clones", []), *tagged, *([root] if root else [])]):
+        for volume_id in one.volumes:
             volume = volumes.get(volume_id)
             if volume is not None and volume["vm_id"] is not None:
+                if volume["export_name"]:  # a killed run was converting it
+                    targets.fence(volumes, volume_id)
                 volumes.detach(volume_id)
             # The root disk went with its machine; the daemon is told all the same, so that it forgets where it was.
             volumes.delete(volume_id)
-            gone.append(volume_id)
             step.log("volume deleted", volume_id=volume_id)
-    return gone
 
 
-def _delete_snapshots(volumes: VolumeClient, job: Job, record: Record) -> list[str]:
-    """Delete the rehearsal's snapshots: they are found by their name, also those that a killed run did not record."""
-    gone = []
+def _delete_snapshots(volumes: VolumeClient, job: Job, one: Remains) -> None:
+    """Delete the rehearsal's snapshots: the recorded ones, and what carries its name without being recorded."""
     with job.step("delete-snapshots") as step:
-        for volume_id in record.state().get("snapshot_intents", []):
-            volume = volumes.get(volume_id)
-            for snapshot in volume["snapshots"] if volume is not None else []:
-                if snapshot["name"].startswith(f"mk-{snapshot_name(record)}-"):
-                    volumes.delete_snapshot(snapshot["id"])
-                    gone.append(snapshot["id"])
-                    step.log("snapshot deleted", snapshot_id=snapshot["id"])
-    return gone
+        for snapshot_id in one.snapshots:
+            volumes.delete_snapshot(snapshot_id)
+            step.log("snapshot deleted", snapshot_id=snapshot_id)

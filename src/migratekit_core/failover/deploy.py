@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from itertools import count
 
 from migratekit_core.errors import (
+    AuthError,
     MigrateKitError,
     OperationFailedError,
     PreconditionError,
     UnreachableError,
     UsageError,
 )
-from migratekit_core.failover.record import Record
-from migratekit_core.joblog import Job
-from migratekit_core.ossea import compute, offerings
-from migratekit_core.ossea.client import Cloud
+from migratekit_core.failover import bootcheck
+from migratekit_core.failover.record import FAILOVER_TAG, KIND_TAG, Record
+from migratekit_core.joblog import Job, Step
+from migratekit_core.ossea import compute
+from migratekit_core.ossea.client import Cloud, by_name_or_id
 from migratekit_core.ossea.compute import VmSpec
 from migratekit_core.ossea.tracking import TrackedJobs
 from migratekit_core.runtime import Runtime
@@ -23,6 +27,8 @@ from migratekit_core.volumes.names import TAG
 
 SETTLE_SECONDS = 600.0
 FROM_VOLUME, FROM_TEMPLATE = "volumeid", "template"
+CDROM = 3
+"""Device id that CloudStack keeps for the CD-ROM."""
 
 
 def build(
@@ -37,19 +43,24 @@ def build(
 ) -> str:
     """Make a stopped machine whose root disk is the first volume and whose data disks are the others, in order.
 
-    Each part looks before it acts, so running it again after a crash finishes it. Return the machine's id.
+    Each part looks before it acts, so running it again after a crash finishes it. Return the machine's id. Raises
+    CancelledError where the job is asked to stop meanwhile.
     """
     jobs = TrackedJobs(runtime.databases.oma, f"failover-{record.row().job_type}", job.correlation_id, job.id)
     root = volume_ids[0]
+    job.stop_if_cancelled()
     with job.step("deploy") as step:
         vm_id = _deploy(runtime, cloud, volumes, job, record, spec, root)
         step.log("machine exists", vm_id=vm_id, name=spec.name, path=record.state()["deploy_path"])
-        compute.tag(cloud, vm_id, {TAG: source_uuid, f"{TAG}-failover": record.id}, jobs)
+        compute.tag(cloud, vm_id, tags_of(record, source_uuid), jobs)
+        _set_os_type(cloud, step, vm_id, spec)
+    job.stop_if_cancelled()
     with job.step("root-disk"):
         _ensure_root(volumes, record, vm_id, root)
+    job.stop_if_cancelled()
     with job.step("data-disks") as step:
-        for volume_id in volume_ids[1:]:
-            _ensure_attached(volumes, vm_id, volume_id)
+        for volume_id, device_id in zip(volume_ids[1:], data_devices(), strict=False):
+            _ensure_attached(volumes, vm_id, volume_id, device_id)
             step.log("data disk attached", volume_id=volume_id, vm_id=vm_id)
     return vm_id
 
@@ -59,10 +70,14 @@ def start(cloud: Cloud, runtime: Runtime, job: Job, record: Record, vm_id: str) 
     jobs = TrackedJobs(runtime.databases.oma, f"failover-{record.row().job_type}", job.correlation_id, job.id)
     with job.step("start"):
         compute.start(cloud, vm_id, jobs)
+    job.stop_if_cancelled()
     with job.step("boot-check") as step:
-        vm = compute.wait_running(cloud, vm_id, runtime.config.failover.boot_timeout)
-        addresses = [nic.get("ipaddress") for nic in vm.get("nic") or []]
-        step.log("machine runs", vm_id=vm_id, state=vm["state"], addresses=addresses)
+        bootcheck.after(cloud, runtime, step, record, vm_id)
+
+
+def tags_of(record: Record, source_uuid: str) -> dict[str, str]:
+    """Return the tags of a failover's machine: by them it is found where its row is lost, and told what it is."""
+    return {TAG: source_uuid, FAILOVER_TAG: record.id, KIND_TAG: record.row().job_type}
 
 
 def _deploy(
@@ -117,7 +132,30 @@ def _path(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, root: str) -> t
             "a replica's volume becomes a root disk by taking the place of a template's",
             "name a small template of the cloud; its content is never booted",
         )
-    return FROM_TEMPLATE, str(offerings.template(cloud, wanted)["id"])
+    templates = cloud.list("listTemplates", "template", templatefilter="executable")
+    return FROM_TEMPLATE, str(by_name_or_id(templates, wanted, "template", "ossea.template")["id"])
+
+
+def calls(target: VmSpec, path: str, disks: int) -> tuple[str, ...]:
+    """Return the calls that `build` and `start` will make, for a plan."""
+    swap = ("daemon: detach and delete the template's root disk", "daemon: attach device 0 (root disk)")
+    data = tuple(
+        f"daemon: attach device {device_id}" for _, device_id in zip(range(disks - 1), data_devices(), strict=False)
+    )
+    boot = (
+        (" boottype=UEFI bootmode=" + ("SECURE" if target.secure_boot else "LEGACY"))
+        if target.firmware == "efi"
+        else ""
+    )
+    details = " ".join(f"{key}={value}" for key, value in target.details.items())
+    return (
+        f"deployVirtualMachine {path} name={target.name} startvm=false{boot} {details}",
+        "createTags UserVm",
+        *(("updateVirtualMachine ostypeid",) if target.os_type_id is not None else ()),
+        *(swap if path == FROM_TEMPLATE else ()),
+        *data,
+        "startVirtualMachine",
+    )
 
 
 def _failed(cloud: Cloud, volumes: VolumeClient, vm_id: str, root: str) -> bool:
@@ -169,9 +207,26 @@ def _ensure_root(volumes: VolumeClient, record: Record, vm_id: str, root: str) -
         record.remember(template_root=None)
 
 
-def _ensure_attached(volumes: VolumeClient, vm_id: str, volume_id: str) -> None:
+def data_devices() -> Iterator[int]:
+    """Yield the device ids of data disks, in the order in which the guest shall see them; 3 is the CD-ROM's."""
+    return (number for number in count(1) if number != CDROM)
+
+
+def _set_os_type(cloud: Cloud, step: Step, vm_id: str, spec: VmSpec) -> None:
+    """Set the OS type. It is the template's otherwise; a role that may not change it is no reason to stop."""
+    if spec.os_type_id is None:
+        return
+    try:
+        changed = compute.set_os_type(cloud, vm_id, spec.os_type_id)
+    except AuthError as error:
+        step.log("OS type not set", level="warning", vm_id=vm_id, os_type_id=spec.os_type_id, why=error.why)
+        return
+    step.log("OS type set" if changed else "OS type is right", vm_id=vm_id, os_type_id=spec.os_type_id)
+
+
+def _ensure_attached(volumes: VolumeClient, vm_id: str, volume_id: str, device_id: int) -> None:
     volume = volumes.get(volume_id)
     if volume is None:
         raise PreconditionError(f"no volume {volume_id}", "a data disk is gone", "replicate the machine again")
     if volume["vm_id"] != vm_id:
-        volumes.attach(volume_id, vm_id)
+        volumes.attach(volume_id, vm_id, device_id)

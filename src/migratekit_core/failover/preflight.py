@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from migratekit_core.errors import MigrateKitError, PreconditionError
-from migratekit_core.ossea import compute, networks, offerings
+from migratekit_core.assess import target as clouds
+from migratekit_core.failover import facts, machine, outlook
+from migratekit_core.failover.checks import FAILED, OK, Check, RefusedError, failed, judged
+from migratekit_core.failover.deploy import FROM_TEMPLATE, FROM_VOLUME, calls
+from migratekit_core.failover.facts import Case
+from migratekit_core.failover.outlook import Outlook
+from migratekit_core.netmap import store
+from migratekit_core.netmap.model import join
+from migratekit_core.ossea import guest_os, offerings
 from migratekit_core.ossea.client import Cloud
-from migratekit_core.ossea.compute import NicSpec, VmSpec
-from migratekit_core.replication.replica import COMPLETED, Replica
+from migratekit_core.ossea.compute import VmSpec
+from migratekit_core.ossea.offerings import Choice, Size
 from migratekit_core.runtime import Runtime
-from migratekit_core.vsphere.inventory import VirtualMachine
 
-LEAST_MEMORY = 32
-"""MiB that CloudStack asks of a machine at least, also with a custom offering."""
+MAP = "map it: migratekit networks --set SOURCE=TARGET, or --wizard (docs/networks.md)"
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,14 @@ class Target:
     spec: VmSpec
     mappings: dict[str, str]
     """Source network → CloudStack network."""
+    offering: str = ""
+    os_type: str = ""
+    path: str = ""
+    """volumeid, or template."""
+    lines: tuple[str, ...] = ()
+    """What it will be, for people."""
+    notes: tuple[str, ...] = ()
+    """What does not come along as it is."""
 
 
 @dataclass(frozen=True)
@@ -33,115 +47,192 @@ class Plan:
     destination_name: str
     networks: dict[str, str]
     steps: tuple[str, ...]
+    machine: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
+    """Calls that change something, in their order."""
+    outlook: Outlook | None = None
+    """Expected downtime; None of a rehearsal, which has none."""
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def ready(self) -> bool:
+        """Return whether nothing stands in the way."""
+        return not any(check.state == FAILED for check in self.checks)
 
 
-def check(
-    runtime: Runtime,
-    cloud: Cloud,
-    vm: VirtualMachine,
-    replica: Replica | None,
-    *,
-    test: bool,
-    vm_name: str,
-    adopt: bool = False,
-    power_off: bool = True,
-) -> Target:
-    """Return the target of a failover. Raises PreconditionError with all reasons why there cannot be one.
+@dataclass(frozen=True)
+class Examination:
+    """Everything that was looked at; `target` is None where too much is missing to say what the machine would be."""
 
-    `test` puts every card into the isolated test network, without its MAC address; `adopt` allows a machine named
-    `vm_name` to exist, for an earlier run of the same failover may have made it; without `power_off` the guest has to
-    be able to shut down by itself.
+    case: Case
+    checks: tuple[Check, ...]
+    target: Target | None
+
+    @property
+    def refused(self) -> RefusedError | None:
+        """Return the error that names every reason, or None where nothing stands in the way."""
+        if not any(check.state == FAILED for check in self.checks):
+            return None
+        what = "rehearsed" if self.case.test else "failed over"
+        return RefusedError(f"{self.case.vm.name} cannot be {what}", self.checks)
+
+
+def check(runtime: Runtime, cloud: Cloud, case: Case, service: Any = None) -> Target:
+    """Return the target of a failover. Raises RefusedError with all reasons why there cannot be one; see `examine`."""
+    found = examine(runtime, cloud, case, service)
+    if found.refused is not None:
+        raise found.refused
+    assert found.target is not None, "there is a reason where there is none"
+    return found.target
+
+
+def examine(runtime: Runtime, cloud: Cloud, case: Case, service: Any = None) -> Examination:
+    """Look at everything a failover needs; nothing is changed. With vSphere's `service` its privileges are asked, too.
+
+    Raises AuthError where CloudStack refuses the keys, UnreachableError where it, or the database, does not answer.
     """
-    reasons = _replica_reasons(replica, finished=test)
-    if not test and not power_off and vm.power == "poweredOn" and vm.tools != "guestToolsRunning":
-        reasons.append("VMware Tools are not running, so its guest cannot be shut down (--power-off allows it)")
-    mappings = _mappings(runtime, vm, test, reasons)
-    spec = None
-    try:
-        zone = offerings.zone(cloud, runtime.ossea.zone)
-        nics = []
-        for nic in vm.nics:
-            if nic.network in mappings:
-                network = networks.network(cloud, zone["id"], mappings[nic.network])
-                nics.append(NicSpec(network["id"], mac=None if test else nic.mac))
-        offering_id, details = _offering(cloud, runtime.ossea.service_offering, vm, reasons)
-        spec = VmSpec(
-            name=vm_name,
-            display_name=f"{vm.name} (rehearsal)" if test else vm.name,
-            zone_id=zone["id"],
-            nics=tuple(nics),
-            firmware=vm.firmware,
-            service_offering_id=offering_id,
-            details=details,
-        )
-        if not adopt and compute.find(cloud, name=vm_name) is not None:
-            reasons.append(f"CloudStack already has a machine named {vm_name}")
-    except PreconditionError as error:
-        reasons.append(str(error))
-    if not vm.nics:
-        reasons.append("the machine has no network card, and CloudStack deploys none without")
-    if reasons or spec is None:
-        raise PreconditionError(
-            f"{vm.name} cannot be failed over", "; ".join(reasons), "mend each of these, then run the command again"
-        )
-    return Target(spec, mappings)
-
-
-def _replica_reasons(replica: Replica | None, *, finished: bool) -> list[str]:
-    """Return what is missing; a live failover syncs once more itself, a rehearsal needs a sync that is `finished`."""
-    if replica is None:
-        return ["it was never replicated (migratekit replicate)"]
-    reasons = []
-    if finished and replica.job.status != COMPLETED:
-        reasons.append(f"its last sync is {replica.job.status} (migratekit replicate)")
-    reasons += [
-        f"{disk.label} is not synced"
-        for disk in replica.disks
-        if disk.disk_change_id is None or disk.ossea_volume_id is None
+    found = clouds.read_target(runtime.config, cloud)
+    if case.adopt:
+        # A former run of this failover made a machine of this name: it is no obstacle to itself.
+        others = tuple(row for row in found.machines or () if row.get("name") != case.vm_name)
+        found = replace(found, machines=others)
+    checks = [
+        *facts.source(case),
+        *facts.replica(runtime, case),
+        *facts.infrastructure(runtime, case),
+        *facts.by_rules(case, found),
+        *facts.permissions(case, found, service),
     ]
-    return reasons
+    cards, card_checks = _cards(runtime, case, found)
+    choice, offering_checks = _offering(case, found)
+    way, way_checks = _way(runtime, case, found)
+    checks += [*card_checks, *offering_checks, *way_checks, *facts.quota(case, found, choice, way == FROM_TEMPLATE)]
+    return Examination(case, tuple(checks), _target(runtime, case, found, cards, choice, way))
 
 
-def _mappings(runtime: Runtime, vm: VirtualMachine, test: bool, reasons: list[str]) -> dict[str, str]:
-    settings = runtime.config.networks
-    if test and settings.test is None:
-        reasons.append("networks.test names no isolated network for rehearsals")
-    mappings: dict[str, str] = {}
-    for nic in vm.nics:
-        if nic.unresolved:
-            reasons.append(f"{nic.label} has no network: {nic.unresolved}")
-        elif test and settings.test is not None:
-            mappings[nic.network] = settings.test
-        elif nic.network in settings.map:
-            mappings[nic.network] = settings.map[nic.network]
-        elif not test:
-            reasons.append(f"network {nic.network!r} of {nic.label} is not in networks.map")
-    return mappings
-
-
-def _offering(cloud: Cloud, wanted: str, vm: VirtualMachine, reasons: list[str]) -> tuple[str, dict[str, str]]:
-    """Return the offering's id, and the details that a custom one has to be given."""
-    offering = offerings.service_offering(cloud, wanted)
-    if vm.memory_mib < LEAST_MEMORY:
-        reasons.append(
-            f"it has {vm.memory_mib} MiB of memory, and CloudStack gives no machine less than {LEAST_MEMORY}"
+def _cards(runtime: Runtime, case: Case, found: clouds.Target) -> tuple[machine.Cards, list[Check]]:
+    if found.networks is None:
+        reason = found.missing.get("target.networks", "not known")
+        return machine.Cards(), failed(
+            "networks", [f"the cloud's networks cannot be read: {reason}"], "allow listNetworks"
         )
-    if offering.get("iscustomized"):
-        details = {"cpuNumber": str(vm.cpus), "memory": str(vm.memory_mib)}
-        return str(offering["id"]), details
-    cpus, memory = int(offering.get("cpunumber") or 0), int(offering.get("memory") or 0)
-    if cpus < vm.cpus or memory < vm.memory_mib:
-        reasons.append(
-            f"service offering {wanted!r} has {cpus} CPUs and {memory} MiB, "
-            f"the machine {vm.cpus} and {vm.memory_mib} MiB"
+    mapping = join(runtime.config.networks.map, store.stored(runtime.databases.oma))
+    ground = machine.Ground(mapping, found.networks, found.machines or ())
+    settings = runtime.config
+    cards = machine.cards(case.vm, ground, settings.networks, settings.failover, test=case.test)
+    todo = "set networks.test, or networks.test_map" if case.test else MAP
+    return cards, judged("networks", cards.problems, "; ".join(cards.lines), todo)
+
+
+def _offering(case: Case, found: clouds.Target) -> tuple[Choice | None, list[Check]]:
+    need, wanted = Size(case.vm.cpus, case.vm.memory_mib), found.wanted
+    rows = found.service_offerings
+    if rows is None:
+        reason = found.missing.get("target.service_offerings", "not known")
+        return None, failed("offering", [f"service offerings cannot be read: {reason}"], "allow listServiceOfferings")
+    has = f"the machine has {need.cpus} CPUs and {need.memory} MiB"
+    if wanted.service_offering is None:
+        smallest = offerings.smallest(rows, need, wanted.cpu_speed)
+        if smallest is None:
+            return None, failed("offering", [f"no service offering fits: {has}"], "make a custom one in CloudStack")
+        return smallest, [Check("offering", OK, f"{_of(smallest)}, the smallest that fits; {has}")]
+    todo = "set ossea.service_offering to one that fits, or leave it out: the smallest that fits is taken"
+    named = clouds.named(rows, wanted.service_offering)
+    if len(named) != 1:
+        problem = "is ambiguous" if named else "does not exist"
+        known = ", ".join(sorted(str(row.get("name")) for row in rows)) or "none"
+        return None, failed(
+            "offering", [f"service offering {wanted.service_offering!r} {problem}; there are: {known}"], todo
         )
-    return str(offering["id"]), {}
+    choice = offerings.fit(named[0], need, wanted.cpu_speed)
+    if isinstance(choice, str):
+        return None, failed("offering", [choice], todo)
+    return choice, [Check("offering", OK, f"{_of(choice)}; {has}")]
 
 
-def hint_source_is_off(error: MigrateKitError, vm: VirtualMachine, committed: bool) -> None:
-    """Add to an error that the source was shut down and nothing runs instead of it yet.
+def _of(choice: Choice) -> str:
+    return f"{choice.name} with {choice.cpus} CPUs and {choice.memory} MiB"
 
-    Once its volumes were handed over (`committed`), starting the source would begin a second truth, so it is not named.
-    """
-    way = "run the failover again" if committed else "run the failover again, or power it on in vCenter"
-    error.todo = f"{error.todo}; the source {vm.name} is powered off and nothing has replaced it: {way}"
+
+def _way(runtime: Runtime, case: Case, found: clouds.Target) -> tuple[str, list[Check]]:
+    """Return how the machine will be deployed, and whether that can be done."""
+    parameters = found.deploy_parameters
+    origin = facts.root_template(runtime, case)
+    if origin and "volumeid" in parameters:
+        return FROM_VOLUME, [Check("deploy", OK, "from its root volume (volumeid), which was made of a template")]
+    why = (
+        "its root volume was made of no template" if not origin else "this cloud's deployVirtualMachine has no volumeid"
+    )
+    checks = list(facts.by_rule("deploy", "MK-TGT-004", case, found, OK))
+    detail = f"from template {found.wanted.template}, whose root disk gives way to the replica's ({why})"
+    return FROM_TEMPLATE, [Check("deploy", OK, detail) if check.state == OK else check for check in checks]
+
+
+def _target(
+    runtime: Runtime, case: Case, found: clouds.Target, cards: machine.Cards, choice: Choice | None, way: str
+) -> Target | None:
+    if choice is None or found.zone is None or not cards.nics:
+        return None
+    vm = case.vm
+    models = machine.devices(vm, runtime.config.failover, case.converted)
+    system = guest_os.choose(vm, found.os_types or ())
+    if system is None:
+        reason = found.missing.get("target.os_types", "the cloud has no OS types")
+        unknown = f"the OS type stays the template's: {reason}"
+    spec = VmSpec(
+        name=case.vm_name,
+        display_name=f"{vm.name} (rehearsal)" if case.test else vm.name,
+        zone_id=str(found.zone["id"]),
+        service_offering_id=choice.id,
+        nics=cards.nics,
+        details={**choice.details, **models.details},
+        firmware=vm.firmware,
+        secure_boot=vm.secure_boot,
+        os_type_id=system.id if system is not None else None,
+    )
+    boot = ("UEFI with secure boot" if vm.secure_boot else "UEFI") if vm.firmware == "efi" else "BIOS"
+    return Target(
+        spec=spec,
+        mappings=dict(cards.mappings),
+        offering=choice.name,
+        os_type=system.name if system is not None else "",
+        path=way,
+        lines=(
+            f"offering {_of(choice)}",
+            f"OS type {system.name if system is not None else 'as the template'}; {boot}; {models.line}",
+            *cards.lines,
+        ),
+        notes=(
+            *cards.notes,
+            *models.notes,
+            *filter(None, [system.note if system is not None else unknown]),
+        ),
+    )
+
+
+def plan(runtime: Runtime, found: Examination, steps: tuple[str, ...]) -> Plan:
+    """Return what a failover would do, and how long it would take, whether or not something stands in its way."""
+    case, target = found.case, found.target
+    capacity = sum(disk.capacity_bytes for disk in case.vm.disks)
+    return Plan(
+        vm_name=case.vm.name,
+        destination_name=case.vm_name,
+        networks=target.mappings if target is not None else {},
+        steps=steps,
+        machine=target.lines if target is not None else (),
+        notes=target.notes if target is not None else (),
+        calls=_calls(case, target) if target is not None else (),
+        outlook=None if case.test else outlook.look(runtime.databases.oma, case.vm.uuid, case.vm.name, capacity),
+        checks=found.checks,
+    )
+
+
+def _calls(case: Case, target: Target) -> tuple[str, ...]:
+    disks = len(case.vm.disks)
+    made = calls(target.spec, target.path, disks)
+    if case.test:
+        return (f"daemon: snapshot {disks} volumes", f"daemon: make volumes of {disks} snapshots", *made)
+    off = ("vSphere: ShutdownGuest",) if case.vm.power != "poweredOff" else ()
+    sync = "vSphere: CreateSnapshot_Task, QueryChangedDiskAreas, RemoveSnapshot_Task"
+    return (*off, sync, f"daemon: detach {disks} volumes from the OMA", *made)

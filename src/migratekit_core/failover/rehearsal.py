@@ -6,11 +6,15 @@ import time
 from dataclasses import dataclass
 
 from migratekit_core.config.load import require
-from migratekit_core.db.locks import vm_lock
 from migratekit_core.db.schema import require_schema
-from migratekit_core.failover import deploy, preflight
+from migratekit_core.errors import CancelledError, MigrateKitError, PreconditionError
+from migratekit_core.failover import cleanup, conversion, deploy, machine, preflight
+from migratekit_core.failover.facts import Case
+from migratekit_core.failover.locks import failover_locks
 from migratekit_core.failover.preflight import Plan
-from migratekit_core.failover.record import COMPLETED, FAILED, TEST, Record, begin
+from migratekit_core.failover.record import COMPLETED, FAILED, FAILOVER_TAG, TEST, Record, begin, unfinished
+from migratekit_core.failover.remains import Subject, rehearsal_name, snapshot_name
+from migratekit_core.failover.rollback import PATIENCE_SECONDS
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.tracker import describe
 from migratekit_core.ossea.client import Cloud
@@ -18,7 +22,7 @@ from migratekit_core.redact import redact
 from migratekit_core.replication import replica
 from migratekit_core.runtime import Runtime
 from migratekit_core.volumes.client import VolumeClient
-from migratekit_core.volumes.names import TAG, host_name
+from migratekit_core.volumes.names import TAG
 from migratekit_core.vsphere import client
 from migratekit_core.vsphere.inventory import VirtualMachine, find_vm
 
@@ -41,6 +45,7 @@ class RehearsalResult:
 STEPS = (
     "snapshot the replicated volumes",
     "make volumes from the snapshots",
+    "convert the guest where it needs that (virt-v2v-in-place)",
     "deploy a machine around them in the test network",
     "start it and wait until it runs",
 )
@@ -52,14 +57,16 @@ def plan(runtime: Runtime, name: str) -> Plan:
     require_schema(runtime.databases)
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)
-    target = _target(runtime, Cloud(runtime.ossea), vm, "0" * 8)
-    return Plan(vm.name, target.spec.name, target.mappings, STEPS)
+        found = preflight.examine(runtime, Cloud(runtime.ossea), _case(runtime, vm, "0" * 8), service)
+    return preflight.plan(runtime, found, STEPS)
 
 
-def rehearse(runtime: Runtime, name: str) -> RehearsalResult:
+def rehearse(runtime: Runtime, name: str, convert: bool | None = None) -> RehearsalResult:
     """Make a machine from the newest replica of `name`, in the test network; `cleanup` takes it away again.
 
-    Raises PreconditionError with every reason why it cannot be made, BusyError while the machine is being synced.
+    What a rehearsal that did not end has left is taken away first. Raises PreconditionError with every reason why it
+    cannot be made, or where one runs already, BusyError while the machine is being synced, CancelledError where it was
+    asked to stop. One that did not get as far as its start leaves nothing; after that it is left to be looked at.
     """
     require(runtime.config, "vcenter", "ossea")
     require_schema(runtime.databases)
@@ -69,26 +76,43 @@ def rehearse(runtime: Runtime, name: str) -> RehearsalResult:
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)
     with (
-        vm_lock(runtime.databases.oma, vm.uuid, f"test-failover {vm.name}"),
+        failover_locks(runtime.databases.oma, vm.uuid, f"test-failover {vm.name}"),
         runtime.tracker.job("test-failover", owner=vm.name) as job,
     ):
-        with job.step("preflight"):
-            _target(runtime, cloud, vm, "0" * 8)
-        found = replica.newest(runtime.databases.oma, vm.uuid)
-        assert found is not None, "the preflight has seen it"
-        record = begin(runtime.databases.oma, found.job, TEST, {})
-        volumes = runtime.volumes(job)
+        volumes = runtime.volumes(job, PATIENCE_SECONDS)
+        subject = Subject(vm.uuid, vm.name)
         try:
-            target = _target(runtime, cloud, vm, record.id[:8])
-            sources = [str(disk.ossea_volume_id) for disk in found.disks]
-            snapshots = take_snapshots(volumes, job, record, sources)
-            clones = make_clones(volumes, job, record, vm, snapshots)
-            vm_id = deploy.build(runtime, cloud, volumes, job, record, target.spec, clones, vm.uuid)
-            deploy.start(cloud, runtime, job, record, vm_id)
-            record.end(COMPLETED)
-        except BaseException as error:
-            record.end(FAILED, redact(describe(error)))
-            raise
+            with job.step("preflight"):
+                _refuse_second(runtime, vm)
+                preflight.check(runtime, cloud, _case(runtime, vm, "0" * 8))
+            job.stop_if_cancelled()
+            cleanup.take_away(runtime, cloud, volumes, job, subject)
+            job.stop_if_cancelled()
+            found = replica.newest(runtime.databases.oma, vm.uuid)
+            assert found is not None, "the preflight has seen it"
+            record = begin(runtime.databases.oma, found.job, TEST, {})
+            record.joined(job.id)
+            try:
+                target = preflight.check(runtime, cloud, _case(runtime, vm, record.id[:8]))
+                sources = [str(disk.ossea_volume_id) for disk in found.disks]
+                job.stop_if_cancelled()
+                conversion.decide(runtime, volumes, job, record, vm, convert, sources[0])
+                snapshots = take_snapshots(volumes, job, record, sources)
+                clones = make_clones(volumes, job, record, vm, snapshots)
+                job.stop_if_cancelled()
+                conversion.convert_copies(runtime, volumes, job, record, vm, clones)
+                converted = bool(record.state().get(conversion.DECIDED))
+                spec = machine.suited(target.spec, vm, runtime.config.failover, converted)
+                vm_id = deploy.build(runtime, cloud, volumes, job, record, spec, clones, vm.uuid)
+                job.stop_if_cancelled()
+                record.remember(start_intent=True)
+                deploy.start(cloud, runtime, job, record, vm_id)
+                record.end(COMPLETED)
+            except BaseException as error:
+                told = _gone_or_kept(runtime, cloud, volumes, job, subject, record, error)
+                if told is error:
+                    raise
+                raise told from error
         finally:
             volumes.close()
     return RehearsalResult(
@@ -104,9 +128,45 @@ def rehearse(runtime: Runtime, name: str) -> RehearsalResult:
     )
 
 
-def snapshot_name(record: Record) -> str:
-    """Return the name of a rehearsal's snapshots: cleanup finds by it what a killed run did not record."""
-    return f"test-{record.id[:8]}"
+def _refuse_second(runtime: Runtime, vm: VirtualMachine) -> None:
+    """Raise PreconditionError where a rehearsal of the machine is there to be looked at: two would be mixed up."""
+    for record in unfinished(runtime.databases.oma, vm.uuid, TEST):
+        row = record.row()
+        if row.status == COMPLETED:
+            raise PreconditionError(
+                f"a rehearsal of {vm.name} runs already",
+                f"as machine {row.destination_vm_id}, since {row.completed_at:%Y-%m-%d %H:%M} UTC",
+                f"take it away first: migratekit cleanup {vm.name}",
+            )
+
+
+def _gone_or_kept(
+    runtime: Runtime,
+    cloud: Cloud,
+    volumes: VolumeClient,
+    job: Job,
+    subject: Subject,
+    record: Record,
+    error: BaseException,
+) -> BaseException:
+    """Take away what a rehearsal has made that was cancelled, or failed before there was anything to look at; return
+    the error to tell."""
+    cancelled = isinstance(error, KeyboardInterrupt | CancelledError)
+    told: BaseException = error
+    if cancelled:
+        why = error.why if isinstance(error, CancelledError) else "it was asked to stop"
+        told = CancelledError(f"the rehearsal of {subject.name} was cancelled", why, "")
+    try:
+        record.end(FAILED, redact(describe(error)))
+        by_hand = f"take away what it made: migratekit cleanup {subject.name}"
+        if cancelled or not record.state().get("start_intent"):
+            cleanup.take_away(runtime, cloud, volumes, job, subject)
+            by_hand = "what it had made was taken away"
+    except (MigrateKitError, KeyboardInterrupt):
+        by_hand = f"taking away what it made failed, too: migratekit cleanup {subject.name}"
+    if isinstance(told, MigrateKitError):
+        told.todo = f"{told.todo}; {by_hand}" if told.todo else by_hand
+    return told
 
 
 def take_snapshots(volumes: VolumeClient, job: Job, record: Record, sources: list[str]) -> list[str]:
@@ -115,8 +175,9 @@ def take_snapshots(volumes: VolumeClient, job: Job, record: Record, sources: lis
     snapshots = []
     with job.step("snapshot-volumes") as step:
         for volume_id in sources:
+            job.stop_if_cancelled()
             key = f"snapshot-{record.id}-{volume_id}"
-            taken = volumes.snapshot(volume_id, snapshot_name(record), key)["snapshot_id"]
+            taken = volumes.snapshot(volume_id, snapshot_name(record.id), key)["snapshot_id"]
             snapshots.append(taken)
             record.remember(snapshots=snapshots)
             step.log("snapshot taken", volume_id=volume_id, snapshot_id=taken)
@@ -126,9 +187,10 @@ def take_snapshots(volumes: VolumeClient, job: Job, record: Record, sources: lis
 def make_clones(volumes: VolumeClient, job: Job, record: Record, vm: VirtualMachine, snapshots: list[str]) -> list[str]:
     """Make a volume from each snapshot; they carry the rehearsal's id as a tag."""
     clones: list[str] = []
-    tags = {TAG: vm.uuid, f"{TAG}-vm": vm.name, f"{TAG}-failover": record.id}
+    tags = {TAG: vm.uuid, f"{TAG}-vm": vm.name, FAILOVER_TAG: record.id}
     with job.step("clone-volumes") as step:
         for index, snapshot_id in enumerate(snapshots):
+            job.stop_if_cancelled()
             key = f"clone-{record.id}-{snapshot_id}"
             made = volumes.clone(snapshot_id, f"{vm.name}-test-{index}", tags, key)["volume_id"]
             clones.append(made)
@@ -137,7 +199,7 @@ def make_clones(volumes: VolumeClient, job: Job, record: Record, vm: VirtualMach
     return clones
 
 
-def _target(runtime: Runtime, cloud: Cloud, vm: VirtualMachine, suffix: str) -> preflight.Target:
+def _case(runtime: Runtime, vm: VirtualMachine, suffix: str) -> Case:
     found = replica.newest(runtime.databases.oma, vm.uuid)
-    name = host_name(vm.name, f"-test-{suffix}")
-    return preflight.check(runtime, cloud, vm, found, test=True, vm_name=name)
+    converted = machine.expects_conversion(vm, runtime.config.failover)
+    return Case(vm, found, True, rehearsal_name(vm.name, suffix), converted=converted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from migratekit_core.errors import PreconditionError
+from migratekit_core.joblog.search import Found, trees
 from migratekit_core.joblog.tracker import Tracker
 from migratekit_core.models.joblog import JoblogEvent, JoblogJob, JoblogStep
 
@@ -20,12 +21,21 @@ class Details:
     """Jobs within this one, in their order; the volume daemon's among them."""
 
 
-def details(tracker: Tracker, beginning: str) -> Details:
+def one(tracker: Tracker, beginning: str) -> JoblogJob:
     """Return the job whose id begins so. Raises PreconditionError unless exactly one does."""
     found = tracker.jobs(beginning=beginning)
     if len(found) != 1:
         problem = "none does" if not found else f"{len(found)} do"
         raise PreconditionError(f"no single job begins with {beginning!r}", problem, "look with: migratekit jobs list")
-    job = found[0]
-    children = tracker.jobs(parent_id=job.id, limit=1000)[::-1]
-    return Details(job, tracker.steps(job.id), tracker.events(job.id), children)
+    return found[0]
+
+
+def tree(tracker: Tracker, beginning: str) -> Found:
+    """Return the job whose id begins so, with all that is within it. Raises PreconditionError as `one` does."""
+    return trees(tracker.engine, [one(tracker, beginning)])[0]
+
+
+def details(tracker: Tracker, beginning: str) -> Details:
+    """Return the job whose id begins so. Raises PreconditionError unless exactly one does."""
+    found = tree(tracker, beginning)
+    return Details(found.job, list(found.steps), list(found.events), [inner.job for inner in found.within])

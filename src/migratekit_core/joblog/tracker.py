@@ -2,7 +2,8 @@
 
 A step is committed as `running` before its block starts and with its outcome after it ends. A process that is killed
 in between leaves `running` behind, which the next start turns into `interrupted` (`Tracker.mark_interrupted`).
-Nothing reaches the database without having its secrets masked.
+Nothing reaches the database without having its secrets masked. A database that is away for a moment is waited for, and
+what was to be written is written once, also where the answer to a commit got lost.
 """
 
 from __future__ import annotations
@@ -10,29 +11,62 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
+from migratekit_core import points
 from migratekit_core.db.engine import session, write
-from migratekit_core.errors import MigrateKitError
+from migratekit_core.errors import CancelledError, MigrateKitError
+from migratekit_core.joblog import cancel
 from migratekit_core.joblog.process import started, this_process
+from migratekit_core.joblog.states import CANCELLED, COMPLETED, FAILED, INTERRUPTED, RUNNING
 from migratekit_core.models.base import utcnow
-from migratekit_core.models.joblog import JoblogEvent, JoblogJob, JoblogStep
+from migratekit_core.models.joblog import JoblogEvent, JoblogJob, JoblogProgress, JoblogStep
 from migratekit_core.redact import redact, redact_fields
 
 T = TypeVar("T")
 
-RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
+
+@dataclass(frozen=True)
+class Entry:
+    """What the joblog records, for whoever writes a log beside it; its secrets are masked already."""
+
+    level: str
+    """`info`, `warning` or `error`."""
+    message: str
+    job_id: str
+    kind: str
+    """The job's kind."""
+    correlation_id: str
+    step: str
+    """Name of the step; "" for the job itself."""
+    fields: dict[str, Any]
 
 
 class Tracker:
-    """Records jobs in the OMA database. `observer` is told of each step, for whoever shows progress."""
+    """Records jobs in the OMA database. `observer` is told of each step, for whoever shows progress; `sink` of every
+    event, and of how steps and jobs end, for whoever writes a log; `ended` of the id of each job that has ended and is
+    within no other, for whoever exports it."""
 
-    def __init__(self, engine: Engine, observer: Callable[[str, str, str], None] | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        observer: Callable[[str, str, str], None] | None = None,
+        sink: Callable[[Entry], None] | None = None,
+        ended: Callable[[str], None] | None = None,
+    ) -> None:
         self._engine = engine
         self._observer = observer or (lambda job, step, status: None)
+        self._sink = sink or (lambda entry: None)
+        self._ended = ended or (lambda job_id: None)
+
+    @property
+    def engine(self) -> Engine:
+        """Return the database that is written to."""
+        return self._engine
 
     @contextmanager
     def job(
@@ -49,25 +83,39 @@ class Tracker:
         A parent in another process is named by `parent_id`, with its `correlation_id`.
         """
         host, pid, process_started = this_process()
-        row = JoblogJob(
-            id=str(uuid.uuid4()),
-            parent_job_id=parent.id if parent else parent_id,
-            correlation_id=correlation_id or (parent.correlation_id if parent else str(uuid.uuid4())),
-            kind=kind,
-            owner=owner,
-            status=RUNNING,
-            host=host,
-            pid=pid,
-            process_started=process_started,
-        )
-        job = Job(self, row.id, row.correlation_id, kind)
-        self._write(lambda db: db.add(row))
+        job_id = str(uuid.uuid4())
+        correlation = correlation_id or (parent.correlation_id if parent else str(uuid.uuid4()))
+        within = parent.id if parent else parent_id
+
+        def row() -> JoblogJob:
+            return JoblogJob(
+                id=job_id,
+                parent_job_id=within,
+                correlation_id=correlation,
+                kind=kind,
+                owner=owner,
+                status=RUNNING,
+                host=host,
+                pid=pid,
+                process_started=process_started,
+                started_at=began,
+            )
+
+        began = utcnow()
+        self._insert(row, select(JoblogJob).where(JoblogJob.id == job_id))
+        job = Job(self, job_id, correlation, kind, parent)
         try:
-            yield job
-        except BaseException as error:
-            self._end(JoblogJob, job.id, error)
-            raise
-        self._end(JoblogJob, job.id, None)
+            try:
+                yield job
+            except BaseException as error:
+                self._end(JoblogJob, job.id, error)
+                job._tell("", "error", f"{kind} failed: {describe(error)}", {"owner": owner})
+                raise
+            self._end(JoblogJob, job.id, None)
+            job._tell("", "info", f"{kind} completed", {"owner": owner})
+        finally:
+            if within is None:
+                self._ended(job.id)
 
     def mark_interrupted(self) -> list[JoblogJob]:
         """Mark the jobs of this host whose process is gone, and their open steps, as interrupted; return those jobs."""
@@ -77,13 +125,14 @@ class Tracker:
             rows = db.exec(select(JoblogJob).where(JoblogJob.status == RUNNING, JoblogJob.host == host)).all()
             gone = [row for row in rows if started(row.pid) != row.process_started]
             for row in gone:
-                row.status, row.completed_at = INTERRUPTED, utcnow()
-                open_steps = select(JoblogStep).where(JoblogStep.job_id == row.id, JoblogStep.status == RUNNING)
-                for step in db.exec(open_steps).all():
-                    step.status, step.completed_at = INTERRUPTED, utcnow()
+                interrupt(db, row)
             return gone
 
-        return self._write(mark)
+        gone = self._write(mark)
+        for row in gone:
+            if row.parent_job_id is None:
+                self._ended(row.id)
+        return gone
 
     def jobs(
         self,
@@ -111,6 +160,10 @@ class Tracker:
         with session(self._engine) as db:
             return list(db.exec(query).all())
 
+    def note(self, job: JoblogJob, message: str, fields: dict[str, Any]) -> None:
+        """Record an event of a job that another process runs."""
+        Job(self, job.id, job.correlation_id, job.kind).log(message, **fields)
+
     def steps(self, job_id: str) -> list[JoblogStep]:
         """Return the steps of a job in their order."""
         with session(self._engine) as db:
@@ -127,18 +180,50 @@ class Tracker:
         """Commit one change, waiting out a database that is away for a moment."""
         return write(self._engine, change)
 
+    def _insert(self, make: Callable[[], T], known: Any) -> T:
+        """Commit a new row, once: `known` is the query that finds it where an earlier attempt got through after all."""
+        attempts = 0
+
+        def change(db: Session) -> T:
+            nonlocal attempts
+            attempts += 1
+            found: T | None = db.exec(known).first() if attempts > 1 else None
+            if found is not None:
+                return found
+            row = make()
+            db.add(row)
+            return row
+
+        return self._write(change)
+
     def _end(self, table: type[JoblogJob] | type[JoblogStep], key: Any, error: BaseException | None) -> None:
+        completed = utcnow()
+
         def change(db: Session) -> None:
             row = db.get(table, key)
             assert row is not None, "rows of the joblog are not deleted while their job runs"
-            row.completed_at = utcnow()
-            if error is None:
-                row.status = COMPLETED
-                return
-            row.status = INTERRUPTED if isinstance(error, KeyboardInterrupt | GeneratorExit) else FAILED
-            row.error_message = redact(describe(error))
+            row.status, row.completed_at = outcome(error), completed
+            if error is not None:
+                row.error_message = redact(describe(error))
 
         self._write(change)
+
+
+def interrupt(db: Session, row: JoblogJob) -> None:
+    """Mark a job whose process is gone, and its open steps, as interrupted."""
+    row.status, row.completed_at = INTERRUPTED, utcnow()
+    open_steps = select(JoblogStep).where(JoblogStep.job_id == row.id, JoblogStep.status == RUNNING)
+    for step in db.exec(open_steps).all():
+        step.status, step.completed_at = INTERRUPTED, utcnow()
+
+
+def outcome(error: BaseException | None) -> str:
+    """Return the status of what ended so."""
+    if error is None:
+        return COMPLETED
+    if isinstance(error, CancelledError):
+        return CANCELLED
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt | GeneratorExit) else FAILED
 
 
 def describe(error: BaseException) -> str:
@@ -149,46 +234,96 @@ def describe(error: BaseException) -> str:
 class Job:
     """A running job."""
 
-    def __init__(self, tracker: Tracker, job_id: str, correlation_id: str, kind: str) -> None:
+    def __init__(
+        self, tracker: Tracker, job_id: str, correlation_id: str, kind: str, parent: Job | None = None
+    ) -> None:
         self.tracker = tracker
         self.id = job_id
         self.correlation_id = correlation_id
         self.kind = kind
+        self.family: tuple[str, ...] = (job_id, *(parent.family if parent else ()))
+        """This job and those that it is within: whoever asks one of them to stop asks this one."""
         self._sequence = 0
 
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:
         """Record the block as the job's next step."""
         self._sequence += 1
-        row = JoblogStep(
-            job_id=self.id, correlation_id=self.correlation_id, sequence=self._sequence, name=name, status=RUNNING
-        )
-        self.tracker._write(lambda db: db.add(row))
+        sequence, began = self._sequence, utcnow()
+
+        def make() -> JoblogStep:
+            return JoblogStep(
+                job_id=self.id,
+                correlation_id=self.correlation_id,
+                sequence=sequence,
+                name=name,
+                status=RUNNING,
+                started_at=began,
+            )
+
+        known = select(JoblogStep).where(JoblogStep.job_id == self.id, JoblogStep.sequence == sequence)
+        row = self.tracker._insert(make, known)
         step = Step(self, row.id, name)
-        self.tracker._observer(self.kind, name, RUNNING)
         try:
-            yield step
+            self.tracker._observer(self.kind, name, RUNNING)
+            with points.inside(f"{self.kind}/{name}"):
+                yield step
         except BaseException as error:
             self.tracker._end(JoblogStep, row.id, error)
-            self.tracker._observer(self.kind, name, FAILED)
+            self.tracker._observer(self.kind, name, outcome(error))
             raise
         self.tracker._end(JoblogStep, row.id, None)
         self.tracker._observer(self.kind, name, COMPLETED)
 
     def log(self, message: str, *, level: str = "info", **fields: Any) -> None:
         """Record an event of the job itself."""
-        self._event(None, message, level, fields)
+        self._event(None, "", message, level, fields)
 
-    def _event(self, step_id: int | None, message: str, level: str, fields: dict[str, Any]) -> None:
-        row = JoblogEvent(
-            job_id=self.id,
-            step_id=step_id,
-            correlation_id=self.correlation_id,
-            level=level,
-            message=redact(message),
-            fields=redact_fields(fields) or None,
-        )
-        self.tracker._write(lambda db: db.add(row))
+    def progress(self, item: str, done: int, total: int, rate: float) -> None:
+        """Write down how far the job is with one thing: bytes, and bytes per second."""
+        row = JoblogProgress(job_id=self.id, item=item, done=done, total=total, rate=int(rate), updated_at=utcnow())
+        self.tracker._write(lambda db: db.merge(row))
+
+    def cancel_requested(self) -> cancel.Request | None:
+        """Return who asked this job, or one that it is within, to stop; None where nobody did."""
+        return self.tracker._write(lambda db: cancel.requested(db, self.family))
+
+    def stop_if_cancelled(self) -> None:
+        """Raise CancelledError where somebody asked this job to stop; called where it may, between two steps."""
+        asked = self.cancel_requested()
+        if asked is not None:
+            raise asked.error(self.kind)
+
+    def point_of_no_return(self, reason: str) -> None:
+        """From here on nobody can cancel this job, or one that it is within; `reason` is what they are told.
+
+        Raises CancelledError where somebody was faster.
+        """
+        asked = self.tracker._write(lambda db: cancel.close(db, self.family, self.correlation_id, reason))
+        if asked is not None:
+            raise asked.error(self.kind)
+
+    def _event(self, step_id: int | None, step: str, message: str, level: str, fields: dict[str, Any]) -> None:
+        uid, now = uuid.uuid4().hex, utcnow()
+
+        def make() -> JoblogEvent:
+            return JoblogEvent(
+                uid=uid,
+                job_id=self.id,
+                step_id=step_id,
+                correlation_id=self.correlation_id,
+                level=level,
+                message=redact(message),
+                fields=redact_fields(fields) or None,
+                created_at=now,
+            )
+
+        self.tracker._insert(make, select(JoblogEvent).where(JoblogEvent.uid == uid))
+        self._tell(step, level, message, fields)
+
+    def _tell(self, step: str, level: str, message: str, fields: dict[str, Any]) -> None:
+        entry = Entry(level, redact(message), self.id, self.kind, self.correlation_id, step, redact_fields(fields))
+        self.tracker._sink(entry)
 
 
 class Step:
@@ -201,4 +336,4 @@ class Step:
 
     def log(self, message: str, *, level: str = "info", **fields: Any) -> None:
         """Record an event: a message for people, and its figures (bytes, seconds, ids) for machines."""
-        self.job._event(self.id, message, level, fields)
+        self.job._event(self.id, self.name, message, level, fields)

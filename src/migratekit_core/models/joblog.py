@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column
+from sqlalchemy import JSON, BigInteger, Column
 from sqlmodel import Field
 
 from migratekit_core.models.base import Key, LongText, OmaTable, Time, utcnow
@@ -55,6 +55,8 @@ class JoblogEvent(OmaTable, table=True):
     __tablename__ = "joblog_events"
 
     id: int | None = Field(default=None, sa_type=Key, primary_key=True)
+    uid: str | None = Field(default=None, max_length=ID, index=True, unique=True)
+    """Made by the writer: where the answer to a commit was lost, it tells whether the commit was, too."""
     job_id: str = Field(max_length=ID, foreign_key="joblog_jobs.id", index=True)
     step_id: int | None = Field(default=None, sa_type=Key, foreign_key="joblog_steps.id")
     correlation_id: str = Field(max_length=ID)
@@ -62,3 +64,18 @@ class JoblogEvent(OmaTable, table=True):
     message: str = Field(sa_type=LongText)
     fields: dict[str, Any] | None = Field(default=None, sa_column=Column("fields", JSON))
     created_at: datetime = Field(default_factory=utcnow, sa_type=Time)
+
+
+class JoblogProgress(OmaTable, table=True):
+    """How far a running job is with one thing, a disk mostly; written over while it goes on, about once a second."""
+
+    __tablename__ = "joblog_progress"
+
+    job_id: str = Field(max_length=ID, primary_key=True, foreign_key="joblog_jobs.id")
+    item: str = Field(max_length=NAME, primary_key=True)
+    done: int = Field(default=0, sa_type=BigInteger)
+    """Bytes."""
+    total: int = Field(default=0, sa_type=BigInteger)
+    rate: int = Field(default=0, sa_type=BigInteger)
+    """Bytes per second lately."""
+    updated_at: datetime = Field(default_factory=utcnow, sa_type=Time)

@@ -1,4 +1,4 @@
-"""Guest networks of the cloud."""
+"""The cloud's zone, and the guest networks in it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from migratekit_core.ossea.client import Cloud, by_name_or_id
 
 
+def zone(cloud: Cloud, wanted: str) -> dict[str, Any]:
+    """Return the zone with this name or id. Raises PreconditionError where none or several have it."""
+    return by_name_or_id(cloud.list("listZones", "zone"), wanted, "zone", "ossea.zone")
+
+
 def list_networks(cloud: Cloud, zone_id: str) -> list[dict[str, Any]]:
     """Return the networks of a zone that the account can use."""
     return cloud.list("listNetworks", "network", zoneid=zone_id)
-
-
-def network(cloud: Cloud, zone_id: str, wanted: str) -> dict[str, Any]:
-    """Return the network with this name or id."""
-    return by_name_or_id(list_networks(cloud, zone_id), wanted, "network", "the [networks] table")

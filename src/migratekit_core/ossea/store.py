@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from sqlalchemy import Engine
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from migratekit_core.config.load import require
 from migratekit_core.config.schema import Config
 from migratekit_core.db.crypto import decrypt, encrypt
-from migratekit_core.db.engine import session
-from migratekit_core.errors import AuthError, UsageError
+from migratekit_core.db.engine import write
+from migratekit_core.errors import AuthError, OperationFailedError, UsageError
 from migratekit_core.models.oma import OsseaConfig
+
+
+def known(engine: Engine, config: Config) -> int:
+    """Do as `remember`, also where several first runs write the same row in the same moment."""
+    try:
+        return remember(engine, config)
+    except OperationFailedError:
+        # The other one's row is there now; where it was something else, it is told.
+        return remember(engine, config)
 
 
 def remember(engine: Engine, config: Config) -> int:
     """Write the configured cloud to `ossea_configs`, if it is new or has changed; return the row's id."""
     require(config, "ossea")
-    assert config.ossea is not None, "require has seen to it"
+    cloud = config.ossea
+    assert cloud is not None, "require has seen to it"
     if config.database.encryption_key is None:
         raise UsageError(
             "database.encryption_key is not set",
@@ -24,25 +34,28 @@ def remember(engine: Engine, config: Config) -> int:
             "make one (openssl rand -base64 32 | tr '+/' '-_') and keep it in a file of mode 0600",
         )
     key = config.database.encryption_key.read("database.encryption_key")
-    api_key = config.ossea.api_key.read("ossea.api_key")
-    secret_key = config.ossea.secret_key.read("ossea.secret_key")
-    with session(engine) as db:
-        row = db.exec(select(OsseaConfig).where(OsseaConfig.name == config.ossea.api_url)).one_or_none()
+    api_key = cloud.api_key.read("ossea.api_key")
+    secret_key = cloud.secret_key.read("ossea.secret_key")
+
+    def change(db: Session) -> int:
+        row = db.exec(select(OsseaConfig).where(OsseaConfig.name == cloud.api_url)).one_or_none()
         if row is None:
             row = OsseaConfig(
-                name=config.ossea.api_url,
-                api_url=config.ossea.api_url,
+                name=cloud.api_url,
+                api_url=cloud.api_url,
                 api_key=encrypt(api_key, key),
                 secret_key=encrypt(secret_key, key),
-                zone=config.ossea.zone,
+                zone=cloud.zone,
             )
             db.add(row)
         elif not (_same(row.api_key, api_key, key) and _same(row.secret_key, secret_key, key)):
             row.api_key, row.secret_key = encrypt(api_key, key), encrypt(secret_key, key)
-        row.domain, row.zone, row.is_active = config.ossea.domain, config.ossea.zone, True
+        row.domain, row.zone, row.is_active = cloud.domain, cloud.zone, True
         db.flush()
         assert row.id is not None, "flushed rows have their key"
         return row.id
+
+    return write(engine, change)
 
 
 def _same(token: str, secret: str, key: str) -> bool:

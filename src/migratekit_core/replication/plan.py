@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from migratekit_core.models.oma import ReplicationCheckpoint, VmDisk
+from migratekit_core.replication.replica import OVERWRITTEN
 from migratekit_core.units import GIB, round_up
 from migratekit_core.vsphere.cbt import EVERYTHING, epoch, number
 from migratekit_core.vsphere.inventory import Disk
@@ -27,14 +28,26 @@ class DiskPlan:
     """Change id to ask vSphere with; `*` for a full copy."""
     reason: str
     resume: Resume | None = None
+    compare: bool = False
+    """Whether digests tell what to copy, instead of vSphere."""
 
 
-def plan_disk(disk: Disk, known: VmDisk | None, checkpoint: ReplicationCheckpoint | None) -> DiskPlan:
+def plan_disk(
+    disk: Disk, known: VmDisk | None, checkpoint: ReplicationCheckpoint | None, compare: bool = False
+) -> DiskPlan:
     """Return the plan for a disk as the snapshot has it (`disk.change_id` is the snapshot's).
 
     `known` is what is recorded of its replica, `checkpoint` what an interrupted copy left. Nothing is guessed: what is
-    not known to be on the volume is copied.
+    not known to be on the volume is copied. With `compare` the volume itself is asked, whatever is recorded of it; an
+    interrupted copy is not gone on with then.
     """
+    plan = _plan(disk, known, checkpoint)
+    if compare and known is not None and known.ossea_volume_id is not None:
+        return replace(plan, resume=None, compare=True)
+    return plan
+
+
+def _plan(disk: Disk, known: VmDisk | None, checkpoint: ReplicationCheckpoint | None) -> DiskPlan:
     assert disk.change_id is not None, "the caller has seen to change tracking"
     resume = _resume(disk, known, checkpoint)
     if known is None or known.ossea_volume_id is None:
@@ -43,6 +56,8 @@ def plan_disk(disk: Disk, known: VmDisk | None, checkpoint: ReplicationCheckpoin
         return DiskPlan(True, EVERYTHING, f"the disk was resized from {known.capacity_bytes} bytes")
     if known.disk_change_id is None:
         reason = "the first sync goes on" if resume else "no sync has completed yet"
+        if known.sync_status == OVERWRITTEN:
+            reason = "the machine in CloudStack has written to the volume since"
         return DiskPlan(True, EVERYTHING, reason, resume)
     if epoch(known.disk_change_id) != epoch(disk.change_id):
         return DiskPlan(True, EVERYTHING, "change tracking began anew (another epoch)", resume)

@@ -23,7 +23,7 @@ class SyncPlan:
     steps: tuple[str, ...]
 
 
-def preview(runtime: Runtime, name: str) -> SyncPlan:
+def preview(runtime: Runtime, name: str, compare: bool = False) -> SyncPlan:
     """Return what `replicate` would do now. Raises what it would raise before it changes anything."""
     require(runtime.config, "vcenter", "ossea")
     require_schema(runtime.databases)
@@ -32,7 +32,7 @@ def preview(runtime: Runtime, name: str) -> SyncPlan:
     over = replica.live_failover(runtime.databases.oma, vm.uuid)
     if over is not None:
         raise failed_over(vm, over)
-    check_source(vm)
+    check_source(runtime.config, vm)
     known = replica.newest(runtime.databases.oma, vm.uuid)
     volumes = {row.disk_id: row for row in known.disks} if known else {}
     steps = []
@@ -43,12 +43,16 @@ def preview(runtime: Runtime, name: str) -> SyncPlan:
         row = volumes.get(str(disk.key))
         if row is None or row.ossea_volume_id is None:
             steps.append(f"create a volume for {disk.label} ({human_bytes(disk.capacity_bytes)})")
-        if row is None or row.disk_change_id is None:
             kind = replica.FULL
+        elif row.disk_change_id is None and not compare:
+            kind = replica.FULL
+    copying = "copy what is allocated" if kind == replica.FULL else "copy what changed since the last sync"
+    if compare and volumes:
+        copying = "compare each disk with its volume by digests, and copy the blocks that differ"
     steps += [
         "attach the volumes to the OMA and export them",
         "snapshot the machine",
-        "copy what is allocated" if kind == replica.FULL else "copy what changed since the last sync",
+        copying,
         "remove the snapshot and the exports",
     ]
     return SyncPlan(vm.name, kind, tuple(steps))

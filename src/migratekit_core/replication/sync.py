@@ -5,29 +5,46 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlmodel import Session
 
 from migratekit_core.config.load import require
-from migratekit_core.db.engine import session, write
+from migratekit_core.config.schema import Config
+from migratekit_core.db.engine import write
 from migratekit_core.db.locks import Lock, vm_lock
 from migratekit_core.db.schema import require_schema
-from migratekit_core.errors import MigrateKitError, PreconditionError, UnreachableError
+from migratekit_core.errors import MigrateKitError, PreconditionError
 from migratekit_core.joblog import Job
-from migratekit_core.joblog.tracker import describe
+from migratekit_core.joblog.tracker import describe, outcome
 from migratekit_core.models.base import utcnow
 from migratekit_core.models.oma import FailoverJob, ReplicationJob, VmDisk
 from migratekit_core.ossea import store
 from migratekit_core.redact import redact
 from migratekit_core.replication import replica, targets
+from migratekit_core.replication.bandwidth import Bandwidth, Limits
+from migratekit_core.replication.frozen import frozen
 from migratekit_core.replication.plan import fits, plan_disk
-from migratekit_core.replication.transfer import Copied, DiskWork, copy_disks
+from migratekit_core.replication.transfer import Copied, DiskWork, Run, copy_disks
 from migratekit_core.runtime import Runtime
-from migratekit_core.source import https
+from migratekit_core.source import readers
 from migratekit_core.units import GIB, round_up
 from migratekit_core.vsphere import cbt, client, snapshots
 from migratekit_core.vsphere.inventory import Disk, VirtualMachine, find_vm, managed_object, read_disks
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to sync."""
+
+    compare: bool = False
+    """Compare each disk that has a volume with it by digests, and copy only the blocks that differ."""
+    limits: Limits | None = None
+    """Instead of the configured ones."""
+
+
+DEFAULTS = Options()
 
 
 @dataclass(frozen=True)
@@ -51,8 +68,9 @@ class SyncResult:
         return sum(disk.changed for disk in self.disks)
 
 
-def replicate(runtime: Runtime, name: str) -> SyncResult:
+def replicate(runtime: Runtime, name: str, options: Options = DEFAULTS) -> SyncResult:
     """Bring the replica of a machine up to date, making it first where there is none.
+
 
     Raises PreconditionError for a machine that is unknown, ambiguous, cannot be read or was failed over, BusyError
     where another run works on it, and whatever a part reports.
@@ -66,27 +84,38 @@ def replicate(runtime: Runtime, name: str) -> SyncResult:
             over = replica.live_failover(runtime.databases.oma, vm.uuid)
             if over is not None:
                 raise failed_over(vm, over)
+            if vm.power == "poweredOff" and replica.interrupted_failover(runtime.databases.oma, vm.uuid) is not None:
+                runtime.observer.note(
+                    f"{vm.name} is off since a failover that was interrupted; go on with: "
+                    f"migratekit failover {vm.name}, or back with: migratekit rollback {vm.name}"
+                )
             with runtime.tracker.job("replication", owner=vm.name) as job:
-                return sync(runtime, lock, job, service, vm)
+                return sync(runtime, lock, job, service, vm, options)
 
 
 def failed_over(vm: VirtualMachine, over: FailoverJob) -> PreconditionError:
     """Return the error for a machine whose volumes belong to a new one."""
-    done = over.status == replica.COMPLETED
+    forward, back = f"migratekit failover {vm.name}", f"migratekit rollback {vm.name}"
+    state, todo = {
+        replica.COMPLETED: ("is failed over", f"nothing is left to replicate; to give it back: {back}"),
+        replica.ROLLING_BACK: ("is being rolled back", f"go on with: {back}"),
+    }.get(over.status, ("is being failed over", f"go on with: {forward}, or give it back with: {back}"))
     return PreconditionError(
-        f"{vm.name} is failed over" if done else f"{vm.name} is being failed over",
+        f"{vm.name} {state}",
         f"failover {over.id} is {over.status}; the volumes belong to the new machine {over.destination_vm_id or ''}",
-        "nothing is left to replicate" if done else f"go on with: migratekit failover {vm.name}",
+        todo,
     )
 
 
-def sync(runtime: Runtime, lock: Lock, job: Job, service: Any, vm: VirtualMachine) -> SyncResult:
+def sync(
+    runtime: Runtime, lock: Lock, job: Job, service: Any, vm: VirtualMachine, options: Options = DEFAULTS
+) -> SyncResult:
     """Sync within a job and a lock of the caller's (also the failover's last sync)."""
     began = time.monotonic()
     managed = managed_object(service, vm)
     volumes = runtime.volumes(job)
     with job.step("preflight") as step:
-        check_source(vm)
+        check_source(runtime.config, vm)
         volumes.health()
         before = replica.newest(runtime.databases.oma, vm.uuid)
         # First of all nobody copies any more: a run that lost its lock, or an engine that was left behind, would go on
@@ -98,16 +127,18 @@ def sync(runtime: Runtime, lock: Lock, job: Job, service: Any, vm: VirtualMachin
         removed = snapshots.remove_all_ours(managed)
         if left or removed:
             step.log("cleaned up after an interrupted run", level="warning", runs=left, snapshots=removed)
+    job.stop_if_cancelled()
     with job.step("enable-cbt") as step:
         switched = cbt.enable(managed, job.id)
         step.log("changed-block tracking", switched_on=switched)
         if switched:
             runtime.observer.note("changed-block tracking was off and is switched on")
+    job.stop_if_cancelled()
     known = _prepare_rows(runtime, job, vm)
     row_id = job.id
     try:
         with targets.exported(runtime, job, vm, volumes) as exports:
-            kind, copied = _copy_snapshot(runtime, lock, job, vm, managed, known, exports)
+            kind, copied = _copy_snapshot(runtime, lock, job, vm, managed, known, exports, options)
         targets.delete_outgrown(job, volumes, known, exports)
         seconds = time.monotonic() - began
         _finish(runtime, row_id, kind, copied, seconds)
@@ -119,7 +150,7 @@ def sync(runtime: Runtime, lock: Lock, job: Job, service: Any, vm: VirtualMachin
         volumes.close()
 
 
-def check_source(vm: VirtualMachine) -> None:
+def check_source(config: Config, vm: VirtualMachine) -> None:
     """Refuse what can be refused before anything is made."""
     if vm.template:
         raise PreconditionError(f"{vm.name} is a template", "templates have no changes to track", "deploy it first")
@@ -138,15 +169,18 @@ def check_source(vm: VirtualMachine) -> None:
             )
     if not vm.has_snapshots:
         for disk in vm.disks:
-            https.check(disk, vm.name)
+            readers.check(config, vm, disk)
 
 
 def _prepare_rows(runtime: Runtime, job: Job, vm: VirtualMachine) -> dict[int, VmDisk]:
     """Write this run's rows, on from what the last one knew; return the last one's disks by their device key."""
     before = replica.newest(runtime.databases.oma, vm.uuid)
     known = {int(row.disk_id): row for row in before.disks} if before else {}
-    config_id = store.remember(runtime.databases.oma, runtime.config)
-    with session(runtime.databases.oma) as db:
+    config_id = store.known(runtime.databases.oma, runtime.config)
+
+    def prepare(db: Session) -> None:
+        if db.get(ReplicationJob, job.id) is not None:
+            return  # the answer to the last attempt was lost, not the attempt
         db.add(
             ReplicationJob(
                 id=job.id,
@@ -156,7 +190,7 @@ def _prepare_rows(runtime: Runtime, job: Job, vm: VirtualMachine) -> dict[int, V
                 vcenter_host=runtime.vcenter.host,
                 datacenter=vm.datacenter,
                 replication_type=replica.INCREMENTAL if before else replica.FULL,
-                target_network=runtime.config.networks.map.get(vm.nics[0].network) if vm.nics else None,
+                target_network=runtime.config.networks.map.get(vm.nics[0].network) or None if vm.nics else None,
                 status=replica.RUNNING,
                 current_operation="create-volumes",
                 previous_change_id=before.job.change_id if before else None,
@@ -168,6 +202,8 @@ def _prepare_rows(runtime: Runtime, job: Job, vm: VirtualMachine) -> dict[int, V
         db.flush()
         for disk in vm.disks:
             db.add(_disk_row(job.id, disk, known.get(disk.key)))
+
+    write(runtime.databases.oma, prepare)
     return known
 
 
@@ -197,27 +233,22 @@ def _copy_snapshot(
     managed: Any,
     known: dict[int, VmDisk],
     exports: dict[int, tuple[str, str]],
+    options: Options,
 ) -> tuple[str, list[Copied]]:
-    with job.step("create-snapshot") as step:
-        snapshot = snapshots.create(managed, job.id, "MigrateKit replication; removed when the sync ends")
+    job.stop_if_cancelled()
+    with frozen(job, managed, "replication") as snapshot:
         _update(runtime, job.id, snapshot_id=snapshot._moId, current_operation="copy")
-        step.log("snapshot taken", snapshot=snapshot._moId)
-    try:
+        settings = runtime.config.replication
+        limits = options.limits or Limits(settings.bandwidth, settings.disk_bandwidth)
+        bandwidth = runtime.bandwidth or Bandwidth(limits)
         with job.step("copy") as step:
-            work = _work(runtime, job, vm, read_disks(snapshot.config.hardware.device), known, exports)
+            work = _work(runtime, job, vm, read_disks(snapshot), known, exports, options)
             kind = replica.FULL if any(item.plan.full for item in work) else replica.INCREMENTAL
             _update(runtime, job.id, replication_type=kind, change_id=work[0].disk.change_id)
-            copied = copy_disks(runtime, lock, step, job.id, vm, managed, snapshot, work)
-            # What was planned may have turned into a full copy where vSphere did not know the changes any more.
+            copied = copy_disks(Run(runtime, lock, step, vm, managed, snapshot, bandwidth=bandwidth), work)
+            # What was planned may have turned into a full copy where vSphere did not know the changes any more; or into
+            # less where it was compared.
             return replica.FULL if any(disk.full for disk in copied) else replica.INCREMENTAL, copied
-    finally:
-        try:
-            with job.step("remove-snapshot"):
-                snapshots.remove(managed, snapshot._moId)
-        except UnreachableError:
-            # It must not stay open, and grow, because the way to the joblog is cut.
-            snapshots.remove(managed, snapshot._moId)
-            raise
 
 
 def _work(
@@ -227,6 +258,7 @@ def _work(
     disks: tuple[Disk, ...],
     known: dict[int, VmDisk],
     exports: dict[int, tuple[str, str]],
+    options: Options,
 ) -> list[DiskWork]:
     missing = [disk.label for disk in disks if disk.key not in exports]
     if missing or len(disks) != len(exports):
@@ -243,14 +275,13 @@ def _work(
                 "changed-block tracking is not effective for it",
                 "switch it off and on in vCenter (ctkEnabled of the disk), then run again",
             )
-        https.check(disk, vm.name)
+        readers.check(runtime.config, vm, disk)
         volume_id, export = exports[disk.key]
-        with session(runtime.databases.oma) as db:
-            row = targets.disk_row(db, job.id, disk)
+        row = write(runtime.databases.oma, partial(targets.disk_row, job_id=job.id, disk=disk))
         before = known.get(disk.key)
         # A volume that was made just now holds nothing, whatever was known of an earlier one.
         before = before if before is not None and before.ossea_volume_id == volume_id else None
-        plan = plan_disk(disk, before, replica.checkpoint(runtime.databases.oma, volume_id))
+        plan = plan_disk(disk, before, replica.checkpoint(runtime.databases.oma, volume_id), options.compare)
         assert row.id is not None, "stored rows have their key"
         work.append(DiskWork(disk, row.id, volume_id, export, plan))
     return work
@@ -286,7 +317,7 @@ def _finish(runtime: Runtime, job_id: str, kind: str, copied: list[Copied], seco
 
 def _fail(runtime: Runtime, job_id: str, error: BaseException) -> None:
     """Record why a sync ended; what cannot be recorded must not hide the error itself."""
-    status = replica.INTERRUPTED if isinstance(error, KeyboardInterrupt) else replica.FAILED
+    status = outcome(error)
     with contextlib.suppress(MigrateKitError):
         _update(
             runtime,

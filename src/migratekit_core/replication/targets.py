@@ -6,10 +6,11 @@ import contextlib
 import time
 import zlib
 from collections.abc import Iterator
+from functools import partial
 
 from sqlmodel import Session, col, select
 
-from migratekit_core.db.engine import session
+from migratekit_core.db.engine import write
 from migratekit_core.errors import BusyError
 from migratekit_core.joblog import Job
 from migratekit_core.models.oma import ReplicationJob, VmDisk
@@ -40,10 +41,7 @@ def exported(
                 export = volumes.export(volume_id, vm.name, str(disk.key))["export_name"]
                 made[disk.key] = (volume_id, export)
                 step.log("volume ready", disk=disk.label, volume_id=volume_id, export=export)
-                with session(runtime.databases.oma) as db:
-                    row = db.get(ReplicationJob, job.id)
-                    assert row is not None, "written above"
-                    row.nbd_export_name, row.target_device = export, attached["device_path"]
+                write(runtime.databases.oma, partial(_name_export, job.id, export, attached["device_path"]))
         yield made
     finally:
         if made:
@@ -52,13 +50,22 @@ def exported(
                     fence(volumes, volume_id)
 
 
+def _name_export(job_id: str, export: str, device: str, db: Session) -> None:
+    row = db.get(ReplicationJob, job_id)
+    assert row is not None, "the sync made its row before its volumes"
+    row.nbd_export_name, row.target_device = export, device
+
+
 def _volume_of(runtime: Runtime, job: Job, vm: VirtualMachine, disk: Disk, volumes: VolumeClient) -> str:
     """Return the volume of a disk, made now where there is none."""
-    with session(runtime.databases.oma) as db:
-        row = disk_row(db, job.id, disk)
-        if row.ossea_volume_id is not None and volumes.get(row.ossea_volume_id) is not None:
-            return row.ossea_volume_id
+    engine = runtime.databases.oma
+    known = write(engine, lambda db: disk_row(db, job.id, disk).ossea_volume_id)
+    if known is not None and volumes.get(known) is not None:
+        return known
+
+    def forget(db: Session) -> set[str | None]:
         # Deleted behind our back: whatever was known of its content goes with it.
+        row = disk_row(db, job.id, disk)
         row.ossea_volume_id = row.disk_change_id = None
         earlier = db.exec(
             select(VmDisk)
@@ -66,16 +73,20 @@ def _volume_of(runtime: Runtime, job: Job, vm: VirtualMachine, disk: Disk, volum
             .where(ReplicationJob.source_vm_id == vm.uuid, VmDisk.disk_id == str(disk.key))
             .where(col(VmDisk.ossea_volume_id).is_not(None))
         ).all()
+        return {row.ossea_volume_id for row in earlier}
+
+    def remember(db: Session) -> None:
+        row = disk_row(db, job.id, disk)
+        row.ossea_volume_id, row.disk_change_id = made["volume_id"], None
+
     # The same key until a volume is recorded: a run that was killed in between finds its volume, not a second one.
     # Volumes recorded before (of a disk that outgrew them, or that a failover gave away) make it another one.
-    generation = len({row.ossea_volume_id for row in earlier})
+    generation = len(write(engine, forget))
     name = f"{vm.name}-{disk.key}"
     key = f"create-{vm.uuid}-{disk.key}-{disk.capacity_bytes}-{generation}-{zlib.crc32(name.encode()):08x}"
     tags = {TAG: vm.uuid, f"{TAG}-vm": vm.name, f"{TAG}-disk": str(disk.key)}
     made = volumes.create(name, disk.capacity_bytes, tags, key)
-    with session(runtime.databases.oma) as db:
-        row = disk_row(db, job.id, disk)
-        row.ossea_volume_id, row.disk_change_id = made["volume_id"], None
+    write(engine, remember)
     return str(made["volume_id"])
 
 

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sqlmodel import Session
 
 from migratekit_core.db.engine import write
 from migratekit_core.db.locks import Lock
+from migratekit_core.digest.blocks import block_size_for
+from migratekit_core.digest.process import hasher
 from migratekit_core.engine.job import Checkpoint, Done, Event, Job, Progress
 from migratekit_core.engine.process import Engines, copy
-from migratekit_core.errors import OperationFailedError
 from migratekit_core.joblog import Step
-from migratekit_core.models.oma import ReplicationCheckpoint, ReplicationJob, VmDisk
+from migratekit_core.joblog.gauge import Gauge
+from migratekit_core.models.oma import ReplicationCheckpoint, VmDisk
+from migratekit_core.replication.bandwidth import Bandwidth, Limits
+from migratekit_core.replication.board import Board
+from migratekit_core.replication.compare import Meter, compare
+from migratekit_core.replication.frozen import still_frozen
+from migratekit_core.replication.parallel import each_disk
 from migratekit_core.replication.plan import DiskPlan
 from migratekit_core.replication.replica import COMPLETED, FAILED, RUNNING
 from migratekit_core.runtime import Runtime
-from migratekit_core.source import https
+from migratekit_core.source import readers
 from migratekit_core.units import human_bytes
-from migratekit_core.vsphere import cbt, snapshots
+from migratekit_core.vsphere import cbt
 from migratekit_core.vsphere.inventory import Disk, VirtualMachine
-
-PARALLEL_DISKS = 4
-"""Disks of one machine copied at once: more only compete for the same host's NFC and the same link."""
-REPORT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -55,176 +58,197 @@ class Copied:
     moved: int
     """What crossed the tunnel as data."""
     seconds: float
+    compared: bool = False
+    """Whether digests told what to copy."""
 
 
-def copy_disks(
-    runtime: Runtime,
-    lock: Lock,
-    step: Step,
-    job_id: str,
-    vm: VirtualMachine,
-    managed: Any,
-    snapshot: Any,
-    work: list[DiskWork],
-) -> list[Copied]:
+@dataclass(frozen=True)
+class Run:
+    """What the disks of one sync have in common."""
+
+    runtime: Runtime
+    lock: Lock
+    step: Step
+    vm: VirtualMachine
+    managed: Any
+    snapshot: Any
+    engines: Engines = field(default_factory=Engines)
+    bandwidth: Bandwidth = field(default_factory=lambda: Bandwidth(Limits()))
+    gauge: Gauge = field(default_factory=Gauge)
+    asking: threading.Lock = field(default_factory=threading.Lock)
+    """pyVmomi's connection is one, and so is the lock's: both are used by one disk after the other."""
+
+    def open(self, disk: Disk) -> AbstractContextManager[str]:
+        """Serve a disk of the snapshot as long as the block runs: an NBD URI."""
+        snapshot = readers.Snapshot(self.vm, self.snapshot._moId)
+        return readers.open_disk(self.runtime.config, snapshot, disk, self.runtime.observer.note, self.engines.stopped)
+
+    def areas(self, disk: Disk, change_id: str) -> list[tuple[int, int]]:
+        """Return what changed on a disk between `change_id` and the snapshot."""
+        with self.asking:
+            found = cbt.changed_areas(self.managed, self.snapshot, disk.key, disk.capacity_bytes, change_id)
+            return [(area.offset, area.length) for area in found]
+
+    def show(self, item: str, progress: Progress) -> None:
+        """Tell whoever watches, here or elsewhere, how far something is."""
+        self.runtime.observer.progress(item, progress)
+        self.gauge.update(self.step.job, item, progress.done, progress.total, progress.rate)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What to copy of a disk, decided."""
+
+    full: bool
+    """Whether what lies outside `wanted` reads as zeros on the source, and has to on the target."""
+    reason: str
+    wanted: list[tuple[int, int]]
+    since: list[tuple[int, int]]
+    """What changed since the snapshot of an interrupted copy."""
+    position: int
+    """How far that got."""
+
+
+def copy_disks(run: Run, work: list[DiskWork]) -> list[Copied]:
     """Copy all disks, several at a time, and commit each one's change id when it is complete and flushed.
 
-    The first error stops the others, which leave checkpoints behind. Raises that error, or KeyboardInterrupt.
+    The first error stops the others, which leave checkpoints behind. Raises that error, KeyboardInterrupt, or
+    CancelledError where somebody asked the job to stop.
     """
-    engines = Engines()
-    board = _Board(runtime, job_id)
-    # pyVmomi's connection is one, and so is the lock's: both are used by one disk after the other.
-    asking = threading.Lock()
+    run.runtime.observer.expect([item.disk.label for item in work])
+    board = Board(run.runtime, run.step, run.bandwidth)
 
     def one(item: DiskWork) -> Copied:
         try:
-            return _copy_disk(runtime, lock, step, job_id, vm, managed, snapshot, item, engines, board, asking)
+            return _copy_disk(run, item, board)
         except BaseException:
-            _set_status(runtime, item, FAILED)
+            _set_status(run.runtime, item, FAILED)
             raise
 
-    with ThreadPoolExecutor(PARALLEL_DISKS, thread_name_prefix="disk") as pool:
-        futures = [pool.submit(one, item) for item in work]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            if not all(future.done() and future.exception() is None for future in futures):
-                for future in futures:
-                    future.cancel()
-                engines.stop()
-    errors = [error for future in futures if not future.cancelled() and (error := future.exception())]
-    # The one that stopped the others first: they only tell that they were stopped.
-    errors.sort(key=lambda error: isinstance(error, KeyboardInterrupt))
-    if errors:
-        raise errors[0]
-    return [future.result() for future in futures]
+    return each_disk(work, one, run.engines, run.step.job)
 
 
-def _copy_disk(
-    runtime: Runtime,
-    lock: Lock,
-    step: Step,
-    job_id: str,
-    vm: VirtualMachine,
-    managed: Any,
-    snapshot: Any,
-    item: DiskWork,
-    engines: Engines,
-    board: _Board,
-    asking: threading.Lock,
-) -> Copied:
-    disk, plan = item.disk, item.plan
-    name = f"{vm.name} {disk.label}"
+def _copy_disk(run: Run, item: DiskWork, board: Board) -> Copied:
+    disk, runtime, step = item.disk, run.runtime, run.step
+    with run.open(disk) as source:
+        task = _compared(run, item, source) if item.plan.compare else _asked(run, item)
+        changed = sum(length for _, length in task.wanted)
+        step.log(
+            "plan",
+            disk=disk.label,
+            full=task.full,
+            reason=task.reason,
+            areas=len(task.wanted),
+            bytes=changed,
+            resume_at=task.position,
+        )
+        if _afresh(item, task) and not task.position:
+            # From here on the volume is nothing: neither its old content nor the new one.
+            _forget_content(runtime, item)
+        _set_status(runtime, item, RUNNING)
+        results = list(_engine_runs(run, item, task, source, board))
+    read, moved = sum(done.read for done in results), sum(done.written for done in results)
+    seconds = sum(done.seconds for done in results)
+    # The database's locks are one connection's, which the disks' threads must not use at once.
+    with run.asking:
+        run.lock.ensure()
+        still_frozen(run.managed, run.snapshot, f"{run.vm.name} {disk.label}")
+    _commit(runtime, item, moved)
+    step.log("disk copied", disk=disk.label, full=task.full, read=read, moved=moved, seconds=round(seconds, 3))
+    runtime.observer.note(f"{disk.label}: {human_bytes(moved)} moved of {human_bytes(changed)} ({task.reason})")
+    return Copied(disk.label, task.full, task.reason, changed, read, moved, seconds, item.plan.compare)
 
-    def areas(change_id: str) -> list[tuple[int, int]]:
-        with asking:
-            found = cbt.changed_areas(managed, snapshot, disk.key, disk.capacity_bytes, change_id)
-            return [(area.offset, area.length) for area in found]
 
-    full = plan.full
+def _asked(run: Run, item: DiskWork) -> _Task:
+    """Ask vSphere what to copy."""
+    plan, disk = item.plan, item.disk
     try:
-        wanted = areas(plan.base)
-        since = areas(plan.resume.change_id) if plan.resume else []
-        resume, reason = plan.resume, plan.reason
+        wanted = run.areas(disk, plan.base)
+        since = run.areas(disk, plan.resume.change_id) if plan.resume else []
+        return _Task(plan.full, plan.reason, wanted, since, plan.resume.position if plan.resume else 0)
     except cbt.EpochLostError as error:
         if plan.base == cbt.EVERYTHING and plan.resume is None:
             raise
-        step.log("changes unknown, copying everything", level="warning", disk=disk.label, reason=error.why)
-        full, resume, since, reason = True, None, [], "vSphere does not know the last change id any more"
-        wanted = areas(cbt.EVERYTHING)
-    position = resume.position if resume else 0
-    changed = sum(length for _, length in wanted)
-    step.log("plan", disk=disk.label, full=full, reason=reason, areas=len(wanted), bytes=changed, resume_at=position)
-    if full and not resume:
-        # From here on the volume is nothing: neither its old content nor the new one.
-        _forget_content(runtime, item)
-    _set_status(runtime, item, RUNNING)
+        run.step.log("changes unknown, copying everything", level="warning", disk=disk.label, reason=error.why)
+        # What the volume holds is known no longer, so a checkpoint has to say that everything is being copied.
+        reason = "vSphere does not know the last change id any more"
+        return _Task(True, reason, run.areas(disk, cbt.EVERYTHING), [], 0)
 
+
+def _compared(run: Run, item: DiskWork, source: str) -> _Task:
+    """Compare the disk with its volume by digests: what differs is what to copy."""
+    disk, plan = item.disk, item.plan
+    allocated = run.areas(disk, cbt.EVERYTHING)
+    volumes = run.runtime.volumes(run.step.job)
+    name, meter = f"{run.vm.name} {disk.label}", Meter(disk.capacity_bytes)
+    request_size = run.runtime.config.replication.request_size
+    try:
+        with hasher(name, source, disk.capacity_bytes, request_size, run.engines) as hashing:
+            found = compare(
+                hashing,
+                volumes,
+                item.volume_id,
+                [(0, disk.capacity_bytes)],
+                allocated,
+                block_size_for(disk.capacity_bytes),
+                lambda done: run.show(f"{disk.label} (compare)", meter.progress(done)),
+            )
+    finally:
+        volumes.close()
+    run.step.log("compared", disk=disk.label, bytes=found.compared, read=found.read, differ=found.differing)
+    differ = f"{human_bytes(found.differing)} of {human_bytes(found.compared)} differ"
+    return _Task(False, f"{plan.reason}; compared: {differ}", found.different, [], 0)
+
+
+def _afresh(item: DiskWork, task: _Task) -> bool:
+    """Return whether what is recorded of the volume's content is of no use: it is copied, or compared, as a whole."""
+    return item.plan.full or task.full
+
+
+def _engine_runs(run: Run, item: DiskWork, task: _Task, source: str, board: Board) -> Iterator[Done]:
+    """Copy what the task says into the volume, in one run of the engine or two."""
+    runtime, disk = run.runtime, item.disk
     settings = runtime.config.replication
-    results: list[Done] = []
 
-    def run(start: int, everything: bool, parts: list[tuple[int, int]], observe: Callable[[Event], None]) -> None:
+    def observe(event: Event) -> None:
+        if isinstance(event, Progress):
+            run.show(disk.label, event)
+            board.update(disk.label, event)
+        elif isinstance(event, Checkpoint):
+            _store_checkpoint(runtime, run.step.job.id, item, _afresh(item, task), event.position)
+
+    def engine(start: int, full: bool, areas: Iterable[tuple[int, int]], tell: Callable[[Event], None]) -> Done:
         job = Job(
-            disk=name,
+            disk=f"{run.vm.name} {disk.label}",
             source=source,
             target=runtime.nbd_uri(item.export),
             size=disk.capacity_bytes,
-            full=everything,
+            full=full,
             start=start,
             connections=settings.connections,
             request_size=settings.request_size,
             window=settings.window,
+            gate=runtime.gate(item.export),
+            rate=run.bandwidth.join(disk.label),
         )
-        results.append(copy(job, parts, observe, engines))
+        try:
+            return copy(job, areas, tell, run.engines, partial(run.bandwidth.listen, disk.label))
+        finally:
+            run.bandwidth.leave(disk.label)
 
-    def observe(event: Event) -> None:
-        if isinstance(event, Progress):
-            board.update(disk.label, event)
-        elif isinstance(event, Checkpoint):
-            _store_checkpoint(runtime, job_id, item, full, event.position)
-
-    with https.open_disk(runtime.vcenter, vm.datacenter, disk, vm.name) as source:
-        if since:
-            # Below the checkpoint only what changed since the interrupted copy's snapshot is missing.
-            run(0, False, list(_below(since, position)), lambda event: None)
-        run(position, full, wanted, observe)
-    read, moved = sum(done.read for done in results), sum(done.written for done in results)
-    seconds = sum(done.seconds for done in results)
-    # The database's locks are one connection's, which the disks' threads must not use at once.
-    with asking:
-        lock.ensure()
-        _still_frozen(managed, snapshot, name)
-    _commit(runtime, item, moved)
-    step.log("disk copied", disk=disk.label, full=full, read=read, moved=moved, seconds=round(seconds, 3))
-    runtime.observer.note(f"{disk.label}: {human_bytes(moved)} moved of {human_bytes(changed)} ({reason})")
-    return Copied(disk.label, full, reason, changed, read, moved, seconds)
-
-
-def _still_frozen(managed: Any, snapshot: Any, name: str) -> None:
-    """Raise OperationFailedError where our snapshot is gone: the base file was no point in time any more then."""
-    if all(ours._moId != snapshot._moId for ours, _ in snapshots.ours(managed)):
-        raise OperationFailedError(
-            f"{name} was copied while its snapshot was removed",
-            f"snapshot {snapshot._moId} is gone; somebody removed it in vCenter",
-            "run the command again: what changed meanwhile is copied then",
-        )
+    if task.since:
+        # Below the checkpoint only what changed since the interrupted copy's snapshot is missing.
+        yield engine(0, False, list(_below(task.since, task.position)), lambda event: None)
+    yield engine(task.position, task.full, task.wanted, observe)
+    if item.plan.compare and item.plan.full:
+        # Nothing is known of the volume, and it is longer than the disk: what lies behind is zeroed, as by a full copy.
+        yield engine(disk.capacity_bytes, True, [], lambda event: None)
 
 
 def _below(areas: list[tuple[int, int]], position: int) -> Iterator[tuple[int, int]]:
     for offset, length in areas:
         if offset < position:
             yield offset, min(length, position - offset)
-
-
-class _Board:
-    """Adds up the progress of all disks, and writes it to the replication's row now and then."""
-
-    def __init__(self, runtime: Runtime, job_id: str) -> None:
-        self._runtime = runtime
-        self._job_id = job_id
-        self._disks: dict[str, Progress] = {}
-        self._lock = threading.Lock()
-        self._written = 0.0
-
-    def update(self, disk: str, progress: Progress) -> None:
-        self._runtime.observer.progress(disk, progress)
-        with self._lock:
-            self._disks[disk] = progress
-            now = time.monotonic()
-            if now - self._written < REPORT_SECONDS:
-                return
-            self._written = now
-            done = sum(held.done for held in self._disks.values())
-            total = sum(held.total for held in self._disks.values())
-            rate = sum(held.rate for held in self._disks.values())
-
-        def change(db: Session) -> None:
-            job = db.get(ReplicationJob, self._job_id)
-            assert job is not None, "the sync made its row before it copied"
-            job.bytes_transferred, job.total_bytes, job.transfer_speed_bps = done, total, int(rate)
-            job.progress_percent = round(100 * done / total, 1) if total else 0.0
-
-        write(self._runtime.databases.oma, change)
 
 
 def _forget_content(runtime: Runtime, item: DiskWork) -> None:

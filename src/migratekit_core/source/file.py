@@ -8,7 +8,8 @@ from pathlib import Path
 
 from migratekit_core import programs
 from migratekit_core.errors import PreconditionError
-from migratekit_core.source.reader import nbd_uri, private_folder, serve
+from migratekit_core.source.folder import private_folder
+from migratekit_core.source.reader import nbd_uri, serve
 
 FORMATS = ("raw", "qcow2", "vmdk", "vdi", "vhdx", "vpc")
 CLIENTS = 16
@@ -31,6 +32,8 @@ def open_image(image: Path, image_format: str) -> Iterator[str]:
     with private_folder("file") as folder:
         socket = folder / "image.sock"
         command = [
+            # qemu-nbd has no --exit-with-parent.
+            *(programs.find("setpriv", "util-linux"), "--pdeathsig", "KILL"),
             programs.find("qemu-nbd", "qemu-utils"),
             "--read-only",
             "--persistent",

@@ -6,31 +6,46 @@ import os
 import signal
 import socket as socketlib
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from migratekit_core import programs
 from migratekit_core.errors import OperationFailedError
-from migratekit_core.redact import redact
+from migratekit_core.redact import child_environment, redact
 
 START_SECONDS = 20
 STOP_SECONDS = 5
 
 
-@contextmanager
-def private_folder(prefix: str) -> Iterator[Path]:
-    """A folder of mode 0700 in the runtime directory, removed with everything in it at the end."""
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    with tempfile.TemporaryDirectory(prefix=f"migratekit-{prefix}-", dir=base) as folder:
-        yield Path(folder)
-
-
 def nbd_uri(socket: Path, export: str = "") -> str:
     """Return the NBD URI of an export behind a unix socket (NBD URI specification: nbd+unix)."""
     return f"nbd+unix:///{quote(export)}?socket={quote(str(socket))}"
+
+
+def nbdkit(socket: Path) -> list[str]:
+    """Return the beginning of the command of a read-only nbdkit; filters and a plugin follow.
+
+    Raises PreconditionError where nbdkit is not installed.
+    """
+    program = programs.find("nbdkit", "nbdkit")
+    return [program, "--foreground", "--exit-with-parent", "--readonly", "--unix", str(socket)]
+
+
+@contextmanager
+def secret_pipe(secret: str) -> Iterator[int]:
+    """Yield a descriptor that the secret can be read from once: it is in no argument, no environment and no file."""
+    reader, writer = os.pipe()
+    try:
+        try:
+            os.write(writer, secret.encode() + b"\n")
+        finally:
+            os.close(writer)
+        yield reader
+    finally:
+        os.close(reader)
 
 
 @contextmanager
@@ -40,12 +55,13 @@ def serve(
     subject: str,
     pass_fds: Sequence[int] = (),
     env: Mapping[str, str] | None = None,
+    seconds: float = START_SECONDS,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run an NBD server in the foreground until the block ends; the block starts when it answers.
+    """Run an NBD server in the foreground until the block ends; the block starts when it answers, within `seconds`.
 
     Raises OperationFailedError with the server's own words where it does not start.
     """
-    log = socket.with_suffix(".log")
+    log = _log(socket)
     with log.open("wb") as stderr:
         server = subprocess.Popen(
             command,
@@ -53,12 +69,12 @@ def serve(
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             pass_fds=pass_fds,
-            env={**os.environ, **(env or {})},
+            env=child_environment(env),
             # Ctrl-C is for the engine, which writes a checkpoint first and still reads and writes while it does.
             start_new_session=True,
         )
     try:
-        _wait_for(server, socket, log, subject)
+        _wait_for(server, socket, log, subject, seconds)
         yield server
     finally:
         stop(server)
@@ -81,6 +97,33 @@ def last_words(log: Path) -> str:
     return redact(lines[-1]) if lines else "it said nothing"
 
 
+def log_of(socket: Path) -> str:
+    """Return all that the server on this socket said, with secrets masked."""
+    log = _log(socket)
+    return redact(log.read_text(errors="replace")) if log.exists() else ""
+
+
+def first_connection(uri: str) -> tuple[int, str]:
+    """Connect once and leave. Return the size in bytes, or -1 and what NBD says where the disk cannot be opened.
+
+    nbdkit answers before it opens the disk: only a connection shows whether it can.
+    """
+    import nbd
+
+    handle = nbd.NBD()
+    try:
+        handle.connect_uri(uri)
+        size = handle.get_size()
+        handle.shutdown()
+        return size, ""
+    except nbd.Error as error:
+        return -1, str(error.string)
+
+
+def _log(socket: Path) -> Path:
+    return socket.with_suffix(".log")
+
+
 def _greets(path: Path) -> bool:
     # qemu-nbd listens before it opens its image: only the greeting of the NBD protocol says that it will serve.
     with socketlib.socket(socketlib.AF_UNIX) as client:
@@ -92,8 +135,8 @@ def _greets(path: Path) -> bool:
             return False
 
 
-def _wait_for(server: subprocess.Popen[bytes], socket: Path, log: Path, subject: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
+def _wait_for(server: subprocess.Popen[bytes], socket: Path, log: Path, subject: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     while not _greets(socket):
         if server.poll() is not None or time.monotonic() > deadline:
             raise OperationFailedError(

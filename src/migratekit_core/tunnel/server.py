@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from migratekit_core.config.schema import TunnelServer
+from migratekit_core.tunnel.haproxy import COMMON, UNANSWERED, quoted, stamp
 
-from migratekit_core.tunnel.haproxy import COMMON
+LOG = """\
+    # Only what went wrong; 'refused' is a handshake, and its verify code is OpenSSL's: 10 expired, 18 to 21 another CA,
+    # 23 revoked, 26 not a client's.
+    log global
+    option log-separate-errors
+    option dontlog-normal
+    log-format "%ci:%cp %[ssl_fc_sni] %[ssl_c_s_dn(cn)] %U bytes in %B out %Tt ms, ended %ts"
+    error-log-format "refused %ci:%cp: %[ssl_fc_err_str], verify code %[ssl_c_err]"
+"""
 
 
-def render(listen: str, certificate: Path, ca: Path, services: dict[str, str]) -> str:
-    """Return HAProxy's configuration for the OMA.
-
-    `listen` is address:port, `certificate` the OMA's PEM with its key, `services` maps each server name to the loopback
-    address of its service.
-    """
+def render(settings: TunnelServer) -> str:
+    """Return HAProxy's configuration for the OMA."""
+    revoked = f" crl-file {quoted(settings.crl_file)}" if settings.crl_file else ""
+    names = sorted(settings.addresses)
     lines = [
-        COMMON,
+        "global",
+        "    log stderr format raw daemon",
+        COMMON.removeprefix("global\n"),
+        stamp(settings.cert_file, settings.ca_file, settings.crl_file),
+        "",
         "frontend tunnel",
-        f"    bind {listen} ssl crt {certificate} ca-file {ca} verify required",
+        LOG,
+        f"    bind {quoted(settings.listen)} tcp-ut {UNANSWERED} ssl crt {quoted(settings.cert_file)}"
+        f" ca-file {quoted(settings.ca_file)}{revoked} verify required",
         # A client that names no service of ours gets nothing, not even an answer.
-        "    tcp-request content reject unless "
-        + " or ".join(f"{{ ssl_fc_sni -i {name} }}" for name in sorted(services)),
-        *(f"    use_backend {name} if {{ ssl_fc_sni -i {name} }}" for name in sorted(services)),
+        "    tcp-request content reject unless " + " or ".join(f"{{ ssl_fc_sni -i {name} }}" for name in names),
+        *(f"    use_backend {name} if {{ ssl_fc_sni -i {name} }}" for name in names),
         "",
     ]
-    for name, address in sorted(services.items()):
-        lines += [f"backend {name}", f"    server {name} {address}", ""]
+    for name in names:
+        lines += [f"backend {name}", f"    server {name} {quoted(settings.addresses[name])}", ""]
     return "\n".join(lines)

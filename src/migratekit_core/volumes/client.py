@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from migratekit_core import errors
-from migratekit_core.errors import AuthError, MigrateKitError, OperationFailedError, PreconditionError, UnreachableError
+from migratekit_core import errors, points
+from migratekit_core.digest import blocks
+from migratekit_core.digest.blocks import Range
+from migratekit_core.errors import (
+    AuthError,
+    BusyError,
+    MigrateKitError,
+    OmaUnreachableError,
+    OperationFailedError,
+    PreconditionError,
+    UnreachableError,
+)
 
 REQUEST_SECONDS = 60.0
 POLL_SECONDS = 25.0
 """How long one request waits for an operation: below the timeouts of whatever stands between."""
 OPERATION_SECONDS = 7200.0
 """Until an operation counts as lost; a volume made from a snapshot on secondary storage takes long."""
-RETRY_SECONDS = 60.0
-"""How long a daemon may be away (a restart, a tunnel that reconnects) before the command fails."""
+BUSY_SECONDS = 0.3
+"""Between two attempts at a volume that is being worked on."""
+RETRY_SECONDS = 180.0
+"""How long a daemon may be away (a restart, a link that is cut for a minute) before the command fails."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +49,13 @@ class Endpoint:
 class VolumeClient:
     """The daemon's API. A call returns when its operation has completed, and raises the operation's error otherwise."""
 
-    def __init__(self, endpoint: Endpoint, token: str, correlation_id: str = "", job_id: str = "") -> None:
+    def __init__(
+        self, endpoint: Endpoint, token: str, correlation_id: str = "", job_id: str = "", patience: float = 0.0
+    ) -> None:
+        """`patience`: how many seconds a change waits for a volume that another operation works on. A command that
+        takes up what a killed one began needs it: the daemon goes on with what that one has asked for."""
         transport = httpx.HTTPTransport(uds=str(endpoint.socket)) if endpoint.socket else None
+        self._patience = patience
         self._where = str(endpoint.socket) if endpoint.socket else f"{endpoint.host}:{endpoint.port}"
         headers = {"Authorization": f"Bearer {token}"}
         if correlation_id:
@@ -65,6 +84,16 @@ class VolumeClient:
         found: list[dict[str, Any]] = self._send("GET", "/api/v1/volumes")["volumes"]
         return found
 
+    def snapshots(self) -> list[dict[str, Any]]:
+        """Return every snapshot that MigrateKit took, also of volumes that are deleted."""
+        found: list[dict[str, Any]] = self._send("GET", "/api/v1/volumes", params={"snapshots": "true"})["snapshots"]
+        return found
+
+    def reconciled(self) -> dict[str, Any]:
+        """Return what the daemon's last periodic comparison found."""
+        found: dict[str, Any] = self._send("GET", "/api/v1/volumes")["reconcile"]
+        return found
+
     def root_of(self, vm_id: str) -> dict[str, Any] | None:
         """Return the root volume of a virtual machine."""
         found: list[dict[str, Any]] = self._send("GET", "/api/v1/volumes", params={"vm_id": vm_id})["volumes"]
@@ -81,6 +110,10 @@ class VolumeClient:
         """Return operations, the newest first."""
         found: list[dict[str, Any]] = self._send("GET", "/api/v1/operations", params={"limit": limit})["operations"]
         return found
+
+    def operation(self, operation_id: str) -> dict[str, Any]:
+        """Return an operation. Raises NotFoundError where there is none with this id."""
+        return self._send("GET", f"/api/v1/operations/{quote(operation_id, safe='')}")
 
     def create(self, name: str, size: int, tags: dict[str, str], key: str) -> dict[str, Any]:
         """Create a volume of at least `size` bytes; the same `key` never makes a second one."""
@@ -122,22 +155,49 @@ class VolumeClient:
         """Hash the first `length` bytes of a volume that is attached to the OMA, there."""
         return self._change("POST", f"/api/v1/volumes/{volume_id}/checksum", {"length": length})
 
+    def block_digests(self, volume_id: str, block_size: int, ranges: Sequence[Range]) -> list[bytes]:
+        """Hash ranges of a volume that is attached to the OMA, there; return a digest for each block (digest.blocks).
+
+        Raises OperationFailedError for an answer that does not hold as many digests as there are blocks.
+        """
+        body = {"block_size": block_size, "ranges": ranges}
+        answer = self._change("POST", f"/api/v1/volumes/{volume_id}/checksum", body)
+        try:
+            return blocks.unpack(answer["digests"], sum(1 for _ in blocks.cut(ranges, block_size)))
+        except (KeyError, ValueError) as error:
+            raise OperationFailedError(
+                f"the digests of volume {volume_id} make no sense", str(error), "are daemon and command of one version?"
+            ) from None
+
     def _change(self, method: str, path: str, body: dict[str, Any] | None = None, key: str = "") -> dict[str, Any]:
         """Submit an operation and wait for its end; a key makes sending it twice harmless."""
-        operation = self._send(method, path, json=body, headers={"Idempotency-Key": key or str(uuid.uuid4())})
-        deadline = time.monotonic() + OPERATION_SECONDS
-        while operation["status"] in ("pending", "running"):
-            if time.monotonic() > deadline:
-                raise OperationFailedError(
-                    f"volume operation {operation['id']} does not end",
-                    f"{operation['type']} is {operation['status']} after {OPERATION_SECONDS:.0f} s",
-                    "look with: migratekit volumes operations",
-                )
-            operation = self._send("GET", f"/api/v1/operations/{operation['id']}", params={"wait": POLL_SECONDS})
+        called = f"daemon-{_called(method, path)}"
+        with points.call(called):
+            operation = self._submit(method, path, body, key or str(uuid.uuid4()))
+            points.during(called)
+            deadline = time.monotonic() + OPERATION_SECONDS
+            while operation["status"] in ("pending", "running"):
+                if time.monotonic() > deadline:
+                    raise OperationFailedError(
+                        f"volume operation {operation['id']} does not end",
+                        f"{operation['type']} is {operation['status']} after {OPERATION_SECONDS:.0f} s",
+                        "look with: migratekit volumes operations",
+                    )
+                operation = self._send("GET", f"/api/v1/operations/{operation['id']}", params={"wait": POLL_SECONDS})
         if operation["error"]:
             raise _as_error(operation["error"])
         response: dict[str, Any] = operation["response"]
         return response
+
+    def _submit(self, method: str, path: str, body: dict[str, Any] | None, key: str) -> dict[str, Any]:
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return self._send(method, path, json=body, headers={"Idempotency-Key": key})
+            except BusyError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(BUSY_SECONDS)
 
     def _send(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         for attempt in Retrying(
@@ -154,7 +214,7 @@ class VolumeClient:
         try:
             answer = self._http.request(method, path, **arguments)
         except httpx.TransportError as error:
-            raise UnreachableError(
+            raise OmaUnreachableError(
                 f"the volume daemon does not answer ({self._where})",
                 str(error) or type(error).__name__,
                 "check that it runs on the OMA and that the tunnel is up (migratekit tunnel status)",
@@ -163,6 +223,12 @@ class VolumeClient:
             found: dict[str, Any] = answer.json()
             return found
         raise _refusal(answer)
+
+
+def _called(method: str, path: str) -> str:
+    """Return what to call a request: `post-attach`, `delete-volumes`."""
+    parts = path.split("/")[3:]
+    return f"{method.lower()}-{parts[-1] if method == 'POST' else parts[0]}"
 
 
 class NotFoundError(PreconditionError):

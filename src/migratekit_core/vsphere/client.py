@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import ssl
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +27,10 @@ from migratekit_core.errors import (
 from migratekit_core.redact import redact
 
 KEEP_ALIVE_SECONDS = 300.0
+LOG_OUT_SECONDS = 2.0
+
+_accounts: weakref.WeakKeyDictionary[Any, VCenter] = weakref.WeakKeyDictionary()
+"""Who logged in on a connection, for a second login when vSphere has ended the session."""
 
 
 @contextmanager
@@ -37,12 +42,7 @@ def connect(vcenter: VCenter) -> Iterator[Any]:
     """
     password = vcenter.password.read("vcenter.password")
     where = f"vCenter {vcenter.host}:{vcenter.port}"
-    try:
-        context = ssl.create_default_context(cafile=str(vcenter.ca_file) if vcenter.ca_file else None)
-    except OSError as error:
-        raise PreconditionError(
-            f"vcenter.ca_file {vcenter.ca_file} cannot be read", str(error), "check the path in the configuration"
-        ) from error
+    context = trust(vcenter)
     try:
         service = SmartConnect(
             host=vcenter.host,
@@ -58,16 +58,9 @@ def connect(vcenter: VCenter) -> Iterator[Any]:
             f"wrong password, or no user {vcenter.user}",
             "check vcenter.user and .password",
         ) from None
-    except ssl.SSLCertVerificationError as error:
-        raise UnreachableError(
-            f"{where} cannot be trusted",
-            error.verify_message,
-            "set vcenter.ca_file to the CA that signed its certificate",
-        ) from None
     except (OSError, http.client.HTTPException) as error:
-        raise UnreachableError(
-            f"{where} does not answer", redact(str(error)), "check vcenter.host, vcenter.port and the network"
-        ) from None
+        raise unreachable(where, error) from None
+    _accounts[service._stub] = vcenter
     ended = threading.Event()
     threading.Thread(target=_keep_alive, args=(service, ended), daemon=True, name="vcenter-keep-alive").start()
     try:
@@ -75,9 +68,69 @@ def connect(vcenter: VCenter) -> Iterator[Any]:
             yield service
     finally:
         ended.set()
-        # The session ends by itself; what happened before is what matters.
-        with contextlib.suppress(Exception):
+        _log_out(service)
+
+
+def _log_out(service: Any) -> None:
+    """End the session, but wait only so long for a vCenter that hangs: sessions end by themselves."""
+
+    def run() -> None:
+        with contextlib.suppress(Exception):  # what happened before is what matters
             Disconnect(service)
+
+    thread = threading.Thread(target=run, daemon=True, name="vcenter-log-out")
+    thread.start()
+    thread.join(LOG_OUT_SECONDS)
+
+
+def unreachable(where: str, error: Exception) -> UnreachableError:
+    """Return the error for a vCenter, named by `where`, that cannot be connected to."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return UnreachableError(
+            f"{where} cannot be trusted",
+            error.verify_message,
+            "set vcenter.ca_file to the CA that signed its certificate",
+        )
+    return UnreachableError(
+        f"{where} does not answer", redact(str(error)), "check vcenter.host, vcenter.port and the network"
+    )
+
+
+def trust(vcenter: VCenter) -> ssl.SSLContext:
+    """Return whom we trust to be vCenter. Raises PreconditionError where `ca_file` cannot be read."""
+    try:
+        return ssl.create_default_context(cafile=str(vcenter.ca_file) if vcenter.ca_file else None)
+    except OSError as error:
+        raise PreconditionError(
+            f"vcenter.ca_file {vcenter.ca_file} cannot be read", str(error), "check the path in the configuration"
+        ) from error
+
+
+def log_in_again(service: Any) -> None:
+    """Make sure that there is a session, after vSphere has ended one or a connection broke.
+
+    Raises AuthError where the login is refused now; OSError and http.client's errors where nothing answers.
+    """
+    vcenter = _accounts.get(service._stub)
+    sessions = service.RetrieveContent().sessionManager
+    if vcenter is None or _has_session(sessions):
+        return
+    try:
+        sessions.Login(vcenter.user, vcenter.password.read("vcenter.password"))
+    except vim.fault.InvalidLogin:
+        raise AuthError(
+            f"vCenter {vcenter.host}:{vcenter.port} ended the session and refused a new login",
+            f"the account {vcenter.user} or its password was changed",
+            "check vcenter.user and .password",
+        ) from None
+
+
+def _has_session(sessions: Any) -> bool:
+    """Return whether we are logged in. Without a session vSphere either names none or does not answer."""
+    try:
+        return sessions.currentSession is not None
+    except vim.fault.NotAuthenticated:
+        return False
 
 
 def _keep_alive(service: Any, ended: threading.Event) -> None:
@@ -95,14 +148,14 @@ def faults(subject: str) -> Iterator[None]:
         yield
     except MigrateKitError:
         raise
+    except vim.fault.NotAuthenticated:  # a NoPermission, too, hence first
+        raise AuthError(f"{subject}: the session ended", "vCenter logged us out", "run the command again") from None
     except vim.fault.NoPermission as fault:
         raise AuthError(
             f"{subject}: permission denied",
             f"the account lacks the privilege {fault.privilegeId}",
             "grant it on the machine's folder; docs/permissions.md lists what is needed",
         ) from None
-    except vim.fault.NotAuthenticated:
-        raise AuthError(f"{subject}: the session ended", "vCenter logged us out", "run the command again") from None
     except (vim.fault.TaskInProgress, vim.fault.ConcurrentAccess) as fault:
         raise BusyError(f"{subject} is busy", fault_text(fault), "wait for the other task and try again") from None
     except vmodl.MethodFault as fault:

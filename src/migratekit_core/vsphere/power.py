@@ -7,6 +7,7 @@ from typing import Any
 
 from pyVmomi import vim
 
+from migratekit_core import points
 from migratekit_core.errors import PreconditionError
 from migratekit_core.vsphere.client import faults, wait
 
@@ -40,7 +41,8 @@ def shut_down(vm: Any, timeout: float, power_off: bool) -> str:
         )
     with faults(f"power off of {vm.name}"):
         try:
-            wait(vm.PowerOffVM_Task())
+            with points.call("PowerOffVM"):
+                wait(vm.PowerOffVM_Task())
         except vim.fault.InvalidPowerState:
             if not is_off(vm):  # it went down by itself in this very moment
                 raise
@@ -51,7 +53,8 @@ def _ask_guest(vm: Any) -> str:
     """Ask the guest to shut down; return why that cannot be done, or ""."""
     with faults(f"shutdown of {vm.name}"):
         try:
-            vm.ShutdownGuest()
+            with points.call("ShutdownGuest"):
+                vm.ShutdownGuest()
         except vim.fault.ToolsUnavailable:
             return "VMware Tools are not running in the guest"
         except vim.fault.InvalidPowerState:
@@ -64,5 +67,10 @@ def start(vm: Any) -> bool:
     if not is_off(vm):
         return False
     with faults(f"power on of {vm.name}"):
-        wait(vm.PowerOnVM_Task())
+        try:
+            with points.call("PowerOnVM"):
+                wait(vm.PowerOnVM_Task())
+        except vim.fault.InvalidPowerState:
+            if is_off(vm):  # else somebody, or a run that was killed, has started it in this very moment
+                raise
     return True

@@ -7,6 +7,7 @@ from typing import Any
 
 from pyVmomi import vim
 
+from migratekit_core import points
 from migratekit_core.vsphere.client import faults, wait
 
 PREFIX = "migratekit-"
@@ -18,7 +19,7 @@ def create(vm: Any, job_id: str, description: str) -> Any:
 
     Crash-consistent, as a power cut would leave the disks: it never hangs on a guest's agent.
     """
-    with faults(f"snapshot of {vm.name}"):
+    with faults(f"snapshot of {vm.name}"), points.call("CreateSnapshot"):
         task = vm.CreateSnapshot_Task(name=PREFIX + job_id, description=description, memory=False, quiesce=False)
         return wait(task)
 
@@ -47,7 +48,8 @@ def remove(vm: Any, snapshot_id: str) -> bool:
         if snapshot._moId == snapshot_id:
             with faults(f"removal of the snapshot of {vm.name}"):
                 try:
-                    wait(snapshot.RemoveSnapshot_Task(removeChildren=False, consolidate=True))
+                    with points.call("RemoveSnapshot"):
+                        wait(snapshot.RemoveSnapshot_Task(removeChildren=False, consolidate=True))
                 except vim.fault.NotFound:
                     return False
             return True

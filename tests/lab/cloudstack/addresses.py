@@ -43,7 +43,9 @@ def _wishes(call: Call) -> list[_Wish]:
     if listed:
         if networks or ip:
             raise invalid_value("iptonetworklist stands alone: neither networkids nor ipaddress go with it.")
-        wishes = [_Wish(row.get("networkid", ""), row.get("ip"), row.get("mac")) for row in listed]
+        # By network: of two rows for one network the last counts, in the place of the first.
+        rows = {row.get("networkid", ""): row for row in listed}
+        wishes = [_Wish(network, row.get("ip"), row.get("mac")) for network, row in rows.items()]
     else:
         wishes = [_Wish(network) for network in networks]
     if not wishes:
@@ -70,8 +72,12 @@ def _mac(cloud: Cloud, wish: _Wish) -> str:
     return mac
 
 
-def _ip(cloud: Cloud, wish: _Wish) -> str:
+def _ip(cloud: Cloud, wish: _Wish) -> str | None:
     network = catalogue.row("network", wish.networkid)
+    if "cidr" not in network:
+        if wish.ip is not None:
+            raise invalid_value(f"Network {network['name']} is an L2 one: it has no address {wish.ip} to give.")
+        return None
     cidr = ipaddress.ip_network(network["cidr"])
     used = {nic.ipaddress for nic in _used(cloud, wish.networkid)} | {network["gateway"]}
     if wish.ip is None:

@@ -88,8 +88,8 @@ def snapshot(cloud: Cloud, snapshot: Snapshot) -> Answer:
 def nic(nic: Nic, vm_id: str | None = None) -> Answer:
     network = catalogue.row("network", nic.networkid)
     row: Answer = {
-        "id": nic.id, "networkid": nic.networkid, "networkname": network["name"], "netmask": network["netmask"],
-        "gateway": network["gateway"], "ipaddress": nic.ipaddress, "broadcasturi": network["broadcasturi"],
+        "id": nic.id, "networkid": nic.networkid, "networkname": network["name"], "netmask": network.get("netmask"),
+        "gateway": network.get("gateway"), "ipaddress": nic.ipaddress, "broadcasturi": network["broadcasturi"],
         "isolationuri": network["broadcasturi"], "traffictype": "Guest", "type": network["type"],
         "isdefault": nic.isdefault, "macaddress": nic.macaddress, "deviceid": str(nic.deviceid), "secondaryip": [],
         "extradhcpoption": [], "virtualmachineid": vm_id,

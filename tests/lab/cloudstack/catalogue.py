@@ -5,6 +5,7 @@ Ids are derived from names, so that every lab has the same ones and a failing te
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from typing import Any
 
@@ -40,6 +41,13 @@ def _service_offering(name: str, cpus: int | None, memory: int | None) -> Row:
     return row if cpus is None else row | {"cpunumber": cpus, "memory": memory}
 
 
+def _constrained(name: str, speed: int | None, **bounds: int) -> Row:
+    """A custom offering: without `speed` the caller chooses that as well, with bounds it is a constrained one."""
+    row = {key: value for key, value in _service_offering(name, None, None).items() if key != "cpuspeed"}
+    row |= {"cpuspeed": speed} if speed is not None else {}
+    return row | ({"serviceofferingdetails": {key: str(value) for key, value in bounds.items()}} if bounds else {})
+
+
 def _disk_offering(name: str, gib: int | None) -> Row:
     return {
         "id": stable_id("diskoffering", name), "name": name, "displaytext": name, "disksize": gib or 0,
@@ -63,6 +71,17 @@ def _network(name: str, cidr: str, domain: str, vlan: int) -> Row:
         "ispersistent": False, "displaynetwork": True, "strechedl2subnet": False, "redundantrouter": False,
         "created": CREATED, "service": [{"name": "Dhcp"}, {"name": "SourceNat"}], "tags": [],
     }  # fmt: skip
+
+
+def _other(name: str, kind: str, cidr: str | None, vlan: int) -> Row:
+    """A shared network, or an L2 one, which has neither addresses nor services."""
+    row = _network(name, cidr or "10.0.0.0/24", f"{name}.cloud.internal", vlan)
+    row |= {"type": kind, "networkofferingname": f"Default{kind}NetworkOffering", "specifyipranges": cidr is not None}
+    if cidr is not None:
+        return row | {"acltype": "Domain", "service": [{"name": "Dhcp"}, {"name": "Dns"}]}
+    return {key: value for key, value in row.items() if key not in ("cidr", "gateway", "netmask", "dns1")} | {
+        "service": []
+    }
 
 
 _OS_TYPES = """
@@ -105,6 +124,8 @@ def _template(name: str, os_name: str) -> Row:
 
 
 ZONE = stable_id("zone", "lab-zone-1")
+LOOPBACK = f"127.{10 + secrets.randbelow(240)}"
+"""Two labs on one host must not have the same addresses."""
 POOL = stable_id("storagepool", "lab-primary")
 HOST = stable_id("host", "lab-kvm-1")
 ROOT_DOMAIN = stable_id("domain", "ROOT")
@@ -115,11 +136,18 @@ SERVICE_OFFERINGS = [
     _service_offering("Small Instance", 1, 1024),
     _service_offering("Medium Instance", 2, 4096),
     _service_offering("Custom Instance", None, None),
+    _constrained("Custom Bounded", 1000, mincpunumber=1, maxcpunumber=4, minmemory=1024, maxmemory=8192),
+    _constrained("Custom Free", None),
 ]
 DISK_OFFERINGS = [_disk_offering("Small", 5), _disk_offering("Medium", 20), _disk_offering("Custom", None)]
 NETWORKS = [
     _network("guest-prod", "10.1.1.0/24", "prod.cloud.internal", 101),
     _network("migration-test", "10.99.0.0/24", "test.cloud.internal", 199),
+    # Whose machines, if they boot, can be reached from here.
+    _network("reachable-prod", f"{LOOPBACK}.1.0/24", "reach.cloud.internal", 201),
+    _network("reachable-test", f"{LOOPBACK}.2.0/24", "reach-test.cloud.internal", 299),
+    _other("guest-dmz", "Shared", "10.50.0.0/24", 150),
+    _other("legacy-l2", "L2", None, 160),
 ]
 OS_TYPES = _os_types()
 TEMPLATES = [

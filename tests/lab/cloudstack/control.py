@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
-from . import faults, files
-from .model import Volume
+from . import catalogue, faults, files
+from .guests import Wanted
+from .model import GIB, RESOURCE_TYPES, Tag, Volume, now
 from .state import Cloud
 
 
@@ -22,6 +24,8 @@ def handle(cloud: Cloud, method: str, path: str, body: bytes) -> Any:
         match method, path:
             case "GET", "/lab/state":
                 return state(cloud)
+            case "GET", "/lab/running":
+                return [vm.name for vm in cloud.vms.values() if vm.state == "Running"]
             case "GET", "/lab/calls":
                 return dict(cloud.calls)
             case "DELETE", "/lab/calls":
@@ -35,13 +39,48 @@ def handle(cloud: Cloud, method: str, path: str, body: bytes) -> Any:
             case "DELETE", "/lab/faults":
                 cloud.faults.clear()
                 return {}
+            case "POST", "/lab/volumes":
+                return _many_volumes(cloud, _object(body))
+            case "POST", "/lab/account":
+                return change_account(cloud, _object(body))
             case "POST", "/lab/full":
                 free = _object(body).get("bytes")
                 if free is not None and not isinstance(free, int):
                     raise ValueError("bytes is a number, or null for a storage that never fills")
                 cloud.free_bytes = free
                 return {"bytes": free}
+            case "POST", "/lab/boot":
+                wanted = _object(body)
+                if wanted.keys() != {"names", "ports"}:
+                    raise ValueError(f"names and ports are wanted, not {', '.join(wanted)}")
+                cloud.guests.wanted = Wanted(tuple(wanted["names"]), tuple(wanted["ports"]))
+                return dataclasses.asdict(cloud.guests.wanted)
+            case "GET", _ if path.startswith("/lab/consoles/"):
+                console = cloud.config.state / "consoles" / f"{path.rsplit('/', 1)[1]}.log"
+                return {"text": console.read_text(errors="replace") if console.exists() else ""}
+            case "POST", _ if path.startswith("/lab/screens/"):
+                vm = next((vm for vm in cloud.vms.values() if vm.name == path.rsplit("/", 1)[1]), None)
+                if vm is None or vm.id not in cloud.guests.running:
+                    raise ValueError("no such machine was booted")
+                target = cloud.config.state / "consoles" / f"{vm.name}.png"
+                cloud.guests.screen(vm.id, target)
+                return {"file": str(target)}
     raise NotThere(f"{method} {path}")
+
+
+def _many_volumes(cloud: Cloud, wanted: dict[str, Any]) -> list[str]:
+    """`count` volumes that were made and never attached, each with `tags`: more than a test could ask the API for."""
+    owner = next(iter(cloud.accounts.values())).name
+    made = []
+    for number in range(int(wanted["count"])):
+        volume = Volume(
+            id=str(uuid.uuid4()), name=f"{wanted.get('name', 'many')}-{number}", account=owner, zoneid=catalogue.ZONE,
+            size=GIB, type="DATADISK", state="Allocated", created=now(),
+        )  # fmt: skip
+        cloud.volumes[volume.id] = volume
+        cloud.tags += [Tag(volume.id, "Volume", key, value, owner) for key, value in wanted.get("tags", {}).items()]
+        made.append(volume.id)
+    return made
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -49,6 +88,18 @@ def _object(body: bytes) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise ValueError("a JSON object is wanted")
     return parsed
+
+
+def change_account(cloud: Cloud, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Sets the first account's limits (resource type: amount) and the commands that its role may not call."""
+    if unknown := set(wanted) - {"limits", "deny"}:
+        raise ValueError(f"{', '.join(sorted(unknown))}: an account has limits and deny")
+    if unknown := set(wanted.get("limits", {})) - set(RESOURCE_TYPES):
+        raise ValueError(f"{', '.join(sorted(unknown))}: limits are those of {', '.join(RESOURCE_TYPES)}")
+    key, account = next(iter(cloud.accounts.items()))
+    changed = dataclasses.replace(account, limits=wanted.get("limits", {}), deny=frozenset(wanted.get("deny", ())))
+    cloud.accounts = {**cloud.accounts, key: changed}
+    return {"account": changed.name, "limits": changed.limits, "deny": sorted(changed.deny)}
 
 
 def state(cloud: Cloud) -> dict[str, Any]:

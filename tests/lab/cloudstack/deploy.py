@@ -49,7 +49,9 @@ def deploy(call: Call) -> Work:
         raise invalid_value("The network is in another zone.")
     data_size = _data_size(call)
     new = [size for size in (0 if root.volumeid else root.size, data_size) if size]
-    check_limits(cloud, account, user_vm=1, volume=len(new), primary_storage=sum(new) // GIB)
+    check_limits(
+        cloud, account, user_vm=1, volume=len(new), primary_storage=sum(new) // GIB, cpu=cpunumber, memory=memory
+    )
     serial = cloud.next_number()
     vm = Vm(
         id=vm_id, name=name, displayname=text(call, "displayname") or name, account=account,
@@ -107,16 +109,48 @@ def check_name_is_free(cloud: Cloud, name: str, nics: tuple[Nic, ...], but: str 
 def _shape(call: Call) -> tuple[int, int, int, dict[str, str]]:
     offering = catalogue.row("serviceoffering", need(call, "serviceofferingid"))
     details = {key: value for row in mappings(call, "details") for key, value in row.items()}
-    if not offering["iscustomized"]:
-        return offering["cpunumber"], offering["cpuspeed"], offering["memory"], details
     named = {key.lower(): value for key, value in details.items()}
+    _check_models(named)
+    if offering["iscustomized"] and not {"cpunumber", "cpuspeed", "memory"} & named.keys():
+        raise invalid_value(
+            "A custom offering needs details[0].cpuNumber, cpuSpeed and memory, as far as it fixes none."
+        )
+    bounds = offering.get("serviceofferingdetails", {})
+    cpus = _custom(offering, bounds, named, "cpunumber", 1)
+    memory = _custom(offering, bounds, named, "memory", 32)
+    return cpus, _custom(offering, bounds, named, "cpuspeed", 1), memory, details
+
+
+def _custom(
+    offering: Mapping[str, Any], bounds: Mapping[str, str], named: Mapping[str, str], what: str, low: int
+) -> int:
+    """What the offering fixes must not be given; what it leaves open has to be, within its bounds."""
+    if what in offering:
+        if what in named:
+            raise invalid_value(f"{what} of offering {offering['name']} is fixed, it cannot be customised.")
+        return int(offering[what])
+    least, most = int(bounds.get(f"min{what}", low)), int(bounds.get(f"max{what}", 2**31 - 1))
     try:
-        cpus, memory = int(named["cpunumber"]), int(named["memory"])
+        value = int(named[what])
     except (KeyError, ValueError):
-        raise invalid_value("A custom offering needs details[0].cpuNumber and details[0].memory.") from None
-    if cpus < 1 or memory < 32:
-        raise invalid_value("cpuNumber must be at least 1 and memory at least 32.")
-    return cpus, offering["cpuspeed"], memory, details
+        value = -1
+    if not least <= value <= most:
+        raise invalid_value(f"Invalid {what}: a value between {least} and {most} is wanted.")
+    return value
+
+
+_MODELS = {
+    "rootdiskcontroller": ("virtio", "scsi", "sata", "ide", "osdefault"),
+    "datadiskcontroller": ("virtio", "scsi", "sata", "ide", "osdefault"),
+    "nicadapter": ("virtio", "e1000", "rtl8139", "vmxnet3", "ne2k_pci"),
+}
+
+
+def _check_models(named: Mapping[str, str]) -> None:
+    """A KVM host would take another model for an unknown one and say nothing: the lab does not let that pass."""
+    for key, allowed in _MODELS.items():
+        if key in named and named[key] not in allowed:
+            raise invalid_value(f"{key} {named[key]!r} is none of {', '.join(allowed)}.")
 
 
 def _boot(call: Call) -> dict[str, str]:

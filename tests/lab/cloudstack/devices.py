@@ -28,8 +28,14 @@ def _show(cloud: Cloud, vm_id: str, volume_id: str, dashes: bool) -> None:
             files.link(cloud.config.state, vm_id, volume_id, dashes)
 
 
-def unplug(cloud: Cloud, vm_id: str, volume_id: str) -> None:
-    files.unlink(cloud.config.state, vm_id, volume_id)
+def unplug(cloud: Cloud, vm_id: str, volume_id: str, seconds: float = 0.0) -> None:
+    """`seconds`: how much longer than CloudStack Linux holds it."""
+    if seconds <= 0:
+        files.unlink(cloud.config.state, vm_id, volume_id)
+        return
+    timer = threading.Timer(seconds, files.unlink, (cloud.config.state, vm_id, volume_id))
+    timer.daemon = True
+    timer.start()
 
 
 def power_on(cloud: Cloud, vm_id: str) -> None:

@@ -14,6 +14,7 @@ from . import (
     jobs,
     listings,
     parameters,
+    quirks,
     snapshots,
     tags,
     volumes,
@@ -43,6 +44,7 @@ _LISTS: dict[str, Callable[[Call], listings.Listing]] = {
     "listNics": listings.nics,
     "listHosts": listings.hosts,
     "listStoragePools": listings.storage_pools,
+    "listHypervisorCapabilities": listings.hypervisor_capabilities,
     "listDomains": listings.domains,
     "listAccounts": listings.accounts,
     "listResourceLimits": listings.resource_limits,
@@ -79,6 +81,7 @@ class Reply:
     hold: float = 0.0
     dropped: bool = False
     description: str | None = None
+    html: bool = False
 
 
 def handle(cloud: Cloud, commands: Mapping[str, Command], sent: Mapping[str, str]) -> Reply:
@@ -97,12 +100,14 @@ def handle(cloud: Cloud, commands: Mapping[str, Command], sent: Mapping[str, str
         fault = faults.take(cloud, name)
         event["fault"] = fault.mode if fault else None
         if fault and fault.mode == "error":
-            raise ApiError(fault.errorcode, 9999, fault.text)
+            raise ApiError(fault.errorcode, fault.cserrorcode, fault.text)
         if fault and fault.mode == "drop-before":
             reply = Reply(0, {}, dropped=True)
+        elif fault and fault.mode == "bad-gateway":
+            reply = Reply(502, {}, html=True)
         else:
             call = Call(cloud, account, name, {}, fault)
-            reply = Reply(200, {command.response_name: _execute(call, command, commands, sent)})
+            reply = Reply(200, {command.response_name: quirks.shaped(_execute(call, command, commands, sent), fault)})
     except ApiError as error:
         envelope = command.response_name if command and error.errorcode != 432 else "errorresponse"
         reply = Reply(error.errorcode, {envelope: as_answer(error)}, description=error.text)
@@ -125,7 +130,8 @@ def _execute(
             return _page(checked, *_LISTS[name](checked))
         if name in _SYNC:
             return _SYNC[name](checked)
-        work = _ASYNC[name](checked)
+        before = cloud.volumes.get(checked.params.get("id", ""))
+        work = quirks.lagging(cloud, _ASYNC[name](checked), call.fault, before)
         job_id = jobs.submit(cloud, call.account, command.java_class, work, faults.orders(call.fault))
         return {"jobid": job_id} if work.entityid is None else {"id": work.entityid, "jobid": job_id}
 

@@ -14,12 +14,27 @@ MODES = (
     "job-fails",  # the command is accepted and its job fails, having done nothing
     "hang-after-work",  # the command does its work, but the answer never comes
     "drop-before",  # the connection breaks before anything is done
+    "bad-gateway",  # what stands before CloudStack answers 502 with a page of HTML; nothing is done
     "job-vanishes",  # the job does its work, but nobody knows it any more
+    "numbers-as-text",  # numbers come as text, and text that is a number as one
+    "missing-keys",  # rows have only what no version leaves out, lists have no count, job results only an id
+    "text-result",  # (queryAsyncJobResult) the job's result is text with JSON in it
+    "plain-result",  # (queryAsyncJobResult) the job's result is words
+    "stale-list",  # (attachVolume, detachVolume, createVolume) the lists show it `seconds` later than the job's end
+    "device-stays",  # detachVolume succeeds, but Linux keeps the disk for `seconds` more
     "no-device",  # attachVolume succeeds, but Linux never sees the disk
     "dashed-serial",  # Linux sees the disk under the serial with dashes
     "slow",  # it takes longer: the job of an asynchronous command, else the answer
 )
-_FIELDS = {"command": str, "mode": str, "errorcode": int, "text": str, "seconds": float, "count": int}
+_FIELDS = {
+    "command": str,
+    "mode": str,
+    "errorcode": int,
+    "cserrorcode": int,
+    "text": str,
+    "seconds": float,
+    "count": int,
+}
 
 
 def add(cloud: Cloud, wanted: dict[str, Any]) -> Fault:

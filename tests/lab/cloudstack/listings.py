@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from . import answers, catalogue
+from . import answers, catalogue, quirks
 from .call import Call, items, mappings, need, text, visible
 from .errors import invalid_value
-from .model import GIB, RESOURCE_TYPES, Account
+from .model import GIB, MAX_DATA_VOLUMES, RESOURCE_TYPES, Account
 from .state import usage
 
 Rows = list[dict[str, Any]]
@@ -46,7 +46,7 @@ def _has_tag(row: dict[str, Any], wanted: dict[str, str]) -> bool:
 def volumes(call: Call) -> Listing:
     rows = [
         answers.volume(call.cloud, volume, call.account)
-        for volume in call.cloud.volumes.values()
+        for volume in quirks.listed(call.cloud)
         if visible(call, volume.account)
     ]
     return "volume", _matching(call, rows, equal="id name virtualmachineid zoneid type state diskofferingid storageid")
@@ -144,6 +144,15 @@ def storage_pools(call: Call) -> Listing:
     return "storagepool", _matching(call, [pool], equal="id name zoneid")
 
 
+def hypervisor_capabilities(call: Call) -> Listing:
+    row = {
+        "id": catalogue.stable_id("hypervisorcapability", "KVM"), "hypervisor": "KVM", "hypervisorversion": "default",
+        "maxguestslimit": 50, "maxdatavolumeslimit": MAX_DATA_VOLUMES, "maxhostspercluster": 64,
+        "securitygroupenabled": True, "storagemotionenabled": True, "vmsnapshotenabled": True,
+    }  # fmt: skip
+    return "hypervisorCapabilities", _matching(call, [row], equal="id hypervisor")
+
+
 def _accounts(call: Call) -> list[Account]:
     return [account for account in call.cloud.accounts.values() if visible(call, account.name)]
 
@@ -159,6 +168,9 @@ def domains(call: Call) -> Listing:
     return "domain", _matching(call, rows.values(), equal="id name")
 
 
+_COUNTED = (("user_vm", "vm"), ("volume", "volume"), ("snapshot", "snapshot"), ("cpu", "cpu"), ("memory", "memory"))
+
+
 def accounts(call: Call) -> Listing:
     rows = []
     for account in _accounts(call):
@@ -169,7 +181,7 @@ def accounts(call: Call) -> Listing:
             "rolename": "Root Admin" if account.is_admin else "User", "created": catalogue.CREATED,
             "user": [{"id": account.userid, "username": account.name, "account": account.name, "state": "enabled"}],
         }  # fmt: skip
-        for resource, prefix in (("user_vm", "vm"), ("volume", "volume"), ("snapshot", "snapshot")):
+        for resource, prefix in _COUNTED:
             row |= _limits(prefix, account.limit[resource], used[resource])
         row |= _limits("primarystorage", account.limit["primary_storage"], used["primary_storage"])
         rows.append(row)

@@ -12,7 +12,7 @@ GIB = 1 << 30
 MAX_DATA_VOLUMES = 13  # hypervisor_capabilities.max_data_volumes_limit of the lab's KVM
 CDROM_DEVICE_ID = 3  # kept for the ISO on every hypervisor, so no volume may have it
 
-RESOURCE_TYPES = {"user_vm": "0", "volume": "2", "snapshot": "3", "primary_storage": "10"}
+RESOURCE_TYPES = {"user_vm": "0", "volume": "2", "snapshot": "3", "cpu": "8", "memory": "9", "primary_storage": "10"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Account:
 
     @property
     def limit(self) -> Mapping[str, int]:
-        """Per resource type; -1 is unlimited, primary_storage counts GiB."""
+        """Per resource type; -1 is unlimited, primary_storage counts GiB, memory MiB."""
         return {name: self.limits.get(name, -1) for name in RESOURCE_TYPES}
 
 
@@ -88,7 +88,7 @@ class Nic:
     id: str
     networkid: str
     macaddress: str
-    ipaddress: str
+    ipaddress: str | None  # an L2 network gives none
     isdefault: bool
     deviceid: int
 

@@ -1,6 +1,6 @@
 """The text of the reference; `reference.py` reads it. Names and types are CloudStack's, descriptions are ours."""
 
-ADMIN_ONLY = frozenset({"listHosts", "listStoragePools"})
+ADMIN_ONLY = frozenset({"listHosts", "listStoragePools", "listHypervisorCapabilities"})
 
 PAGING = """
 page integer number of the page, from 1
@@ -128,6 +128,10 @@ id uuid:storagepool the pool
 name string its name
 zoneid uuid:zone in this zone
 
+listHypervisorCapabilities list admin.hypervisor.ListHypervisorCapabilitiesCmd What each hypervisor can do.
+id uuid:hypervisorcapability one entry
+hypervisor string of this hypervisor
+
 listDomains list admin.domain.ListDomainsCmd Domains.
 id uuid:domain the domain
 name string its name
@@ -140,7 +144,7 @@ domainid uuid:domain of this domain
 listall boolean all the caller may see
 
 listResourceLimits list user.resource.ListResourceLimitsCmd Limits of an account.
-resourcetype integer 0 machines, 2 volumes, 3 snapshots, 10 primary storage in GiB
+resourcetype integer 0 machines, 2 volumes, 3 snapshots, 8 CPUs, 9 memory in MiB, 10 primary storage in GiB
 account string of this account
 domainid uuid:domain with account
 listall boolean of all accounts the caller may see

@@ -69,6 +69,9 @@ class Handler(BaseHTTPRequestHandler):
         if reply.dropped:
             self.close_connection = True
             return
+        if reply.html:
+            self._write(reply.status, b"<html><body>Bad Gateway</body></html>", "text/html")
+            return
         self._send(reply.status, reply.body, reply.description)
 
     def _lab(self, path: str, body: bytes) -> None:
@@ -80,9 +83,11 @@ class Handler(BaseHTTPRequestHandler):
             self._send(400, {"error": str(error)})
 
     def _send(self, status: int, body: Any, description: str | None = None) -> None:
-        data = json.dumps(body).encode()
+        self._write(status, json.dumps(body).encode(), "application/json; charset=UTF-8", description)
+
+    def _write(self, status: int, data: bytes, media_type: str, description: str | None = None) -> None:
         self.send_response(status, _REASONS.get(status))
-        self.send_header("Content-Type", "application/json; charset=UTF-8")
+        self.send_header("Content-Type", media_type)
         self.send_header("Content-Length", str(len(data)))
         if description:
             self.send_header("X-Description", " ".join(description.encode("ascii", "replace").decode().split()))

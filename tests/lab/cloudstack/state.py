@@ -10,6 +10,7 @@ from typing import Any
 
 from . import catalogue
 from .errors import over_limit
+from .guests import Guests
 from .model import GIB, Account, Config, Job, Snapshot, Tag, Vm, Volume
 
 
@@ -21,6 +22,7 @@ class Fault:
     command: str
     mode: str
     errorcode: int = 530
+    cserrorcode: int = 9999
     text: str = "The lab was told to fail here."
     seconds: float = 5.0
     count: int = 1
@@ -41,8 +43,10 @@ class Cloud:
     faults: list[Fault] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     events: list[dict[str, Any]] = field(default_factory=list)
+    stale: dict[str, tuple[float, Volume | None]] = field(default_factory=dict)  # what the lists show, until when
     free_bytes: int | None = None  # None: primary storage never fills
     sequence: int = 0
+    guests: Guests = field(default_factory=Guests)
 
     def __post_init__(self) -> None:
         self.turns = threading.Condition(self.lock)
@@ -102,8 +106,11 @@ def snapshots_of(cloud: Cloud, volume_id: str) -> Iterator[Snapshot]:
 def usage(cloud: Cloud, account: str) -> dict[str, int]:
     """What counts against an account's limits. An allocated volume counts although it has no file yet."""
     volumes = [volume for volume in cloud.volumes.values() if volume.account == account]
+    vms = [vm for vm in cloud.vms.values() if vm.account == account and vm.state != "Destroyed"]
     return {
-        "user_vm": sum(vm.account == account and vm.state != "Destroyed" for vm in cloud.vms.values()),
+        "user_vm": len(vms),
+        "cpu": sum(vm.cpunumber for vm in vms),  # stopped ones, too: resource.count.running.vms.only is false
+        "memory": sum(vm.memory for vm in vms),
         "volume": len(volumes),
         "snapshot": sum(snapshot.account == account for snapshot in cloud.snapshots.values()),
         "primary_storage": sum(volume.size for volume in volumes) // GIB,

@@ -13,7 +13,7 @@ from .call import Call, Work, check_owner, flag, need, number, text
 from .errors import invalid_value, no_capacity, runtime
 from .jobs import pending_on
 from .model import CDROM_DEVICE_ID, GIB, MAX_DATA_VOLUMES, Snapshot, Vm, Volume, now
-from .state import Cloud, check_limits, root_of, volumes_of
+from .state import Cloud, Fault, check_limits, root_of, volumes_of
 
 _MAX_CUSTOM_GIB = 1024
 
@@ -186,7 +186,7 @@ def detach_volume(call: Call) -> Work:
         with cloud.lock:
             volume = _to_detach(call, volume_id, vm_id, device_id)
             assert volume.virtualmachineid
-            detach(cloud, volume)
+            detach(cloud, volume, call.fault)
         return answer(call, volume)
 
     volume = cloud.volumes.get(volume_id or "")
@@ -217,11 +217,12 @@ def _to_detach(call: Call, volume_id: str | None, vm_id: str | None, device_id: 
     return volume
 
 
-def detach(cloud: Cloud, volume: Volume) -> None:
+def detach(cloud: Cloud, volume: Volume, fault: Fault | None = None) -> None:
     """A detached root volume is a data disk again, but it keeps the template it came from."""
     assert volume.virtualmachineid
     cloud.volumes[volume.id] = replace(volume, virtualmachineid=None, deviceid=None, attached=None, type="DATADISK")
-    devices.unplug(cloud, volume.virtualmachineid, volume.id)
+    stays = fault.seconds if fault and fault.mode == "device-stays" else 0.0
+    devices.unplug(cloud, volume.virtualmachineid, volume.id, stays)
 
 
 def delete_volume(call: Call) -> Mapping[str, Any]:

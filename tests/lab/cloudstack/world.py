@@ -12,7 +12,7 @@ from .state import Cloud
 
 
 def build(config: Config, accounts: Mapping[str, Account]) -> Cloud:
-    for name in ("volumes", "snapshots", "templates", "vms"):
+    for name in ("volumes", "snapshots", "templates", "vms", "consoles"):
         shutil.rmtree(config.state / name, ignore_errors=True)  # a lab begins anew: nothing refers to old files
         (config.state / name).mkdir(parents=True)
     cloud = Cloud(config, accounts)

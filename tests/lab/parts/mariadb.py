@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from migratekit_core.files import write_private
+from tests.lab.parts.cache import made_once
 from tests.lab.parts.process import LabError, Part, launch, wait_until
 
 DATABASES = ("migratekit_oma", "migratekit_volumes")
@@ -23,17 +24,15 @@ SMALL = (
 
 def template(cache: Path) -> Path:
     """Return a freshly installed data directory to copy; made once, for it takes seconds."""
-    done = cache / "mariadb-template"
-    if done.is_dir():
-        return done
-    cache.mkdir(parents=True, exist_ok=True)
-    new = cache / "mariadb-template.new"
-    shutil.rmtree(new, ignore_errors=True)
+    return made_once(cache / "mariadb-template", _install)
+
+
+def _install(folder: Path) -> None:
     made = subprocess.run(
         [
             "mariadb-install-db",
             "--no-defaults",
-            f"--datadir={new}",
+            f"--datadir={folder}",
             f"--user={getpass.getuser()}",
             "--skip-test-db",
             *SMALL[:2],
@@ -45,8 +44,6 @@ def template(cache: Path) -> Path:
     )
     if made.returncode != 0:
         raise LabError(f"mariadb-install-db failed: {made.stdout[-500:]} {made.stderr[-500:]}")
-    new.rename(done)
-    return done
 
 
 def start(run: Path, cache: Path, port: int, password: str, socket: Path, fresh: bool = True) -> Part:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from migratekit_core.config.schema import TunnelServer
 from migratekit_core.tunnel.haproxy import write_config
 from migratekit_core.tunnel.server import render
 from tests.lab.parts.process import Part, answers, launch, wait_until
 
 
-def start_tunnel(run: Path, port: int, pki: Path, services: dict[str, int]) -> Part:
+def start_tunnel(run: Path, port: int, pki: Path, services: dict[str, int], address: str = "127.0.0.1") -> Part:
     """Start the OMA's end of the tunnel."""
     config = run / "oma-haproxy.cfg"
-    addresses = {name: f"127.0.0.1:{service}" for name, service in services.items()}
-    write_config(config, render(f"127.0.0.1:{port}", pki / "oma.pem", pki / "ca.pem", addresses))
+    settings = TunnelServer(
+        listen=f"{address}:{port}",
+        cert_file=pki / "oma.pem",
+        ca_file=pki / "ca.pem",
+        crl_file=pki / "crl.pem",
+        **{name: f"127.0.0.1:{service}" for name, service in services.items()},
+    )
+    write_config(config, render(settings))
     part = launch("oma-tunnel", ["haproxy", "-db", "-f", str(config)], run)
-    wait_until(lambda: answers(port), part)
+    wait_until(lambda: answers(port, address), part)
     return part
 
 
-def start_daemon(run: Path, command: Path, config: Path, port: int) -> Part:
-    """Start the volume daemon as its unit would."""
-    part = launch("daemon", [str(command), "--config", str(config), "volumes", "daemon", "run"], run)
+def start_daemon(run: Path, command: Path, config: Path, port: int, env: Mapping[str, str] | None = None) -> Part:
+    """Start the volume daemon as its unit would; `env` is added to its environment."""
+    part = launch("daemon", [str(command), "--config", str(config), "volumes", "daemon", "run"], run, env=env)
     wait_until(lambda: answers(port), part)
     return part

@@ -4,18 +4,43 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+
+import httpx
 
 from migratekit_core.joblog.process import started
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
+
+
+Side = Callable[[], AbstractContextManager[None]]
+"""A host of the lab: a block in which sockets are made there."""
+
+
+class There(httpx.BaseTransport):
+    """An HTTP client's transport whose connections are made on a host of the lab."""
+
+    def __init__(self, side: Side, inner: httpx.HTTPTransport) -> None:
+        self._side = side
+        self._inner = inner
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request from there."""
+        with self._side():
+            return self._inner.handle_request(request)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._inner.close()
 
 
 class LabError(Exception):
@@ -117,16 +142,21 @@ def first_line(part: Part) -> str:
     return line if "\n" in text else ""
 
 
-def answers(port: int) -> bool:
-    """Return whether something listens on a loopback port."""
+def answers(port: int, address: str = "127.0.0.1") -> bool:
+    """Return whether something listens on a port, of loopback if no other address is named."""
     with socket.socket() as client:
         client.settimeout(1)
-        return client.connect_ex(("127.0.0.1", port)) == 0
+        return client.connect_ex((address, port)) == 0
 
 
 def choose_port(preferred: int | None) -> int:
-    """Return the preferred port if it can be listened on, else any free one."""
-    for port in [preferred, 0] if preferred else [0]:
+    """Return the preferred port if it can be listened on, else any free one.
+
+    That lies below the range of which the kernel gives clients theirs: until the server is up, somebody's connection
+    could else be given the very port, or another lab that starts now.
+    """
+    any_port = random.SystemRandom()
+    for port in [*([preferred] if preferred else []), *(any_port.randrange(20_000, 32_000) for _ in range(100))]:
         with socket.socket() as server:
             # As the servers themselves do: a port in TIME_WAIT is free.
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -134,5 +164,5 @@ def choose_port(preferred: int | None) -> int:
                 server.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return int(server.getsockname()[1])
+            return port
     raise LabError("no free port on loopback")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import httpx
 
 from migratekit_core.files import write_private
 from migratekit_core.tunnel import pki
-from tests.lab.parts.process import LabError, Part, first_line, launch, wait_until
+from tests.lab.parts.process import LabError, Part, Side, There, first_line, launch, wait_until
 
 USER = "administrator@vsphere.local"
 
@@ -56,6 +57,18 @@ class VCenter:
         """Have everything work again."""
         self._json(self.http.delete("/lab/faults"))
 
+    def properties(self, kind: str, moref: str, values: dict[str, Any]) -> None:
+        """Set properties of a managed object, in vSphere's JSON form."""
+        self._json(self.http.put(f"/lab/properties/{kind}/{moref}", json=values))
+
+    def deny(self, *privileges: str, on: str = "*") -> None:
+        """Have vCenter say that the account lacks these privileges, everywhere or on one object."""
+        self._json(self.http.post("/lab/privileges", json={"privileges": privileges, "object": on}))
+
+    def allow(self) -> None:
+        """Have it say that the account lacks none."""
+        self._json(self.http.delete("/lab/privileges"))
+
     def flat_file(self, name: str, disk: int) -> Path:
         """Return the flat file of a disk on the simulator's datastore: the disk itself where there is no snapshot."""
         report = self.vm(name)
@@ -69,8 +82,10 @@ class VCenter:
         return found
 
 
-def start(run: Path, binary: Path, port: int, password: str, inventory: dict[str, Any]) -> VCenter:
-    """Start the simulator with these machines, behind a certificate of a CA of its own."""
+def start(
+    run: Path, binary: Path, port: int, password: str, inventory: dict[str, Any], side: Side = nullcontext
+) -> VCenter:
+    """Start the simulator with these machines, behind a certificate of a CA of its own; `side` is where it runs."""
     certificates = run / "vcenter-pki"
     pki.init(certificates)
     certificate = pki.issue(certificates, "vcenter", server=True, names=["127.0.0.1", "localhost"])
@@ -87,5 +102,6 @@ def start(run: Path, binary: Path, port: int, password: str, inventory: dict[str
     part = launch("vcenter", command, run)
     wait_until(lambda: bool(first_line(part)), part)
     ca = certificates / pki.CA_FILE
-    http = httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=str(ca), timeout=120, trust_env=False)
+    transport = There(side, httpx.HTTPTransport(verify=str(ca), trust_env=False))
+    http = httpx.Client(base_url=f"https://127.0.0.1:{port}", transport=transport, timeout=120)
     return VCenter(part, port, ca, datastore, http)

@@ -15,10 +15,7 @@ import (
 // build makes the datacenter and the machines of the inventory. Machines are made through the API, in process, as a
 // client would; only then does the lab begin to listen in.
 func (l *Lab) build(inv *Inventory) error {
-	model := simulator.VPX()
-	model.Host, model.Cluster, model.ClusterHost = 0, 1, 2
-	model.Datastore, model.Machine = 0, 0 // the datastore's files shall live where we are told; machines are ours
-	model.Portgroup, model.OpaqueNetwork = *inv.Portgroups, inv.OpaqueNetworks
+	model := l.modelOf(inv)
 	if err := model.Create(); err != nil {
 		return err
 	}
@@ -30,7 +27,7 @@ func (l *Lab) build(inv *Inventory) error {
 		return err
 	}
 	finder := find.NewFinder(client, false)
-	dc, err := finder.Datacenter(ctx, datacenterName)
+	dc, err := finder.Datacenter(ctx, l.datacenter)
 	if err != nil {
 		return err
 	}
@@ -45,10 +42,30 @@ func (l *Lab) build(inv *Inventory) error {
 			return fmt.Errorf("virtual machine %s: %w", inv.VMs[i].Name, err)
 		}
 	}
+	if err := l.buildFleet(ctx, client, finder, inv.Fleet); err != nil {
+		return fmt.Errorf("fleet: %w", err)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	clear(l.calls) // what it took to build is nobody's business
 	return nil
+}
+
+// modelOf is vcsim's vCenter or ESXi host, without machines and without a datastore: the datastore's files shall live
+// where we are told, and machines are ours.
+func (l *Lab) modelOf(inv *Inventory) *simulator.Model {
+	if inv.Kind == "host" {
+		l.datacenter = "ha-datacenter"
+		model := simulator.ESX()
+		model.Datastore, model.Machine = 0, 0
+		return model
+	}
+	l.datacenter = "DC0"
+	model := simulator.VPX()
+	model.Host, model.Cluster, model.ClusterHost = 0, 1, 2
+	model.Datastore, model.Machine = 0, 0
+	model.Portgroup, model.OpaqueNetwork = *inv.Portgroups, inv.OpaqueNetworks
+	return model
 }
 
 func (l *Lab) buildDatastore(ctx context.Context, finder *find.Finder) error {

@@ -145,7 +145,7 @@ func fillFault(v reflect.Value, rule faultRule, object types.ManagedObjectRefere
 		case **types.ManagedObjectReference:
 			*into = &object
 		case *string:
-			*into = map[string]string{"PrivilegeId": "System.Modify", "Method": rule.Method, "Reason": rule.Message}[name]
+			*into = map[string]string{"PrivilegeId": "System.Modify", "Method": rule.Method, "Reason": rule.Message, "Name": rule.Message}[name]
 		case *types.MethodFault:
 		default:
 			if field.Kind() == reflect.Struct {

@@ -22,7 +22,7 @@ func (s *server) serveFolder(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	query := r.URL.Query()
-	if strings.Trim(query.Get("dcPath"), "/") != datacenterName || query.Get("dsName") != datastoreName {
+	if strings.Trim(query.Get("dcPath"), "/") != s.lab.datacenter || query.Get("dsName") != datastoreName {
 		http.Error(w, "no such datacenter or datastore", http.StatusNotFound)
 		return
 	}

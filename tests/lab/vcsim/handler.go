@@ -48,6 +48,10 @@ func (l *Lab) handle(ctx *simulator.Context, method *simulator.Method) (mo.Refer
 	}
 	stand := l.standInForCollector(ctx, method)
 	switch obj := l.registry().Get(method.This).(type) {
+	case *simulator.AuthorizationManager:
+		if method.Name == "HasPrivilegeOnEntities" {
+			stand = &authorization{obj, l}
+		}
 	case *simulator.VirtualMachine:
 		if vm := l.state(method.This); vm != nil && machineMethods[method.Name] {
 			stand = &machine{obj, l, vm}

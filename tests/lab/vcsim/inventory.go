@@ -9,6 +9,8 @@ import (
 
 // Inventory is the file that says which virtual machines exist.
 type Inventory struct {
+	Kind  string `json:"kind"`  // "vcenter", or "host": a single ESXi host
+	Fleet int    `json:"fleet"` // so many machines more, to be listed and no more
 	// Portgroups and OpaqueNetworks say how many networks of each kind there are besides "VM Network".
 	Portgroups     *int     `json:"portgroups"` // DC0_DVPG0 …; 1 if left out
 	OpaqueNetworks int      `json:"opaque_networks"`
@@ -58,6 +60,9 @@ func loadInventory(file string) (*Inventory, error) {
 	dec.DisallowUnknownFields() // a misspelled key would otherwise silently test something else
 	inv := new(Inventory)
 	if err := dec.Decode(inv); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if err := oneOf("kind", &inv.Kind, []string{"vcenter", "host"}); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if inv.Portgroups == nil {

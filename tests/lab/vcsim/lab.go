@@ -19,17 +19,18 @@ type Lab struct {
 	model *simulator.Model
 	store string // the directory of the datastore
 
+	datacenter string // its name
+
 	mu    sync.Mutex
 	vms   map[types.ManagedObjectReference]*vmState
 	calls map[string]int
 
+	denials []denial
+
 	faults taskFaults
 }
 
-const (
-	datacenterName = "DC0"
-	datastoreName  = "LocalDS_0"
-)
+const datastoreName = "LocalDS_0"
 
 var (
 	errNoVM      = errors.New("no such virtual machine")

@@ -43,6 +43,9 @@ func (s *server) routeLab(mux *http.ServeMux) {
 		"POST /lab/faults":                     s.labFault,
 		"DELETE /lab/faults":                   s.labClearFaults,
 		"POST /lab/drop":                       s.labDrop,
+		"PUT /lab/properties/{type}/{id}":      s.labProperties,
+		"POST /lab/privileges":                 s.labDeny,
+		"DELETE /lab/privileges":               s.labAllow,
 		"/lab/": func(http.ResponseWriter, *http.Request) (any, error) {
 			return nil, fail(http.StatusNotFound, "no such endpoint")
 		},

@@ -99,13 +99,23 @@ func (s *server) labRead(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err := within(disk, offset, length); err != nil {
 		return nil, err
 	}
+	read := disk.ReadAt
+	if name := r.URL.Query().Get("layer"); name != "" {
+		read = func(p []byte, offset int64) error {
+			ok, err := disk.ReadFrom(name, p, offset)
+			if !ok && err == nil {
+				err = fail(http.StatusNotFound, "the disk has no layer %s", name)
+			}
+			return err
+		}
+	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.FormatInt(length, 10))
 	buf := make([]byte, 4<<20)
 	for length > 0 {
 		piece := buf[:min(length, int64(len(buf)))]
 		vm.mu.RLock()
-		err := disk.ReadAt(piece, offset)
+		err := read(piece, offset)
 		vm.mu.RUnlock()
 		if err == nil {
 			_, err = w.Write(piece)

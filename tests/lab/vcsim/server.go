@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"sync"
 
+	vapi "github.com/vmware/govmomi/vapi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
@@ -51,6 +52,12 @@ func newServer(lab *Lab, who account, address string, cert tls.Certificate) *ser
 	mux.HandleFunc(registry.Path+"/vimServiceVersions.xml", service.ServiceVersions)
 	mux.HandleFunc("/folder/", s.serveFolder)
 	s.routeLab(mux)
+	if registry.IsVPX() { // a host has no tags
+		patterns, api := vapi.New(service.Listen, registry)
+		for _, pattern := range patterns {
+			service.Handle(pattern, api)
+		}
+	}
 	s.http = &http.Server{
 		Handler:   mux,
 		TLSConfig: config,

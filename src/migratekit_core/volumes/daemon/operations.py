@@ -7,25 +7,41 @@ import json
 import threading
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from migratekit_core.config.schema import Daemon
-from migratekit_core.db.engine import Databases, session
-from migratekit_core.errors import BusyError, MigrateKitError, OperationFailedError, PreconditionError, UsageError
+from migratekit_core.db.engine import Databases, session, write
+from migratekit_core.errors import (
+    BusyError,
+    MigrateKitError,
+    OperationFailedError,
+    PreconditionError,
+    UnreachableError,
+    UsageError,
+)
 from migratekit_core.joblog import Tracker
 from migratekit_core.joblog.tracker import describe
 from migratekit_core.models.base import utcnow
 from migratekit_core.models.volumes import IdempotencyKey, VolumeOperation
+from migratekit_core.ossea import tracking
+from migratekit_core.points import Points
 from migratekit_core.redact import redact
-from migratekit_core.volumes.daemon.actions import ACTIONS, Context
-from migratekit_core.volumes.daemon.exports.nbdkit import NbdkitExporter
+from migratekit_core.volumes.daemon.actions import ACTIONS
+from migratekit_core.volumes.daemon.context import Context
+from migratekit_core.volumes.daemon.exports.exporter import Exporter
+from migratekit_core.volumes.daemon.metrics import Metrics
 from migratekit_core.volumes.daemon.storage import Storage
 
 WORKERS = 16
+STORE_SECONDS = 1.0
+"""Between two attempts to write an outcome down."""
 PENDING, RUNNING, COMPLETED, FAILED = "pending", "running", "completed", "failed"
 OPEN = (PENDING, RUNNING)
 ORIGIN = "origin"
@@ -43,15 +59,29 @@ class Origin:
 class Operations:
     """Takes operations, runs them in threads, and finishes after a restart what was under way."""
 
-    def __init__(self, settings: Daemon, databases: Databases, storage: Storage, exporter: NbdkitExporter) -> None:
+    def __init__(
+        self,
+        settings: Daemon,
+        databases: Databases,
+        storage: Storage,
+        exporter: Exporter,
+        tracker: Tracker,
+        points: Points,
+        metrics: Metrics,
+    ) -> None:
+        self._metrics = metrics
         self._settings = settings
         self._databases = databases
         self._storage = storage
         self._exporter = exporter
-        self._tracker = Tracker(databases.oma)
+        self._tracker = tracker
+        self._points = points
+        self._closing = threading.Event()
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="operation")
-        self._changed = threading.Condition()
-        """Guards the decision who may write to a volume, and tells those who wait that an operation ended."""
+        self._changed = threading.Lock()
+        """Guards the decision who may write to a volume."""
+        self._watchers: dict[str, list[Callable[[], None]]] = {}
+        self._watching = threading.Lock()
 
     def submit(
         self, kind: str, request: dict[str, Any], volume_id: str | None, key: str | None, origin: Origin
@@ -100,16 +130,32 @@ class Operations:
             query = select(VolumeOperation).order_by(col(VolumeOperation.created_at).desc()).limit(limit)
             return list(db.exec(query).all())
 
-    def wait(self, operation_id: str, seconds: float) -> VolumeOperation | None:
-        """Return an operation when it has ended, or after `seconds`."""
-        deadline = time.monotonic() + seconds
-        with self._changed:
-            while True:
-                operation = self.get(operation_id)
-                left = deadline - time.monotonic()
-                if operation is None or operation.status not in OPEN or left <= 0:
-                    return operation
-                self._changed.wait(min(left, 1.0))
+    def touched(self, since: datetime) -> set[str]:
+        """Return the volumes that an operation works on, or has changed since a time (UTC)."""
+        with session(self._databases.volumes) as db:
+            recent = (col(VolumeOperation.completed_at) >= since) & (col(VolumeOperation.type) != "reconcile")
+            query = select(VolumeOperation.volume_id).where(col(VolumeOperation.status).in_(OPEN) | recent)
+            return {volume_id for volume_id in db.exec(query).all() if volume_id is not None}
+
+    @contextmanager
+    def watched(self, operation_id: str, call: Callable[[], None]) -> Iterator[None]:
+        """Have `call` called, from any thread, when an operation ends within the block."""
+        with self._watching:
+            self._watchers.setdefault(operation_id, []).append(call)
+        try:
+            yield
+        finally:
+            with self._watching:
+                self._watchers[operation_id].remove(call)
+                if not self._watchers[operation_id]:
+                    del self._watchers[operation_id]
+
+    def wake(self, operation_id: str | None = None) -> None:
+        """Call those who wait for an operation, or for any: the daemon ends, and they are answered as it is."""
+        with self._watching:
+            lists = list(self._watchers.values()) if operation_id is None else [self._watchers.get(operation_id, [])]
+            for call in [call for calls in lists for call in calls]:
+                call()
 
     def recover(self) -> int:
         """Run again what a former daemon left unfinished; every action looks before it acts. Return how many."""
@@ -122,6 +168,7 @@ class Operations:
 
     def close(self) -> None:
         """Finish what runs, start nothing more."""
+        self._closing.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _refuse_second_writer(self, volume_id: str) -> None:
@@ -131,23 +178,37 @@ class Operations:
             )
             holder = db.exec(query).first()
         if holder is not None:
+            job = holder.request.get(ORIGIN, {}).get("parent_job_id")
+            whom = f"job {job}" if job else "an operator"
+            since = f"{holder.created_at:%Y-%m-%d %H:%M:%S}"
             raise BusyError(
                 f"volume {volume_id} is being worked on",
-                f"operation {holder.id} ({holder.type}), since {holder.created_at:%Y-%m-%d %H:%M:%S} UTC",
-                "wait for it to end",
+                f"operation {holder.id} ({holder.type}), since {since} UTC, for {whom}",
+                f"wait for it to end (migratekit jobs show {job[:8]})" if job else "wait for it to end",
             )
 
     def _run(self, operation_id: str) -> None:
         error: MigrateKitError | None = None
         response: dict[str, Any] | None = None
+        kind = ""
+        began = time.monotonic()
         try:
-            response = self._act(operation_id)
+            kind = write(self._databases.volumes, lambda db: _found(db, operation_id)).type
+            with self._metrics.running(kind):
+                response = self._act(operation_id, kind)
         except MigrateKitError as caught:
             error = caught
         except Exception as caught:
             # Whatever it was, an operation ends: one that stays open would lock its volume for good.
             error = OperationFailedError("the operation ended unexpectedly", redact(describe(caught)), "report this")
-        with self._changed, session(self._databases.volumes) as db:
+        self._store(operation_id, response, error)
+        self._metrics.ended(kind, FAILED if error else COMPLETED, time.monotonic() - began)
+        self.wake(operation_id)
+
+    def _store(self, operation_id: str, response: dict[str, Any] | None, error: MigrateKitError | None) -> None:
+        """Write an operation's outcome down, however long the database is away: until then its volume is locked."""
+
+        def change(db: Session) -> None:
             operation = db.get(VolumeOperation, operation_id)
             assert operation is not None, "operations are not deleted"
             operation.status = COMPLETED if error is None else FAILED
@@ -157,15 +218,21 @@ class Operations:
                 operation.volume_id = response.get("volume_id")
             if error is not None:
                 operation.error = json.dumps(as_problem(error))
-        with self._changed:
-            self._changed.notify_all()
 
-    def _act(self, operation_id: str) -> dict[str, Any]:
-        with session(self._databases.volumes) as db:
-            operation = db.get(VolumeOperation, operation_id)
-            if operation is None:
-                raise PreconditionError(f"no operation {operation_id}", "its row is gone", "report this")
-            operation.status = RUNNING
+        while True:
+            try:
+                with self._changed, session(self._databases.volumes) as db:
+                    change(db)
+                return
+            except UnreachableError:
+                # What is left unwritten when the daemon ends, the next one does again.
+                if self._closing.wait(STORE_SECONDS):
+                    return
+
+    def _act(self, operation_id: str, kind: str) -> dict[str, Any]:
+        self._points.reach(f"{kind}/operation/pending")
+        operation = write(self._databases.volumes, lambda db: _begun(db, operation_id))
+        self._points.reach(f"{operation.type}/operation/running")
         owner = operation.volume_id or str(operation.request.get("name", operation.id))
         origin = Origin(**operation.request[ORIGIN])
         with self._tracker.job(
@@ -175,9 +242,32 @@ class Operations:
             correlation_id=origin.correlation_id,
         ) as job:
             context = Context(
-                self._settings, self._storage, self._exporter, self._databases.volumes, self._databases.oma, job
+                self._settings,
+                self._storage,
+                self._exporter,
+                self._databases.volumes,
+                self._databases.oma,
+                job,
+                self._points,
             )
-            return ACTIONS[operation.type](context, operation)
+            # What a former daemon had CloudStack do is waited for, before anything is looked at or done again.
+            tracking.settle(self._databases.oma, self._storage.cloud, operation.id)
+            response = ACTIONS[operation.type](context, operation)
+        self._points.reach(f"{operation.type}/operation/done")
+        return response
+
+
+def _found(db: Session, operation_id: str) -> VolumeOperation:
+    operation = db.get(VolumeOperation, operation_id)
+    if operation is None:
+        raise PreconditionError(f"no operation {operation_id}", "its row is gone", "report this")
+    return operation
+
+
+def _begun(db: Session, operation_id: str) -> VolumeOperation:
+    operation = _found(db, operation_id)
+    operation.status = RUNNING
+    return operation
 
 
 def as_problem(error: MigrateKitError) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-import uvicorn
 from sqlmodel import col, select
 
 from migratekit_core.config.load import require
@@ -20,54 +19,88 @@ from migratekit_core.db.schema import require_schema
 from migratekit_core.errors import BusyError
 from migratekit_core.joblog import Tracker
 from migratekit_core.models.volumes import NbdExport
-from migratekit_core.volumes.daemon.api import build
-from migratekit_core.volumes.daemon.exports.nbdkit import NbdkitExporter
+from migratekit_core.volumes.daemon import bridge
+from migratekit_core.volumes.daemon.api import Services, build
+from migratekit_core.volumes.daemon.exports.choose import exporter_of
+from migratekit_core.volumes.daemon.exports.exporter import Exporter
+from migratekit_core.volumes.daemon.listen import bind
+from migratekit_core.volumes.daemon.metrics import Metrics
 from migratekit_core.volumes.daemon.operations import Operations
+from migratekit_core.volumes.daemon.points import from_environment
+from migratekit_core.volumes.daemon.reconcile.compare import KINDS
+from migratekit_core.volumes.daemon.reconcile.look import Sides
+from migratekit_core.volumes.daemon.reconcile.reconciler import Reconciler
+from migratekit_core.volumes.daemon.server import run
 from migratekit_core.volumes.daemon.storage import Storage
-
-GRACE_SECONDS = 5
+from migratekit_core.volumes.daemon.token import TokenFile
+from migratekit_core.volumes.daemon.wavegauge import WaveGauges
 
 
 def serve(config: Config) -> None:
     """Run the daemon until SIGTERM or SIGINT.
 
-    Raises UsageError for a configuration without [daemon] or [ossea], BusyError where a daemon runs already,
-    SchemaMismatchError where a database is not this version's.
+    Raises UsageError for a configuration without [daemon] or [ossea] or an address that is not this machine's own,
+    AuthError for a token file that others may read, BusyError where a daemon runs already, PreconditionError where the
+    address is taken, SchemaMismatchError where a database is not this version's.
     """
     require(config, "daemon", "ossea")
     assert config.daemon is not None and config.ossea is not None, "require has seen to it"
     settings = config.daemon
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _only_one(settings.state_dir):
+        bridge.start(settings.log_level)
+        token = TokenFile(settings.token_file)
+        token.load()
         databases = open_databases(config.database)
         require_schema(databases, ("oma", "volumes"))
-        Tracker(databases.oma).mark_interrupted()
-        exporter = NbdkitExporter(settings)
+        # Before anything is begun: where somebody else listens, nothing is to be done twice.
+        bound = bind(settings)
+        points = from_environment()
+        tracker = Tracker(
+            databases.oma,
+            lambda kind, step, status: points.reach(f"{kind.removeprefix('volume-')}/{step}/{status}"),
+            bridge.entry,
+        )
+        tracker.mark_interrupted()
+        exporter = exporter_of(settings)
         _forget_exports_of_another_boot(settings, databases)
         exporter.start()
         _tidy_exports(exporter, databases)
-        operations = Operations(settings, databases, storage := Storage(config.ossea), exporter)
+        metrics = Metrics(version("migratekit"), KINDS, WaveGauges(databases.oma))
+        storage = Storage(config.ossea)
+        operations = Operations(settings, databases, storage, exporter, tracker, points, metrics)
         operations.recover()
+        sides = Sides(settings, storage, exporter, databases.volumes)
+        reconciler = Reconciler(sides, operations, tracker, metrics)
         stopping = threading.Event()
-        watcher = threading.Thread(target=exporter.watch, args=(stopping,), name="exporter-watch", daemon=True)
-        watcher.start()
-        app = build(settings, operations, storage, databases.volumes, databases.oma, version("migratekit"))
+        loops = {"exporter-watch": exporter.watch, "reconcile": reconciler.run}
+        threads = [
+            threading.Thread(target=loop, args=(stopping,), name=name, daemon=True) for name, loop in loops.items()
+        ]
+        for thread in threads:
+            thread.start()
+        services = Services(
+            settings,
+            operations,
+            storage,
+            databases.volumes,
+            databases.oma,
+            token,
+            version("migratekit"),
+            reconciler,
+            metrics,
+        )
         try:
-            uvicorn.run(
-                app,
-                host=settings.listen,
-                port=settings.port,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=GRACE_SECONDS,
-            )
+            run(build(services), bound, operations.wake)
         finally:
-            operations.close()
             stopping.set()
-            watcher.join()
+            operations.close()
+            for thread in threads:
+                thread.join()
             exporter.stop()
             databases.dispose()
+            if settings.socket is not None:
+                settings.socket.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -106,7 +139,7 @@ def _forget_exports_of_another_boot(settings: Daemon, databases: Databases) -> N
     known.write_text(boot)
 
 
-def _tidy_exports(exporter: NbdkitExporter, databases: Databases) -> None:
+def _tidy_exports(exporter: Exporter, databases: Databases) -> None:
     """Take back exports that no row knows: a crash between the folder and the database left them."""
     with session(databases.volumes) as db:
         known = set(db.exec(select(col(NbdExport.export_name))).all())

@@ -7,12 +7,15 @@ from typing import Any
 
 from migratekit_core.config.schema import Ossea
 from migratekit_core.errors import MigrateKitError, OperationFailedError, PreconditionError
-from migratekit_core.ossea.client import AsyncJobs, Cloud, by_name_or_id
+from migratekit_core.ossea.client import AsyncJobs, Cloud, LostJobError, by_name_or_id
 from migratekit_core.units import GIB, round_up
 from migratekit_core.volumes.names import TAG
 
 NOT_FOUND = 431
 """CloudStack answers a parameter error for an id that does not exist (any more)."""
+
+WHOLE = frozenset({"id", "name", "state", "size"})
+"""What a job's result has to say of a volume, to be taken for it."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Snapshot:
     name: str
     state: str
     volume_id: str
+    """What it is of, also where that is deleted."""
+    tags: dict[str, str]
 
 
 class Storage:
@@ -99,26 +104,32 @@ class Storage:
         found = self.cloud.list("listVolumes", "volume", tags=[{"key": TAG}])
         return [volume for volume in map(_volume, found) if TAG in volume.tags]
 
-    def create(self, name: str, size: int, tags: dict[str, str], jobs: AsyncJobs) -> Volume:
+    def create(self, name: str, size: int, jobs: AsyncJobs) -> Volume:
         """Create a volume of at least `size` bytes; CloudStack counts in whole GiB."""
         gib = round_up(size, GIB) // GIB
         made = self.cloud.run(
             "createVolume", jobs, name=name, size=gib, diskofferingid=self.offering_id(), zoneid=self.zone_id()
         )
-        return self._tagged(_volume(made), tags, jobs)
+        return self._made(made, name)
 
-    def create_from_snapshot(self, name: str, snapshot_id: str, tags: dict[str, str], jobs: AsyncJobs) -> Volume:
+    def create_from_snapshot(self, name: str, snapshot_id: str, jobs: AsyncJobs) -> Volume:
         """Create a volume with a snapshot's content."""
         made = self.cloud.run("createVolume", jobs, name=name, snapshotid=snapshot_id, zoneid=self.zone_id())
-        return self._tagged(_volume(made), tags, jobs)
+        return self._made(made, name)
+
+    def _made(self, result: dict[str, Any], name: str) -> Volume:
+        """Return the volume of a job's result; where that is but text, or lacks things, as the lists have it."""
+        if result.keys() >= WHOLE:
+            return _volume(result)
+        found = self.get(str(result["id"])) if "id" in result else self.named(name)
+        if found is None:
+            raise LostJobError(f"volume {name} was made but is not listed", "the job told no id", "run again")
+        return found
 
     def tag(self, volume: Volume, tags: dict[str, str], jobs: AsyncJobs) -> Volume:
         """Put on a volume the tags that it lacks."""
-        return self._tagged(volume, {key: value for key, value in tags.items() if key not in volume.tags}, jobs)
-
-    def _tagged(self, volume: Volume, tags: dict[str, str], jobs: AsyncJobs) -> Volume:
-        if tags:
-            pairs = [{"key": key, "value": value} for key, value in tags.items()]
+        pairs = [{"key": key, "value": value} for key, value in tags.items() if key not in volume.tags]
+        if pairs:
             self.cloud.run("createTags", jobs, resourceids=volume.id, resourcetype="Volume", tags=pairs)
         return volume
 
@@ -128,11 +139,20 @@ class Storage:
 
     def attach(self, volume_id: str, vm_id: str, device_id: int | None, jobs: AsyncJobs) -> Volume:
         """Attach a volume; `device_id` 0 makes it the root disk of a stopped machine."""
-        return _volume(self.cloud.run("attachVolume", jobs, id=volume_id, virtualmachineid=vm_id, deviceid=device_id))
+        answer = self.cloud.run("attachVolume", jobs, id=volume_id, virtualmachineid=vm_id, deviceid=device_id)
+        # What the job tells of the volume may be but text, or lack things; the list has it whole.
+        found = _volume(answer) if answer.keys() >= WHOLE and answer.get("size") else self.get(volume_id)
+        if found is None:
+            raise LostJobError(f"volume {volume_id} is attached but not listed", "the lists lag behind", "run again")
+        return found
 
     def detach(self, volume_id: str, jobs: AsyncJobs) -> None:
         """Detach a volume from whatever it is attached to."""
         self.cloud.run("detachVolume", jobs, id=volume_id)
+
+    def attached_to(self, vm_id: str) -> list[Volume]:
+        """Return all volumes of a machine, also those that are not ours."""
+        return [_volume(item) for item in self.cloud.list("listVolumes", "volume", virtualmachineid=vm_id)]
 
     def root_of(self, vm_id: str) -> Volume | None:
         """Return the root volume of a machine."""
@@ -140,8 +160,14 @@ class Storage:
         return _volume(found[0]) if found else None
 
     def snapshot(self, volume_id: str, name: str, jobs: AsyncJobs) -> Snapshot:
-        """Take a snapshot of a volume."""
-        return _snapshot(self.cloud.run("createSnapshot", jobs, volumeid=volume_id, name=name))
+        """Take a snapshot of a volume; it carries the volume's tags."""
+        volume = self.get(volume_id)
+        tags = [{"key": key, "value": value} for key, value in (volume.tags if volume is not None else {}).items()]
+        answer = self.cloud.run("createSnapshot", jobs, volumeid=volume_id, name=name, tags=tags or None)
+        found = _snapshot(answer) if "id" in answer else self.snapshot_named(volume_id, name)
+        if found is None:
+            raise LostJobError(f"snapshot {name} was taken but is not listed", "the lists lag behind", "run again")
+        return found
 
     def snapshot_named(self, volume_id: str, name: str) -> Snapshot | None:
         """Return the snapshot of a volume with exactly this name."""
@@ -150,6 +176,11 @@ class Storage:
     def snapshots_of(self, volume_id: str) -> list[Snapshot]:
         """Return the snapshots of a volume."""
         return [_snapshot(item) for item in self.cloud.list("listSnapshots", "snapshot", volumeid=volume_id)]
+
+    def our_snapshots(self) -> list[Snapshot]:
+        """Return every snapshot with our tag, also of volumes that are deleted."""
+        found = self.cloud.list("listSnapshots", "snapshot", tags=[{"key": TAG}])
+        return [snapshot for snapshot in map(_snapshot, found) if TAG in snapshot.tags]
 
     def snapshot_by_id(self, snapshot_id: str) -> Snapshot | None:
         """Return a snapshot, or None where there is none."""
@@ -178,7 +209,7 @@ def _volume(item: dict[str, Any]) -> Volume:
         vm_id=item.get("virtualmachineid") or None,
         device_id=int(device) if device not in (None, "") else None,
         template_id=item.get("templateid") or None,
-        tags={tag["key"]: tag.get("value", "") for tag in item.get("tags") or []},
+        tags=_tags(item),
     )
 
 
@@ -188,7 +219,12 @@ def _snapshot(item: dict[str, Any]) -> Snapshot:
         name=str(item.get("name", "")),
         state=str(item.get("state", "")),
         volume_id=str(item.get("volumeid", "")),
+        tags=_tags(item),
     )
+
+
+def _tags(item: dict[str, Any]) -> dict[str, str]:
+    return {str(tag["key"]): str(tag.get("value", "")) for tag in item.get("tags") or []}
 
 
 def is_gone(error: MigrateKitError) -> bool:

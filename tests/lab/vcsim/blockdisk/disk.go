@@ -185,6 +185,16 @@ func (d *Disk) Changed(p *Point, changeID string) (*Bitmap, error) {
 // ReadAt reads the live disk.
 func (d *Disk) ReadAt(p []byte, offset int64) error { return d.readLayer(d.live, p, offset) }
 
+// ReadFrom reads the disk as seen from the layer with this name; ok is false where there is none.
+func (d *Disk) ReadFrom(name string, p []byte, offset int64) (ok bool, err error) {
+	for _, layer := range d.layers {
+		if layer.Name == name {
+			return true, d.readLayer(layer, p, offset)
+		}
+	}
+	return false, nil
+}
+
 // readLayer reads the disk as seen from a layer: each block from the highest layer that has it.
 func (d *Disk) readLayer(from *Layer, p []byte, offset int64) error {
 	for len(p) > 0 {

@@ -1,0 +1,40 @@
+"""Markdown, for a merge request's comment or a job's summary."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from migratekit_cli.assessment import people
+from migratekit_core.assess.rule import Severity
+
+if TYPE_CHECKING:
+    from migratekit_core.assess.assessment import Assessment
+
+HEADINGS = {Severity.BLOCKER: "Blockers", Severity.WARNING: "Warnings", Severity.INFO: "Info"}
+
+
+def document(assessment: Assessment) -> str:
+    """Return the report."""
+    tally, found = people.summary(assessment).split("\n")
+    lines = ["# Assessment", "", f"**{tally}**", "", f"{found}.", ""]
+    for severity, heading in HEADINGS.items():
+        findings = [each for each in assessment.findings if each.severity is severity]
+        if not findings:
+            continue
+        lines += [f"## {heading}", "", "| Machine | Rule | Finding | What to do |", "|---|---|---|---|"]
+        for each in findings:
+            cells = (each.where or "site", each.rule, f"{each.what}: {each.message}", each.remedy)
+            lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
+        lines.append("")
+    if assessment.not_checked:
+        lines += ["## Not checked", ""]
+        lines += [f"- {line.removeprefix('not checked: ')}" for line in people.not_checked(assessment)]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Return text that stays within its cell and is no markup: names come from vCenter, not from us."""
+    for character in "\\`*_[]<>|":
+        text = text.replace(character, f"\\{character}" if character != "<" else "&lt;")
+    return " ".join(text.split())

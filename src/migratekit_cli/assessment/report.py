@@ -1,0 +1,180 @@
+"""One HTML file with everything: for a screen, a phone and paper. It asks nobody for anything, and runs no script."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from html import escape
+from typing import TYPE_CHECKING
+
+from migratekit_cli.assessment import people
+from migratekit_cli.assessment.page import figure as _figure
+from migratekit_cli.assessment.page import header, page, tile_row
+from migratekit_cli.assessment.page import table as _table
+from migratekit_cli.assessment.svg import Bar, Part, chart
+from migratekit_cli.render import count
+from migratekit_core.assess import sizing as sizes
+from migratekit_core.assess.rule import Finding, Severity
+from migratekit_core.units import human_bytes, human_rate
+
+if TYPE_CHECKING:
+    from migratekit_core.assess.assessment import Assessment
+    from migratekit_core.assess.sizing import Sizing
+
+MOST_ROWS = 12
+LINKS = {"100 Mbit/s": 12.5e6, "1 Gbit/s": 125e6, "10 Gbit/s": 1250e6}
+HEADINGS = {Severity.BLOCKER: "Blockers", Severity.WARNING: "Warnings", Severity.INFO: "Info"}
+
+
+def document(assessment: Assessment, sizing: Sizing, title: str, made: datetime, version: str) -> str:
+    """Return the page."""
+    body = [
+        header(title, f"{made:%Y-%m-%d %H:%M} · migratekit {version}"),
+        _tiles(assessment, sizing),
+        '<div class="charts">',
+        "<div>",
+        _figure("Machines", _verdicts(assessment)),
+        _figure(
+            f"Data, by {sizing.waves_by}",
+            _waves(sizing),
+            "Dark: allocated, what the first sync reads. Light: capacity.",
+        ),
+        _figure("First sync of everything", _durations(sizing), _assumptions(sizing)),
+        "</div>",
+        _figure("What is found, the worst first", _rules(assessment)),
+        "</div>",
+        _machines(assessment, sizing),
+        *(_findings(severity, assessment.findings) for severity in Severity),
+        _rest(assessment),
+    ]
+    return page(title, "".join(body))
+
+
+def _tiles(assessment: Assessment, sizing: Sizing) -> str:
+    verdicts = Counter(assessment.verdict(vm) for vm in assessment.machines)
+    tiles = [
+        ("machines", str(len(assessment.machines)), ""),
+        ("ready", str(verdicts["ready"]), "ok"),
+        ("with warnings", str(verdicts["warnings"]), "warning"),
+        ("blocked", str(verdicts["blocked"]), "blocker"),
+        ("allocated", human_bytes(sizing.allocated_bytes), ""),
+        ("capacity", human_bytes(sizing.capacity_bytes), ""),
+    ]
+    if sizing.changed_per_second is not None:
+        tiles.append((f"changed, {sizing.measured} machines", human_rate(sizing.changed_per_second), ""))
+    if sizing.bandwidth is not None:
+        tiles.append((f"first sync at {people.link(sizing.bandwidth)}", people.duration(sizing.seconds), ""))
+    return tile_row(tiles)
+
+
+def _verdicts(assessment: Assessment) -> str:
+    verdicts = Counter(assessment.verdict(vm) for vm in assessment.machines)
+    rows = (("ready", "ready", "ok"), ("with warnings", "warnings", "warning"), ("blocked", "blocked", "blocker"))
+    return chart(
+        "Machines by verdict",
+        [Bar(name, (Part(verdicts[verdict], kind),), str(verdicts[verdict])) for name, verdict, kind in rows],
+    )
+
+
+def _rules(assessment: Assessment) -> str:
+    number_of = Counter(
+        (found.severity.rank, found.rule, found.what, found.severity.value) for found in assessment.findings
+    )
+    worst = sorted(number_of.items(), key=lambda item: (item[0][0], -item[1], item[0][1]))[:MOST_ROWS]
+    return chart(
+        "Findings by rule",
+        [Bar(f"{rule} {what}", (Part(number, kind),), str(number)) for (_, rule, what, kind), number in worst],
+    )
+
+
+def _waves(sizing: Sizing) -> str:
+    largest = sorted(sizing.waves, key=lambda wave: -wave.capacity_bytes)[:MOST_ROWS]
+    bars = []
+    for wave in largest:
+        rest = wave.capacity_bytes - wave.allocated_bytes
+        parts = (Part(wave.allocated_bytes, "data"), Part(rest, "capacity"))
+        figures = (
+            f"{count(wave.machines, 'VM')} · {human_bytes(wave.allocated_bytes)} of {human_bytes(wave.capacity_bytes)}"
+        )
+        if sizing.bandwidth is not None:
+            figures += f" · {people.duration(wave.seconds)}"
+        bars.append(Bar(wave.name or "/", parts, figures))
+    return chart("Allocated and capacity by wave", bars)
+
+
+def _durations(sizing: Sizing) -> str:
+    links = dict(LINKS)
+    if sizing.bandwidth and sizing.bandwidth not in links.values():
+        links[f"{people.link(sizing.bandwidth)} (--bandwidth)"] = sizing.bandwidth
+    bars = []
+    for name, rate in sorted(links.items(), key=lambda link: link[1]):
+        seconds = sizes.first_sync(sizing.allocated_bytes, rate, sizing.changed_per_second)
+        kind = "chosen" if rate == sizing.bandwidth else "data"
+        bars.append(Bar(name, (Part(seconds or 0.0, kind),), people.duration(seconds)))
+    return chart("Time of the first sync by bandwidth", bars)
+
+
+def _assumptions(sizing: Sizing) -> str:
+    rate = "not measured" if sizing.changed_per_second is None else human_rate(sizing.changed_per_second)
+    return (
+        f"Estimates: {sizes.EFFICIENCY:.0%} of the bandwidth is of use; changed meanwhile: {rate}. "
+        f"Downtime: {people.duration(sizes.CUTOVER_SECONDS)} for shutdown and start, and what changed in "
+        f"{people.duration(sizes.LAST_INTERVAL_SECONDS)}."
+    )
+
+
+def _machines(assessment: Assessment, sizing: Sizing) -> str:
+    found_on = Counter((found.vm_path, found.severity) for found in assessment.findings)
+    rows = []
+    order = ("blocked", "warnings", "ready")
+    pairs = zip(assessment.machines, sizing.machines, strict=True)
+    for vm, each in sorted(pairs, key=lambda pair: (order.index(assessment.verdict(pair[0])), pair[0].path)):
+        verdict = assessment.verdict(vm)
+        kind = {"blocked": "blocker", "warnings": "warning"}.get(verdict, "ok")
+        cells = [
+            _path(vm.path),
+            f'<span class="badge {kind}">{verdict}</span>',
+            str(found_on[vm.path, Severity.BLOCKER]),
+            str(found_on[vm.path, Severity.WARNING]),
+            human_bytes(each.allocated_bytes),
+            human_bytes(each.capacity_bytes),
+            "" if each.changed_per_second is None else human_rate(each.changed_per_second),
+            "" if sizing.bandwidth is None else people.duration(each.first_sync_seconds),
+            "" if each.downtime_seconds is None else people.duration(each.downtime_seconds),
+        ]
+        rows.append(cells)
+    head = ("Machine", "Verdict", "Blockers", "Warnings", "Allocated", "Capacity", "Changed", "First sync", "Downtime")
+    return f"<section><h2>Machines</h2>{_table(head, rows, short=True)}</section>"
+
+
+def _findings(severity: Severity, findings: Iterable[Finding]) -> str:
+    mine = [found for found in findings if found.severity is severity]
+    if not mine:
+        return ""
+    rows = [
+        [
+            _path(found.where or "site"),
+            escape(found.rule),
+            f"<b>{escape(found.what)}</b>: {escape(found.message)}",
+            escape(found.remedy),
+        ]
+        for found in mine
+    ]
+    table = _table(("Where", "Rule", "Finding", "What to do"), rows)
+    opened = " open" if severity is not Severity.INFO else ""
+    heading = f"{HEADINGS[severity]} ({len(mine)})"
+    return f"<section><details{opened}><summary><h2>{heading}</h2></summary>{table}</details></section>"
+
+
+def _rest(assessment: Assessment) -> str:
+    lines = [escape(line) for line in people.not_checked(assessment)]
+    if assessment.accepted:
+        lines.insert(0, f"accepted by the baseline: {len(assessment.accepted)} findings")
+    items = "".join(f"<li>{line}</li>" for line in lines)
+    return f"<section><h2>Besides</h2><ul>{items}</ul></section>" if lines else ""
+
+
+def _path(text: str) -> str:
+    """Return a path as HTML that breaks lines where its parts begin."""
+    return escape(text).replace("/", "/<wbr>")

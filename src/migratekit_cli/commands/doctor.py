@@ -1,0 +1,114 @@
+"""migratekit doctor"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from migratekit_cli import render
+from migratekit_cli.errors import reported
+from migratekit_cli.options import Output, OutputOption
+from migratekit_cli.session import configuration
+from migratekit_core.errors import PreconditionError, UsageError
+
+if TYPE_CHECKING:
+    from migratekit_core.doctor.model import Line
+    from migratekit_core.doctor.run import Report
+
+STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
+MOST_OF_WHAT = 28
+"""Widest column of what is looked at: 80 columns have to leave room for what was found."""
+
+
+@reported
+def doctor(
+    context: typer.Context,
+    remote: Annotated[bool, typer.Option("--remote", help="Also ask the OMA about itself, over SSH.")] = False,
+    topic: Annotated[
+        list[str] | None, typer.Option("--topic", help="Only this topic, such as vcenter; may be repeated.")
+    ] = None,
+    problems: Annotated[
+        bool, typer.Option("--problems", help="Say only what is not ok; nothing at all where everything is (for cron).")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 4 for warnings, too.")] = False,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, max=600, help="Seconds for all checks.")] = 30.0,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Look at everything that a run needs, here and behind the tunnel, and say what to do about what is wrong.
+
+    The exit code is that of the first failed line; lines stand in the order in which to mend them.
+    """
+    from migratekit_core.doctor.run import examine, topics
+
+    unknown = [name for name in topic or () if name not in topics()]
+    if unknown:
+        raise UsageError(f"no topic {unknown[0]!r}", f"there are: {', '.join(topics())}", "correct --topic")
+    config = configuration(context)
+    with _patience():
+        found = examine(config, timeout, topic or (), remote)
+    _show(found, problems, output)
+    if found.exit_code:
+        raise typer.Exit(found.exit_code)
+    if strict and found.verdict == "warning":
+        raise typer.Exit(PreconditionError.exit_code)
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Show that something is going on, on a terminal; a server that does not answer takes its time."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("looking at everything…"):
+        yield
+
+
+def _show(found: Report, problems: bool, output: Output) -> None:
+    lines = [line for line in found.lines if not (problems and line.status in ("ok", "skipped"))]
+    counts = {status: sum(line.status == status for line in found.lines) for status in STYLES}
+    summary = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
+    data = {
+        "verdict": found.verdict,
+        "exit_code": found.exit_code,
+        "seconds": round(found.seconds, 3),
+        "counts": counts,
+        "lines": [asdict(line) for line in lines],
+    }
+    if output is not Output.TABLE or not sys.stdout.isatty():
+        table = render.Table("STATUS", "TOPIC", "WHAT", "FOUND", "WHAT TO DO")
+        for line in lines:
+            table.add(line.status, line.topic, line.what, line.found, line.todo)
+        render.result(output, "migratekit.doctor/1", data, table if lines or not problems else None)
+        return
+    _draw(lines, summary, found.seconds)
+
+
+def _draw(lines: Sequence[Line], summary: str, seconds: float) -> None:
+    """Draw the report on a terminal: a block for each topic, and below what is wrong what to do."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=sys.stdout)
+    widest = max((len(line.what) for line in lines), default=0)
+    for topic in dict.fromkeys(line.topic for line in lines):
+        console.print(Text(topic, style="bold"))
+        block = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
+        block.add_column(width=9, no_wrap=True)
+        block.add_column(width=min(widest, MOST_OF_WHAT), overflow="fold")
+        block.add_column(overflow="fold")
+        for line in (line for line in lines if line.topic == topic):
+            style = STYLES[line.status]
+            said = Text(line.found, style="dim" if line.status == "skipped" else "")
+            if line.todo:
+                said.append(f"\ndo: {line.todo}", style=style)
+            block.add_row(Text(f"  {line.status}", style=style), line.what, said)
+        console.print(block)
+    console.print(f"\n{summary}; {seconds:.1f} s", highlight=False)

@@ -1,0 +1,146 @@
+"""migratekit replicate --all-due"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import IO, TYPE_CHECKING
+
+import typer
+
+from migratekit_cli import render
+from migratekit_cli.options import Output
+from migratekit_cli.render import count
+from migratekit_cli.session import runtime
+from migratekit_core.units import human_age, human_bytes, human_seconds
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from migratekit_core.schedule.due import Standing
+    from migratekit_core.schedule.run import Outcome, Result
+
+FAILED_EXIT_CODE = 1
+
+
+def replicate_due(context: typer.Context, options: list[str], dry_run: bool, quiet: bool, output: Output) -> None:
+    """Sync every machine that is due, or show how all of them stand. `options` go to each sync."""
+    import subprocess
+
+    from migratekit_core.db.schema import require_schema
+    from migratekit_core.schedule.due import standings
+    from migratekit_core.schedule.run import run_due
+
+    command = [sys.executable, "-m", "migratekit_cli.main", *context.obj.arguments]
+
+    def start(name: str, out: IO[str], err: IO[str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*command, "replicate", name, *options, "--output", "json"],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            text=True,
+            # Ctrl-C reaches us; we ask them to stop.
+            start_new_session=True,
+        )
+
+    with runtime(context, watched=not quiet and not dry_run) as opened:
+        require_schema(opened.databases, ("oma",))
+        schedule = opened.config.schedule
+        if dry_run:
+            _show_plan(standings(opened.databases.oma, schedule), output)
+            return
+        opened.tracker.mark_interrupted()
+        done = run_due(opened.databases.oma, schedule, start, opened.observer.note)
+    _show(done, quiet, output)
+    if done.failed:
+        codes = {each.exit_code for each in done.failed}
+        raise typer.Exit(codes.pop() if len(codes) == 1 else FAILED_EXIT_CODE)
+
+
+def _show_plan(found: list[Standing], output: Output) -> None:
+    table = render.Table("MACHINE", "RPO", "LAST SYNC (UTC)", "AGE", "STATE", "DUE IN", right=("RPO", "AGE", "DUE IN"))
+    for each in found:
+        last = f"{each.last:%Y-%m-%d %H:%M:%S}" if each.last else "never"
+        age = "" if each.age is None else human_age(each.age)
+        state = f"{each.state}, late" if each.late and each.state == "due" else each.state
+        table.add(each.name, human_age(each.rpo), last, age, state, human_age(each.due_in) if each.due_in else "")
+    machines = [
+        {
+            "vm": each.name,
+            "rpo_seconds": each.rpo,
+            "state": each.state,
+            "last_sync": each.last.isoformat() if each.last else None,
+            "age_seconds": each.age,
+            "due_in_seconds": each.due_in,
+            "late_seconds": each.late,
+        }
+        for each in found
+    ]
+    render.result(output, "migratekit.replicate-due-plan/1", {"machines": machines}, table)
+
+
+def _show(done: Result, quiet: bool, output: Output) -> None:
+    if output is not Output.TABLE:
+        data = {
+            "seconds": round(done.seconds, 3),
+            "in_step": done.count("in step"),
+            "failed_over": done.count("failed over"),
+            "ambiguous": [each.name for each in done.standings if each.state == "ambiguous"],
+            "machines": [_plain(each) for each in done.outcomes],
+        }
+        render.result(output, "migratekit.replicate-due/1", data)
+        return
+    if quiet and not done.trouble:
+        return
+    sys.stdout.write(summary(done) + "\n")
+    for line in troubles(done):
+        sys.stdout.write(line + "\n")
+
+
+def _plain(each: Outcome) -> dict[str, object]:
+    plain = asdict(each)
+    plain["vm"] = plain.pop("name")
+    plain["late_seconds"] = round(plain.pop("late"), 3)
+    plain["seconds"] = round(each.seconds, 3)
+    plain["bytes_moved"] = plain.pop("moved")
+    plain["result"] = "busy" if each.busy else "failed" if each.exit_code else "synced"
+    plain["kind"], plain["error"] = each.kind or None, each.error or None
+    return plain
+
+
+def summary(done: Result) -> str:
+    """Return one line."""
+    synced = [each for each in done.outcomes if each.exit_code == 0]
+    moved = human_bytes(sum(each.moved for each in synced))
+    parts = [f"{len(synced)} synced ({moved} in {human_seconds(done.seconds)})" if synced else "nothing synced"]
+    busy = sum(each.busy for each in done.outcomes)
+    for number, name in (
+        (len(done.failed), "failed"),
+        (busy, "busy"),
+        (len(done.late), "late"),
+        (done.count("in step"), "in step"),
+        (done.count("failed over"), "failed over"),
+        (done.count("ambiguous"), "ambiguous"),
+    ):
+        parts += [f"{number} {name}"] if number else []
+    return f"{count(len(done.standings), 'machine')} scheduled: {', '.join(parts)}"
+
+
+def troubles(done: Result) -> list[str]:
+    """Return what somebody has to hear, a few lines for each machine."""
+    lines = [
+        f"{each.name}: the schedule's name is that of several machines; use a path or an instanceUuid"
+        for each in done.standings
+        if each.state == "ambiguous"
+    ]
+    rpo = {each.name: each.rpo for each in done.standings}
+    lines += [
+        f"{each.name}: its replica was {human_seconds(rpo.get(each.name, 0) + each.late)} old when its sync began; "
+        f"it may be {human_seconds(rpo.get(each.name, 0))}"
+        for each in done.late
+    ]
+    for each in done.failed:
+        lines.append(f"{each.name}: the sync failed with exit {each.exit_code}")
+        lines += [f"  {line}" for line in each.error.splitlines()]
+    return lines

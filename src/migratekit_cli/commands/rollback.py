@@ -1,0 +1,58 @@
+"""migratekit rollback"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from migratekit_cli import render
+from migratekit_cli.errors import reported
+from migratekit_cli.options import DryRunOption, Output, OutputOption, VmArgument, YesOption
+from migratekit_cli.render import named
+from migratekit_cli.session import confirm, runtime
+
+
+@reported
+def rollback(
+    context: typer.Context,
+    vm: VmArgument,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Take a failover back: stop the machine in CloudStack, give its volumes back to replication, start the source.
+
+    What the machine in CloudStack has written is lost. It also takes back a failover that died on its way, and can be
+    repeated.
+    """
+    from migratekit_core.failover import rollback as core
+    from migratekit_core.failover.record import UNKNOWN
+
+    with runtime(context) as opened:
+        plan = core.plan(opened, vm) if dry_run or not yes else None
+        if plan is not None:
+            lines = [f"{plan.vm_name}: roll failover {plan.failover_id} back" if plan.steps else "nothing to roll back"]
+            lines += [f"  {number}. {step}" for number, step in enumerate(plan.steps, 1)]
+            if dry_run:
+                render.result(output, "migratekit.rollback-plan/1", named(asdict(plan)), text="\n".join(lines))
+                return
+            typer.echo("\n".join(lines), err=True)
+        confirm(f"Take the failover of {vm} back?", yes)
+        done = core.rollback(opened, vm)
+    gone = f"; its machine {done.destination_vm_id} is destroyed" if done.destination_vm_id else ""
+    text = f"{done.vm_name} is rolled back: the source {SOURCE[done.source]}{gone}"
+    if done.job_id is None:
+        text = f"{done.vm_name}: failover {done.failover_id} was rolled back before"
+    elif done.content == UNKNOWN:
+        text += f"\n{core.NEXT_SYNC}: migratekit replicate {done.vm_name} --compare"
+    else:
+        text += f"\nthe next sync is incremental: migratekit replicate {done.vm_name}"
+    render.result(output, "migratekit.rollback/1", named(asdict(done)), text=text)
+
+
+SOURCE = {
+    "started": "was started",
+    "was running": "runs (it was not off)",
+    "left off": "is off, as it was before the failover",
+}

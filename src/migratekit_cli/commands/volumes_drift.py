@@ -1,0 +1,43 @@
+"""migratekit volumes drift"""
+
+from __future__ import annotations
+
+import typer
+
+from migratekit_cli import render
+from migratekit_cli.errors import reported
+from migratekit_cli.options import Output, OutputOption
+from migratekit_cli.session import runtime
+
+LEFT = 1
+"""Exit code where something is left for an operator."""
+
+
+@reported
+def drift(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """Show where CloudStack, Linux, the exporter and the rows do not agree about a volume.
+
+    The daemon compares them periodically, and puts right what loses nothing. Exits with 1 if something is left to do,
+    or the last comparison could not be made.
+    """
+    with runtime(context) as opened:
+        found = opened.volumes().reconciled()
+    lines = []
+    if found["error"]:
+        lines += ["the last comparison could not be made:", f"  {found['error']}", ""]
+    if found["compared_at"] is None:
+        lines.append("nothing has been compared yet: look again in a minute")
+    else:
+        skipped = f", {found['skipped']} left out (an operation works on them)" if found["skipped"] else ""
+        lines.append(f"{found['volumes']} volumes compared at {found['compared_at']} UTC{skipped}")
+    lines.append(f"{len(found['drift']) or 'nothing'} to put right, {len(found['repaired']) or 'nothing'} repaired")
+    for one in found["drift"]:
+        lines += ["", f"{one['kind']}: {one['what']}", f"  why: {one['why']}", f"   do: {one['todo']}"]
+        lines.append(f"since: {one['since']} UTC")
+    for one in found["repaired"]:
+        by = f", operation {one['operation_id']}" if one["operation_id"] else ""
+        lines += ["", f"repaired {one['kind']}: {one['what']}", f"  why: {one['why']}"]
+        lines.append(f" done: {one['todo']} ({one['at']} UTC{by})")
+    render.result(output, "migratekit.volumes-drift/1", {"reconcile": found}, text="\n".join(lines))
+    if found["drift"] or found["error"]:
+        raise typer.Exit(LEFT)

@@ -1,0 +1,26 @@
+"""What the long-running parts of a fleet say: a line with a time on stderr, for the journal."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+
+from migratekit_core.config import Config
+from migratekit_core.errors import UsageError
+
+
+def note(message: str) -> None:
+    """Write a line."""
+    sys.stderr.write(f"{datetime.now():%H:%M:%S} {message}\n")
+    sys.stderr.flush()
+
+
+def require_certificates(config: Config, *, scheduler: bool = True) -> None:
+    """Raise UsageError unless [fleet] says who we are, and with `scheduler` where the scheduler is."""
+    names = ("ca_file", "cert_file", *(("scheduler",) if scheduler else ()))
+    missing = [name for name in names if getattr(config.fleet, name) is None]
+    if missing:
+        raise UsageError(
+            f"configuration has no fleet.{missing[0]}", "the parts of a fleet know each other by certificates",
+            "write [fleet]: docs/fleet.md has a complete example",
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The report about a machine's migration: as a page, as a document, and in a few lines."""

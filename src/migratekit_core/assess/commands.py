@@ -1,0 +1,118 @@
+"""What each command of MigrateKit calls: vSphere privileges and CloudStack APIs. docs/permissions.md is made of this.
+
+Privileges: VMware's API reference, each method's "Required Privileges". APIs: the calls in ossea/ and in
+volumes/daemon/storage.py; a test compares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Privilege:
+    """A vSphere privilege."""
+
+    id: str
+    on: str
+    """machine, datacenter or datastore: where the role has to be."""
+    call: str
+    label: str
+    """Its name in the vSphere Client."""
+
+
+READ = Privilege("System.Read", "machine", "read machines, folders, networks", "(in the built-in role Read-only)")
+TRACK = Privilege(
+    "VirtualMachine.Config.ChangeTracking",
+    "machine",
+    "ReconfigVM_Task (change tracking)",
+    "Change Configuration > Toggle disk change tracking",
+)
+SNAPSHOT = Privilege(
+    "VirtualMachine.State.CreateSnapshot", "machine", "CreateSnapshot_Task", "Snapshot management > Create snapshot"
+)
+UNSNAPSHOT = Privilege(
+    "VirtualMachine.State.RemoveSnapshot", "machine", "RemoveSnapshot_Task", "Snapshot management > Remove snapshot"
+)
+AREAS = Privilege(
+    "VirtualMachine.Provisioning.DiskRandomRead",
+    "machine",
+    "QueryChangedDiskAreas",
+    "Provisioning > Allow read-only disk access",
+)
+BROWSE = Privilege("Datastore.Browse", "datastore", "reading /folder/…-flat.vmdk", "Datastore > Browse datastore")
+FILES = Privilege(
+    "Datastore.FileManagement", "datastore", "reading /folder/…-flat.vmdk", "Datastore > Low level file operations"
+)
+BROWSE_DC = Privilege("Datastore.Browse", "datacenter", BROWSE.call, BROWSE.label)
+FILES_DC = Privilege("Datastore.FileManagement", "datacenter", FILES.call, FILES.label)
+POWER_OFF = Privilege(
+    "VirtualMachine.Interact.PowerOff", "machine", "ShutdownGuest, PowerOffVM_Task", "Interaction > Power off"
+)
+POWER_ON = Privilege("VirtualMachine.Interact.PowerOn", "machine", "PowerOnVM_Task", "Interaction > Power on")
+
+_SYNC = (READ, TRACK, SNAPSHOT, UNSNAPSHOT, AREAS, BROWSE, FILES, BROWSE_DC, FILES_DC)
+
+VSPHERE: dict[str, tuple[Privilege, ...]] = {
+    "discover": (READ,),
+    "assess": (READ,),
+    "networks": (READ,),
+    "replicate": _SYNC,
+    "verify": _SYNC,
+    "test-failover": (READ,),
+    "failover": (*_SYNC, POWER_OFF, POWER_ON),
+    "rollback": (READ, POWER_ON),
+}
+"""vSphere privileges by command; commands that are not here do not call vSphere."""
+
+_LOOK = ("listZones", "listNetworks", "listServiceOfferings", "listTemplates", "listVirtualMachines", "listApis")
+HELPFUL = ("listDiskOfferings", "listOsTypes", "listAccounts", "listCapabilities", "updateVirtualMachine")
+"""A failover works without them, but cannot check everything, and leaves the OS type as the template's."""
+_DEPLOY = (
+    *_LOOK,
+    *HELPFUL,
+    "deployVirtualMachine",
+    "startVirtualMachine",
+    "destroyVirtualMachine",
+    "createTags",
+    "queryAsyncJobResult",
+)
+"""A machine that CloudStack could not deploy is destroyed before the next try."""
+
+CLOUDSTACK: dict[str, tuple[str, ...]] = {
+    "volume daemon": (
+        "listZones",
+        "listDiskOfferings",
+        "listVirtualMachines",
+        "listVolumes",
+        "listSnapshots",
+        "createVolume",
+        "attachVolume",
+        "detachVolume",
+        "deleteVolume",
+        "createSnapshot",
+        "deleteSnapshot",
+        "createTags",
+        "queryAsyncJobResult",
+    ),
+    "networks": ("listZones", "listNetworks"),
+    "test-failover": _DEPLOY,
+    "failover": (*_DEPLOY, "stopVirtualMachine"),
+    "rollback": ("listVirtualMachines", "stopVirtualMachine", "destroyVirtualMachine", "queryAsyncJobResult"),
+    "cleanup": ("listVirtualMachines", "destroyVirtualMachine", "queryAsyncJobResult"),
+    "assess --target": (*_LOOK, "listDiskOfferings", "listOsTypes", "listAccounts", "listCapabilities"),
+}
+"""CloudStack APIs by what calls them. `replicate` calls CloudStack through the volume daemon only."""
+
+OPTIONAL = ("listHosts", "listStoragePools", "listHypervisorCapabilities")
+"""An administrator's: `assess --target` uses them where it may, and says what it could not check where not."""
+
+
+def users(api: str) -> tuple[str, ...]:
+    """Return the commands that call an API."""
+    return tuple(command for command, apis in CLOUDSTACK.items() if api in apis)
+
+
+def commands_with(privilege: Privilege) -> tuple[str, ...]:
+    """Return the commands that need a vSphere privilege."""
+    return tuple(command for command, privileges in VSPHERE.items() if privilege in privileges)

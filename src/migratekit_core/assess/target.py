@@ -1,0 +1,154 @@
+"""What the target has: zone, offerings, networks, quotas, APIs. Read only, one list call for each kind of thing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from migratekit_core.errors import AuthError, OperationFailedError
+
+if TYPE_CHECKING:
+    from migratekit_core.config.schema import Config
+    from migratekit_core.ossea.client import Cloud
+
+Row = Mapping[str, Any]
+Rows = tuple[Row, ...]
+
+DEFAULT_DISK_LIMIT = 13
+"""Data disks that CloudStack attaches to a machine where the account may not ask for the hypervisor's own limit."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the configuration names."""
+
+    zone: str
+    service_offering: str | None
+    """None: the smallest that fits."""
+    disk_offering: str
+    template: str | None
+    oma_vm: str
+    cpu_speed: int = 1000
+    """MHz, for offerings that leave the speed open."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The cloud as the account sees it. A list that it may not read is None, and `missing` says why."""
+
+    wanted: Wanted
+    zones: Rows | None = None
+    service_offerings: Rows | None = None
+    disk_offerings: Rows | None = None
+    templates: Rows | None = None
+    networks: Rows | None = None
+    machines: Rows | None = None
+    os_types: Rows | None = None
+    hosts: Rows | None = None
+    storage_pools: Rows | None = None
+    account: Row | None = None
+    """Row of listAccounts, with quotas."""
+    capabilities: Row | None = None
+    apis: frozenset[str] | None = None
+    """Commands that the account may call."""
+    deploy_parameters: frozenset[str] = frozenset()
+    """What this cloud's deployVirtualMachine takes."""
+    data_disks: int | None = None
+    """Data disks that the hypervisor attaches to a machine at most."""
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def zone(self) -> Row | None:
+        """Return the zone, where the configuration names exactly one."""
+        found = named(self.zones or (), self.wanted.zone)
+        return found[0] if len(found) == 1 else None
+
+
+def named(rows: Rows, wanted: str) -> Rows:
+    """Return the rows with this name or id."""
+    return tuple(row for row in rows if wanted in (row.get("id"), row.get("name")))
+
+
+def read_target(config: Config, cloud: Cloud | None = None) -> Target:
+    """Read the target. Raises AuthError where the keys are refused, UnreachableError where nothing answers."""
+    from migratekit_core.ossea.client import Cloud
+
+    ossea = config.ossea
+    assert ossea is not None, "the caller has required the table"
+    wanted = Wanted(
+        ossea.zone, ossea.service_offering, ossea.disk_offering, ossea.template, ossea.oma_vm, ossea.cpu_speed
+    )
+    cloud = cloud or Cloud(ossea)
+    read = _Reader(cloud)
+    # First, and not forgiven: keys that are refused here are refused everywhere.
+    listed = cloud.request("listApis").get("api") or []
+    apis = frozenset(str(api["name"]) for api in listed)
+    zones = read.rows("zones", "listZones", "zone")
+    found = named(zones or (), wanted.zone)
+    zone = {"zoneid": found[0]["id"]} if len(found) == 1 else {}
+    machines = read.rows("machines", "listVirtualMachines", "virtualmachine")
+    limits = read.rows("data_disks", "listHypervisorCapabilities", "hypervisorCapabilities", hypervisor="KVM")
+    return Target(
+        wanted=wanted,
+        zones=zones,
+        service_offerings=read.rows("service_offerings", "listServiceOfferings", "serviceoffering"),
+        disk_offerings=read.rows("disk_offerings", "listDiskOfferings", "diskoffering"),
+        templates=read.rows("templates", "listTemplates", "template", templatefilter="executable"),
+        networks=read.rows("networks", "listNetworks", "network", **zone),
+        machines=machines,
+        os_types=read.rows("os_types", "listOsTypes", "ostype"),
+        hosts=read.rows("hosts", "listHosts", "host", type="Routing", **zone),
+        storage_pools=read.rows("storage_pools", "listStoragePools", "storagepool", **zone),
+        account=_account(read.rows("account", "listAccounts", "account"), machines, wanted.oma_vm),
+        capabilities=read.one("capabilities", "listCapabilities", "capability"),
+        apis=apis,
+        deploy_parameters=frozenset(
+            str(given["name"])
+            for api in listed
+            if api["name"] == "deployVirtualMachine"
+            for given in api.get("params") or []
+        ),
+        data_disks=_data_disks(limits),
+        missing=read.missing,
+    )
+
+
+class _Reader:
+    """Reads lists; one that the role may not read is left out, with the reason."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self.missing: dict[str, str] = {}
+
+    def rows(self, fact: str, command: str, key: str, **parameters: Any) -> Rows | None:
+        """Return the rows of a list command, or None."""
+        try:
+            return tuple(self._cloud.list(command, key, **parameters))
+        except (AuthError, OperationFailedError) as error:
+            self.missing[f"target.{fact}"] = f"the account may not read it ({command}): {error.why}"
+            return None
+
+    def one(self, fact: str, command: str, key: str) -> Row | None:
+        """Return the answer of a command that has no list, or None."""
+        try:
+            found: Row = self._cloud.request(command).get(key) or {}
+        except (AuthError, OperationFailedError) as error:
+            self.missing[f"target.{fact}"] = f"the account may not read it ({command}): {error.why}"
+            return None
+        return found
+
+
+def _account(accounts: Rows | None, machines: Rows | None, oma: str) -> Row | None:
+    """Return the account that owns the OMA: an administrator sees others, too."""
+    owners = {(vm.get("account"), vm.get("domainid")) for vm in named(machines or (), oma)}
+    mine = [row for row in accounts or () if (row.get("name"), row.get("domainid")) in owners]
+    if len(mine) == 1:
+        return mine[0]
+    return accounts[0] if accounts is not None and len(accounts) == 1 else None
+
+
+def _data_disks(limits: Rows | None) -> int | None:
+    """Return the least limit of the KVM versions."""
+    known = [int(row["maxdatavolumeslimit"]) for row in limits or () if row.get("maxdatavolumeslimit")]
+    return min(known) if known else None

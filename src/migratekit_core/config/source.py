@@ -1,0 +1,61 @@
+"""The [source] table: how the disks of the source are read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from migratekit_core.config.base import FilePath, Port, Table
+from migratekit_core.config.secret import SecretSource
+
+
+class Ssh(Table):
+    """How ESXi hosts are reached by ssh."""
+
+    known_hosts: FilePath
+    """The hosts' public keys; a host that is not in it, or has another key, is refused."""
+    user: str = "root"
+    port: Port = 22
+    identity: FilePath | None = None
+    """Private key without a passphrase; without it the ssh agent's and the user's own keys are tried."""
+    password: SecretSource | None = None
+    hosts: dict[str, str] = {}
+    """Address by the name that vCenter has of a host, where that name does not lead to it."""
+
+
+class Vddk(Table):
+    """VMware's Virtual Disk Development Kit, which has to be got from VMware."""
+
+    libdir: FilePath
+    """Where it was unpacked: the folder that holds lib64/libvixDiskLib.so.N."""
+    plugin: str = "vddk"
+    """nbdkit's plugin: its name, or the path of nbdkit-vddk-plugin.so."""
+    transports: str = "nbdssl"
+    """VDDK's transport modes in the order to try, separated by colons."""
+    sessions: Annotated[int, Field(ge=1, le=64)] = 8
+    """Disks that are read from one ESXi host at once, by all commands on this machine."""
+
+
+class Source(Table):
+    """How the disks of the source are read."""
+
+    reader: Literal["auto", "https", "ssh", "vddk"] = "auto"
+    """`auto`: over https what can be read so, the rest through VDDK where it is configured."""
+    ssh: Ssh | None = None
+    vddk: Vddk | None = None
+
+    @property
+    def widest(self) -> str:
+        """Return the one of the configured readers that reads the most kinds of disks."""
+        if self.reader != "auto":
+            return self.reader
+        return "vddk" if self.vddk is not None else "https"
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.reader == "ssh" and self.ssh is None:
+            raise ValueError('reader = "ssh" also needs: source.ssh.known_hosts')
+        if self.reader == "vddk" and self.vddk is None:
+            raise ValueError('reader = "vddk" also needs: source.vddk.libdir')
+        return self

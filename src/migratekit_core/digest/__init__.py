@@ -1,0 +1,1 @@
+"""Digests of blocks, made where the bytes are: two sides compare what they hold without sending it."""

@@ -1,0 +1,87 @@
+"""CloudStack: reachable, takes the keys, allows what is called, and has what the configuration names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from migratekit_core.assess.assessment import all_rules
+from migratekit_core.assess.commands import CLOUDSTACK
+from migratekit_core.assess.rule import Severity
+from migratekit_core.assess.site import Site as Assessed
+from migratekit_core.config.schema import Config
+from migratekit_core.doctor.model import Answer, Status, check, failed, ok, warning
+from migratekit_core.doctor.site import Site
+from migratekit_core.errors import AuthError, PreconditionError
+
+DAEMON = "volume daemon"
+ONLY_SOMETIMES = {"MK-TGT-004": "a failover needs it"}
+"""Rules that `assess` takes as blockers, though a host can do without until later."""
+
+
+@check("cloudstack.answers", "CloudStack", lambda config: config.ossea is not None)
+def answers(site: Site) -> Iterator[Answer]:
+    """Call the API with the keys."""
+    found, ossea = site.target(), site.config.ossea
+    assert ossea is not None, "applies only then"
+    version = (found.capabilities or {}).get("cloudstackversion", "of unknown version")
+    yield ok("CloudStack", f"{version}, {len(found.apis or ())} APIs at {ossea.api_url}")
+
+
+@check("cloudstack.apis", "CloudStack's APIs", lambda config: config.ossea is not None)
+def apis(site: Site) -> Iterator[Answer]:
+    """Compare what the account may call with what this host's commands call."""
+    found = site.needs(site.target).apis or frozenset()
+    what = "CloudStack's APIs"
+    missing = {
+        caller: lacking
+        for caller in _callers(site.config)
+        if (lacking := [api for api in CLOUDSTACK[caller] if api not in found])
+    }
+    for caller, lacking in missing.items():
+        todo = "allow them in the account's role; docs/permissions.md"
+        yield failed(what, f"{caller} may not call {', '.join(lacking)}", todo, AuthError.exit_code)
+    if not missing:
+        yield ok(what, f"all that {', '.join(_callers(site.config))} call")
+
+
+def _callers(config: Config) -> list[str]:
+    """Return what calls CloudStack on this host; assess says by itself what it could not read."""
+    here = [caller for caller in CLOUDSTACK if caller not in (DAEMON, "assess --target")] if config.vcenter else []
+    return [*here, *([DAEMON] if config.daemon is not None else [])]
+
+
+@check("cloudstack.names", "what [ossea] names", lambda config: config.ossea is not None)
+def names(site: Site) -> Iterator[Answer]:
+    """Look for everything that [ossea] and [networks] name, by the rules of `assess --target`."""
+    target = site.needs(site.target)
+    networks = site.config.networks
+    looked = Assessed((), (), network_map=networks.map, test_network=networks.test or "", target=target)
+    for rule in all_rules():
+        if rule.topic != "TGT" or rule.site_check is None:
+            continue
+        unknown = next(filter(None, (looked.lacks(need) for need in rule.needs)), "")
+        hits = [] if unknown else list(rule.site_check(looked))
+        for hit in hits:
+            serious = rule.severity is Severity.BLOCKER and rule.id not in ONLY_SOMETIMES
+            status = Status.FAILED if serious else Status.WARNING
+            code = PreconditionError.exit_code if serious else 0
+            yield Answer(rule.what, status, hit.message, rule.remedy, code)
+        if unknown and rule.id < "MK-TGT-007":
+            yield warning(rule.what, f"not known: {unknown}", "allow it in the account's role; docs/permissions.md")
+        elif not hits and rule.id < "MK-TGT-007":
+            yield ok(rule.what, _named(rule.what, site.config))
+
+
+def _named(what: str, config: Config) -> str:
+    ossea = config.ossea
+    assert ossea is not None, "applies only then"
+    networks = [*config.networks.map.values(), config.networks.test]
+    values = {
+        "zone": ossea.zone,
+        "service offering": ossea.service_offering,
+        "disk offering": ossea.disk_offering,
+        "template": ossea.template,
+        "OMA machine": ossea.oma_vm,
+        "network of the target": ", ".join(str(name) for name in networks if name),
+    }
+    return f"{values.get(what) or 'none is named'}"

@@ -1,0 +1,57 @@
+"""The volume daemon and its exporter, on the OMA."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from migratekit_core.config.schema import Config
+from migratekit_core.doctor.model import Answer, check, failed, ok, warning
+from migratekit_core.doctor.site import Site
+from migratekit_core.doctor.way import exporter as way
+from migratekit_core.errors import UnreachableError
+
+GREETING = b"NBDMAGIC"
+ANSWER_SECONDS = 10.0
+
+
+def _used(config: Config) -> bool:
+    return config.volumes.token is not None or config.tunnel.kind != "none" or config.daemon is not None
+
+
+@check("daemon.answers", "volume daemon", _used)
+def answers(site: Site) -> Iterator[Answer]:
+    """Ask the daemon for its health, and for its volumes with the token."""
+    client = site.daemon()
+    health = client.health()
+    theirs, ours = str(health.get("version")), version("migratekit")
+    if theirs != ours:
+        todo = "install the same version on both hosts, the OMA first, and restart the daemon"
+        yield warning("volume daemon", f"it is version {theirs}, this is {ours}", todo)
+    else:
+        yield ok("volume daemon", f"{health.get('status')}, version {theirs}")
+    client.operations(limit=1)
+    yield ok("volume daemon's token", "accepted")
+
+
+@check("daemon.exporter", "exporter", _used)
+def exporter(site: Site) -> Iterator[Answer]:
+    """Have the exporter greet as an NBD server."""
+    site.needs(site.tunnel)
+    reached = way(site.config)
+    where = str(reached) if isinstance(reached, Path) else f"{reached[0]}:{reached[1]}"
+    try:
+        with socket.socket(socket.AF_UNIX if isinstance(reached, Path) else socket.AF_INET) as client:
+            client.settimeout(ANSWER_SECONDS)
+            client.connect(str(reached) if isinstance(reached, Path) else reached)
+            greeted = client.recv(len(GREETING)) == GREETING
+            reason = "" if greeted else "the connection was closed without a greeting"
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+    if reason:
+        todo = "on the OMA: systemctl restart migratekit-volumed, then look at nbdkit.log in daemon.state_dir"
+        yield failed("exporter", f"no NBD server answers at {where}: {reason}", todo, UnreachableError.exit_code)
+    else:
+        yield ok("exporter", f"greets at {where}")

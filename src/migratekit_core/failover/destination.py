@@ -1,0 +1,41 @@
+"""Finds the machine of a failover: by its id, or by the intent where its id was never stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Engine
+
+from migratekit_core.failover.record import FAILOVER_TAG, Record
+from migratekit_core.ossea import compute, tracking
+from migratekit_core.ossea.client import Cloud
+from migratekit_core.volumes.names import TAG
+
+
+def machine_of(cloud: Cloud, record: Record) -> str | None:
+    """Return the id of a failover's machine where there is one, also of one that is known by its name only."""
+    vm_id = record.row().destination_vm_id
+    if vm_id is not None:
+        return vm_id if compute.find(cloud, vm_id=vm_id) is not None else None
+    state = record.state()
+    name = state.get("deploy_intent")
+    found = compute.find(cloud, name=name) if name else None
+    if found is None or not _made_by(found, record.id, state):
+        return None
+    return str(found["id"])
+
+
+def settle(engine: Engine, cloud: Cloud, record: Record) -> None:
+    """Wait for what CloudStack still does for a run of this failover that was killed: nothing is to be raced."""
+    for parent in (record.id, *record.state().get("jobs", [])):
+        tracking.settle(engine, cloud, parent)
+
+
+def _made_by(vm: dict[str, Any], failover_id: str, state: dict[str, Any]) -> bool:
+    """Return whether a machine of the intended name is the failover's: it has its tag, or no tag of ours yet and the
+    template that was to be deployed."""
+    tags = compute.tags_of(vm)
+    if FAILOVER_TAG in tags:
+        return tags[FAILOVER_TAG] == failover_id
+    template = state.get("deploy_template")
+    return TAG not in tags and (template is None or vm.get("templateid") == template)

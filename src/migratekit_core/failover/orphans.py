@@ -1,0 +1,206 @@
+"""Finds what carries our tags in the cloud and no job knows: machines, volumes, snapshots. Only what no run can be
+making now, and nothing that runs as somebody's machine, is ever removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlmodel import col, select
+
+from migratekit_core.config.load import require
+from migratekit_core.db.engine import session
+from migratekit_core.db.schema import require_schema
+from migratekit_core.errors import BusyError
+from migratekit_core.failover import conversion_undo
+from migratekit_core.failover.locks import failover_locks
+from migratekit_core.failover.record import ENDED, FAILOVER_TAG, KIND_TAG, LIVE, TEST
+from migratekit_core.failover.remains import SNAPSHOT
+from migratekit_core.failover.rollback import PATIENCE_SECONDS
+from migratekit_core.joblog import Job
+from migratekit_core.models.oma import FailoverJob, FailoverState, VmDisk
+from migratekit_core.ossea import compute
+from migratekit_core.ossea.client import Cloud
+from migratekit_core.ossea.tracking import TrackedJobs
+from migratekit_core.runtime import Runtime
+from migratekit_core.volumes.client import VolumeClient
+from migratekit_core.volumes.names import TAG
+
+MACHINE, VOLUME, SNAPSHOT_KIND = "machine", "volume", "snapshot"
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """One thing that no job knows."""
+
+    kind: str
+    id: str
+    name: str
+    vm_uuid: str
+    """The source machine by its tag."""
+    reason: str
+    """Why no job knows it."""
+    keep: str = ""
+    """Why it is not removed, or "": an operator has to look."""
+    removed: bool = False
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What was found, and removed where that was asked for."""
+
+    job_id: str | None
+    orphans: tuple[Orphan, ...]
+
+
+def listed(runtime: Runtime) -> Swept:
+    """Return what no job knows; nothing is changed."""
+    _require(runtime)
+    volumes = runtime.volumes()
+    try:
+        return Swept(None, tuple(_find(runtime.databases.oma, Cloud(runtime.ossea), volumes)))
+    finally:
+        volumes.close()
+
+
+def remove(runtime: Runtime) -> Swept:
+    """Remove what no job knows. What belongs to a machine that is being worked on is left, and says so."""
+    _require(runtime)
+    runtime.tracker.mark_interrupted()
+    cloud, engine = Cloud(runtime.ossea), runtime.databases.oma
+    swept: list[Orphan] = []
+    with runtime.tracker.job("cleanup-orphans", owner="all") as job:
+        volumes = runtime.volumes(job, PATIENCE_SECONDS)
+        try:
+            with job.step("find-orphans"):
+                first = list(_find(engine, cloud, volumes))
+            for uuid in dict.fromkeys(orphan.vm_uuid for orphan in first):
+                try:
+                    with failover_locks(engine, uuid, "cleanup --orphans"):
+                        # What a run had just made and not yet written down is known by now, or belongs to nobody.
+                        again = [orphan for orphan in _find(engine, cloud, volumes) if orphan.vm_uuid == uuid]
+                        swept += [_remove(runtime, cloud, volumes, job, orphan) for orphan in _in_order(again)]
+                except BusyError as error:
+                    mine = [orphan for orphan in first if orphan.vm_uuid == uuid]
+                    swept += [_kept(orphan, f"its machine is being worked on: {error.why}") for orphan in mine]
+        finally:
+            volumes.close()
+    return Swept(job.id, tuple(swept))
+
+
+def _require(runtime: Runtime) -> None:
+    require(runtime.config, "ossea")
+    require_schema(runtime.databases)
+
+
+def _in_order(orphans: list[Orphan]) -> list[Orphan]:
+    """Return machines before the volumes that they hold, and snapshots before the volumes that they are of."""
+    order = (MACHINE, SNAPSHOT_KIND, VOLUME)
+    return sorted(orphans, key=lambda orphan: order.index(orphan.kind))
+
+
+def _kept(orphan: Orphan, why: str) -> Orphan:
+    return Orphan(orphan.kind, orphan.id, orphan.name, orphan.vm_uuid, orphan.reason, why)
+
+
+def _remove(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, job: Job, orphan: Orphan) -> Orphan:
+    if orphan.keep:
+        return orphan
+    with job.step(f"remove-{orphan.kind}") as step:
+        if orphan.kind == MACHINE:
+            compute.destroy(cloud, orphan.id, TrackedJobs(runtime.databases.oma, "cleanup", job.correlation_id))
+        elif orphan.kind == SNAPSHOT_KIND:
+            volumes.delete_snapshot(orphan.id)
+        else:
+            found = volumes.get(orphan.id)
+            if found is not None and found["export_name"] is not None:
+                volumes.unexport(orphan.id)
+            if found is not None and found["vm_id"] is not None:
+                volumes.detach(orphan.id)
+            volumes.delete(orphan.id)
+        step.log(f"{orphan.kind} removed", id=orphan.id, name=orphan.name, reason=orphan.reason)
+    return Orphan(orphan.kind, orphan.id, orphan.name, orphan.vm_uuid, orphan.reason, removed=True)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the database knows."""
+
+    volumes: frozenset[str]
+    machines: frozenset[str]
+    failovers: dict[str, str]
+    """Kinds of those that are not over yet, by id."""
+    tests: frozenset[str]
+    """How the ids of rehearsals begin that are not cleaned up."""
+    conversions: frozenset[str]
+    """How the ids of failovers begin that keep snapshots of their volumes from before a conversion."""
+
+
+def _known(engine: Engine) -> _Known:
+    with session(engine) as db:
+        volumes = set(db.exec(select(col(VmDisk.ossea_volume_id)).distinct()).all())
+        rows = list(db.exec(select(FailoverJob)).all())
+        states = {state.failover_job_id: state.state for state in db.exec(select(FailoverState)).all()}
+    held = [row for row in rows if row.job_type == LIVE or row.status not in ENDED[TEST]]
+    for row in held:
+        state = states.get(row.id, {})
+        volumes |= {*state.get("clones", []), *filter(None, [state.get("template_root")])}
+    return _Known(
+        volumes=frozenset(filter(None, volumes)),
+        machines=frozenset(row.destination_vm_id for row in held if row.destination_vm_id),
+        failovers={row.id: row.job_type for row in held},
+        tests=frozenset(row.id[:8] for row in held if row.job_type == TEST),
+        conversions=frozenset(row.id[:8] for row in held if states.get(row.id, {}).get(conversion_undo.CONVERSION)),
+    )
+
+
+def _find(engine: Engine, cloud: Cloud, volumes: VolumeClient) -> list[Orphan]:
+    known, found = _known(engine), []
+    machines = {str(vm["id"]): vm for vm in compute.owned(cloud, TAG)}
+    for vm_id, vm in machines.items():
+        tags = compute.tags_of(vm)
+        if vm_id in known.machines or tags.get(FAILOVER_TAG) in known.failovers:
+            continue
+        keep = "" if tags.get(KIND_TAG) == TEST else "it may be somebody's machine by now: destroy it by hand if not"
+        found.append(Orphan(MACHINE, vm_id, str(vm.get("name")), tags[TAG], "no failover knows it", keep))
+    doomed = {orphan.id for orphan in found if not orphan.keep}
+    ours = volumes.volumes()
+    found += _snapshots(volumes, ours, known, doomed)
+    for volume in ours:
+        tags = volume["tags"]
+        if volume["id"] in known.volumes or tags.get(FAILOVER_TAG) in known.failovers:
+            continue
+        reason = "no rehearsal knows it" if FAILOVER_TAG in tags else "no replica knows it"
+        found.append(Orphan(VOLUME, volume["id"], volume["name"], tags[TAG], reason, _why_kept(volume, doomed)))
+    return found
+
+
+def _snapshots(volumes: VolumeClient, ours: list[dict[str, Any]], known: _Known, doomed: set[str]) -> Iterator[Orphan]:
+    """Yield the snapshots that no rehearsal and no conversion knows, also those of volumes that are deleted."""
+    there = {volume["id"]: volume for volume in ours}
+    taken = {one["id"]: (one["name"], one["tags"][TAG], one["volume_id"]) for one in volumes.snapshots()}
+    for volume in ours:
+        # Not all of them may carry the tag: CloudStack gives it when the snapshot is whole.
+        whole = volumes.get(volume["id"])
+        for one in whole["snapshots"] if whole is not None else []:
+            taken.setdefault(one["id"], (one["name"], volume["tags"][TAG], volume["id"]))
+    for snapshot_id, (name, uuid, volume_id) in taken.items():
+        test, conversion = SNAPSHOT.match(name), conversion_undo.SNAPSHOT.match(name)
+        if test is not None and test.group(1) not in known.tests:
+            yield Orphan(SNAPSHOT_KIND, snapshot_id, name, uuid, "no rehearsal knows it")
+        if conversion is not None and conversion.group(1) not in known.conversions:
+            keep = ""
+            if volume_id in there and _why_kept(there[volume_id], doomed):
+                holder = there[volume_id]["vm_id"]
+                keep = f"it is from before the conversion of what machine {holder} holds: delete it by hand"
+            yield Orphan(SNAPSHOT_KIND, snapshot_id, name, uuid, "no failover knows it", keep)
+
+
+def _why_kept(volume: dict[str, Any], doomed: set[str]) -> str:
+    """Return why a volume is not removed: it is a machine's that stays."""
+    holder = volume["vm_id"]
+    if holder is None or holder in doomed or volume["linux_state"] == "attached":
+        return ""
+    return f"machine {holder} holds it: detach it by hand if that one does not need it"

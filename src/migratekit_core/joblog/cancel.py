@@ -1,0 +1,217 @@
+"""Asks a running job to stop, from any host that reaches the database, and lets the job find out at its turns.
+
+The request is an event of the job's joblog. The job looks where it may stop (`Job.stop_if_cancelled`, between two
+steps), and while it copies a watch looks for it (`watched`). A job that must not stop any more says so
+(`Job.point_of_no_return`); both take the job's row first, so that either the request or the refusal comes first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine
+from sqlmodel import Session, col, select
+
+from migratekit_core.db.engine import session
+from migratekit_core.db.locks import is_held
+from migratekit_core.errors import CancelledError, MigrateKitError, PreconditionError
+from migratekit_core.joblog.search import descendants
+from migratekit_core.joblog.states import RUNNING
+from migratekit_core.models.joblog import JoblogEvent, JoblogJob
+from migratekit_core.models.oma import ReplicationJob
+from migratekit_core.redact import redact
+
+if TYPE_CHECKING:
+    from migratekit_core.joblog.tracker import Job, Tracker
+
+ASKED = "asked to stop"
+CLOSED = "cannot be cancelled any more"
+GIVEN_UP = "given up: its host is gone"
+LISTENING = frozenset({"replication", "verify", "failover", "test-failover"})
+"""Kinds of jobs that look for a request while they run."""
+LOOK_SECONDS = 1.0
+"""How often a running copy is looked for a request."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Somebody's request to stop."""
+
+    by: str
+    """User and host."""
+    reason: str
+
+    def error(self, kind: str) -> CancelledError:
+        """Return what the job ends with."""
+        why = f"asked by {self.by}" + (f": {self.reason}" if self.reason else "")
+        return CancelledError(f"the {kind} was cancelled", why, "run the command again: it goes on from where it was")
+
+
+def requested(db: Session, family: Sequence[str]) -> Request | None:
+    """Return the request for one of these jobs, the first of them."""
+    query = select(JoblogEvent).where(col(JoblogEvent.job_id).in_(family), JoblogEvent.message == ASKED)
+    event = db.exec(query.order_by(col(JoblogEvent.id))).first()
+    if event is None:
+        return None
+    fields = event.fields or {}
+    return Request(str(fields.get("by", "somebody")), str(fields.get("reason", "")))
+
+
+def close(db: Session, family: Sequence[str], correlation_id: str, reason: str) -> Request | None:
+    """Refuse requests to these jobs from now on; return the one that came first, and then refuse nothing."""
+    _hold(db, family)
+    asked = requested(db, family)
+    if asked is None:
+        for job_id in family:
+            db.add(_event(job_id, correlation_id, CLOSED, {"reason": reason}))
+    return asked
+
+
+def ask(tracker: Tracker, job: JoblogJob, reason: str) -> bool:
+    """Ask a running job to stop; return whether nobody had done so before.
+
+    Raises PreconditionError for one that has ended, does not listen, or has passed its point of no return.
+    """
+    fields = {"by": f"{_user()}@{socket.gethostname()}", "reason": redact(reason)}
+
+    def change(db: Session) -> tuple[str, bool]:
+        _hold(db, [job.id])
+        now = db.get(JoblogJob, job.id, populate_existing=True)
+        if now is None or now.status != RUNNING:
+            return f"it is {now.status if now else 'gone'}", False
+        query = select(JoblogEvent).where(JoblogEvent.job_id == job.id, JoblogEvent.message == CLOSED)
+        closed = db.exec(query).first()
+        if closed is not None:
+            return str((closed.fields or {}).get("reason", CLOSED)), False
+        if requested(db, [job.id]) is not None:
+            return "", False
+        db.add(_event(job.id, job.correlation_id, ASKED, fields))
+        return "", True
+
+    problem, first = check(job), False
+    if not problem:
+        problem, first = tracker._write(change)
+    if problem:
+        raise PreconditionError(
+            f"{job.kind} {job.id} cannot be cancelled", problem, "look with: migratekit jobs list --status running"
+        )
+    return first
+
+
+def give_up(tracker: Tracker, job: JoblogJob) -> None:
+    """Mark a running job, and what is within it, as interrupted: the host that it ran on is gone for good.
+
+    Raises PreconditionError for one of this host, for one that has ended, and where its machine is still locked: then
+    its process lives.
+    """
+    from migratekit_core.joblog.tracker import interrupt
+
+    host, fields = socket.gethostname(), {"by": f"{_user()}@{socket.gethostname()}", "host": job.host}
+
+    def change(db: Session) -> str:
+        _hold(db, [job.id])
+        now = db.get(JoblogJob, job.id, populate_existing=True)
+        if now is None or now.status != RUNNING:
+            return f"it is {now.status if now else 'deleted'}"
+        if now.host == host:
+            return "it runs on this host, where its process was looked for and found"
+        named = select(ReplicationJob.source_vm_id).where(ReplicationJob.source_vm_name == now.owner).distinct()
+        if any(is_held(db, vm_id) for vm_id in db.exec(named).all()):
+            return f"its machine is locked: the process on {now.host} lives"
+        for row in [now, *descendants(db, [now.id])]:
+            if row.status == RUNNING and row.host == now.host:
+                interrupt(db, row)
+        db.add(_event(now.id, now.correlation_id, GIVEN_UP, fields))
+        return ""
+
+    problem = tracker._write(change)
+    if problem:
+        raise PreconditionError(f"{job.kind} {job.id} cannot be given up", problem, "look with: migratekit jobs watch")
+
+
+def check(job: JoblogJob) -> str:
+    """Return why a job of this kind cannot be asked; "" if it can."""
+    if job.kind in LISTENING:
+        return ""
+    within = f"; it is part of job {job.parent_job_id}" if job.parent_job_id else ""
+    return f"a {job.kind} does not stop half-way{within}"
+
+
+@contextmanager
+def watched(job: Job, stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` once where somebody asks the job to stop while the block runs.
+
+    The KeyboardInterrupt that the block then ends with becomes CancelledError.
+    """
+    found: list[Request] = []
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(LOOK_SECONDS):
+            # A database that is away for a moment is asked again.
+            with contextlib.suppress(MigrateKitError):
+                asked = _look(job.tracker.engine, job.family)
+                if asked is not None:
+                    found.append(asked)
+                    stop()
+                    return
+
+    watcher = threading.Thread(target=look, name="cancel-watch", daemon=True)
+    watcher.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if found:
+            raise found[0].error(job.kind) from None
+        raise
+    finally:
+        ended.set()
+        watcher.join(LOOK_SECONDS)
+
+
+def wait(tracker: Tracker, job_id: str, seconds: float) -> JoblogJob:
+    """Return a job when it has ended, or after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        tracker.mark_interrupted()
+        [job] = tracker.jobs(beginning=job_id)
+        if job.status != RUNNING or time.monotonic() > deadline:
+            return job
+        time.sleep(min(0.5, max(seconds, 0.01)))
+
+
+def _look(engine: Engine, family: Sequence[str]) -> Request | None:
+    with session(engine) as db:
+        return requested(db, family)
+
+
+def _hold(db: Session, job_ids: Sequence[str]) -> None:
+    """Have others who want the same wait until this transaction ends (MariaDB; SQLite has one writer anyway)."""
+    if db.get_bind().dialect.name == "sqlite":
+        db.connection().exec_driver_sql("BEGIN IMMEDIATE")
+        return
+    db.exec(select(JoblogJob.id).where(col(JoblogJob.id).in_(job_ids)).with_for_update()).all()
+
+
+def _event(job_id: str, correlation_id: str, message: str, fields: dict[str, str]) -> JoblogEvent:
+    return JoblogEvent(
+        uid=uuid.uuid4().hex, job_id=job_id, correlation_id=correlation_id, level="warning", message=message,
+        fields=fields,
+    )  # fmt: skip
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

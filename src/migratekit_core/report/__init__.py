@@ -1,0 +1,1 @@
+"""What was done with a machine, or in a job, gathered from both databases."""

@@ -1,0 +1,58 @@
+"""What every operation works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine
+
+from migratekit_core.config.schema import Daemon
+from migratekit_core.joblog import Job
+from migratekit_core.models.volumes import VolumeOperation
+from migratekit_core.ossea.client import AsyncJobs
+from migratekit_core.ossea.tracking import TrackedJobs
+from migratekit_core.points import Points
+from migratekit_core.volumes.daemon.exports.exporter import Exporter
+from migratekit_core.volumes.daemon.points import PassedJobs
+from migratekit_core.volumes.daemon.storage import Storage
+from migratekit_core.volumes.names import safe
+
+COPY_SECONDS = 3600.0
+"""How long CloudStack may take to copy a snapshot to or from secondary storage."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What actions work with."""
+
+    settings: Daemon
+    storage: Storage
+    exporter: Exporter
+    volumes: Engine
+    oma: Engine
+    job: Job
+    points: Points
+
+    def jobs(self, operation: VolumeOperation) -> AsyncJobs:
+        """Return where the operation's CloudStack jobs are recorded."""
+        tracked = TrackedJobs(self.oma, operation.type, self.job.correlation_id, operation.id)
+        return PassedJobs(tracked, self.points, operation.type)
+
+    def passed(self, operation: VolumeOperation, place: str) -> None:
+        """Tell that a state was written down, or a thing outside the database changed."""
+        self.points.reach(f"{operation.type}/{place}")
+
+
+Response = dict[str, Any]
+
+
+def volume_id_of(operation: VolumeOperation) -> str:
+    """Return the volume that an operation is about."""
+    assert operation.volume_id is not None, "the API sets it for every operation on a volume"
+    return operation.volume_id
+
+
+def name_of(operation: VolumeOperation) -> str:
+    """Return the name in CloudStack of what an operation makes."""
+    return f"mk-{safe(operation.request['name'])}-{operation.id[:8]}"

@@ -1,0 +1,54 @@
+"""What became of a call to CloudStack whose answer never came: it may have been carried out, so it is looked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_exponential
+
+from migratekit_core.errors import MigrateKitError, OperationFailedError, UnreachableError
+from migratekit_core.ossea.client import LostJobError
+
+T = TypeVar("T")
+
+
+def ascertain(act: Callable[[], T], look: Callable[[], T | None], seconds: float) -> T:
+    """Return what `act` returns; where it failed, but `look` finds that it was done, what `look` returns.
+
+    A refusal is looked after once: the call of a daemon that was killed may have come first. An answer that never came
+    (a timeout, a lost job) is looked after for `seconds`: CloudStack may still be at it, and its lists lag behind.
+    Raises what `act` raised where nothing is found.
+    """
+    failure: MigrateKitError
+    try:
+        return act()
+    except (UnreachableError, LostJobError) as error:
+        found, failure = await_result(look, seconds), error
+    except OperationFailedError as error:
+        found, failure = look(), error
+    if found is None:
+        raise failure
+    return found
+
+
+def await_result(look: Callable[[], T | None], seconds: float) -> T | None:
+    """Return what `look` finds within `seconds`, else None; a cloud that does not answer meanwhile is asked again."""
+    try:
+        return Retrying(
+            retry=retry_if_result(lambda found: found is None) | retry_if_exception_type(UnreachableError),
+            wait=wait_exponential(multiplier=0.1, max=2),
+            stop=stop_after_delay(seconds),
+            retry_error_callback=lambda state: None,
+        )(look)
+    except UnreachableError:
+        return None
+
+
+def attempt(act: Callable[[], object]) -> MigrateKitError | None:
+    """Do something that may fail without changing the outcome; return its error."""
+    try:
+        act()
+    except MigrateKitError as error:
+        return error
+    return None

@@ -1,0 +1,69 @@
+"""What a machine needs of what there is only so much of, and in which order it is taken.
+
+Everybody takes in the one order of `KINDS`, and within a kind by name; and nobody waits while holding something
+(`leases`). Either is enough for nobody ever to wait for somebody who waits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from migratekit_core.waves.model import Limits, Machine
+from migratekit_core.waves.states import CUTOVER, REPLICATE
+
+KINDS = ("vcenter", "oma", "host", "datastore")
+DEFAULT = "default"
+"""How the configuration's own vCenter and OMA are called beside the named ones."""
+READING = (REPLICATE, CUTOVER)
+"""Tasks that read the source's disks."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """One of `most` places."""
+
+    name: str
+    """`host:default/esx01.example.com`"""
+    most: int
+
+
+def needs(machine: Machine, limits: Limits, task: str) -> tuple[Need, ...]:
+    """Return the places that a task with a machine takes, in the order to take them; what has no limit is left out."""
+    vcenter, oma = machine.vcenter or DEFAULT, machine.oma or DEFAULT
+    found = [(f"vcenter:{vcenter}", limits.vcenter), (f"oma:{oma}", limits.oma)]
+    if task in READING:
+        # Two vCenters may each have a host, or a datastore, of the same name.
+        if machine.host:
+            found.append((f"host:{vcenter}/{machine.host}", limits.esxi_host))
+        stores = sorted(set(machine.datastores))
+        found += [(f"datastore:{vcenter}/{store}", limits.datastore) for store in stores]
+    return tuple(Need(name, most) for name, most in found if most is not None)
+
+
+class Places:
+    """Counts who has which places, for who has to choose what to begin."""
+
+    def __init__(self) -> None:
+        self._taken: Counter[str] = Counter()
+
+    def room(self, wanted: Iterable[Need]) -> bool:
+        """Return whether all of them are free."""
+        return all(self._taken[need.name] < need.most for need in wanted)
+
+    def full(self, wanted: Sequence[Need]) -> Need | None:
+        """Return one that is not free; None where all are. The narrowest first: it is free again the latest."""
+        return next((need for need in reversed(wanted) if self._taken[need.name] >= need.most), None)
+
+    def take(self, wanted: Iterable[Need]) -> None:
+        """Take all of them."""
+        self._taken.update(need.name for need in wanted)
+
+    def give(self, wanted: Iterable[Need]) -> None:
+        """Give all of them back."""
+        self._taken.subtract(need.name for need in wanted)
+
+    def taken(self) -> dict[str, int]:
+        """Return how many are taken of each."""
+        return {name: number for name, number in self._taken.items() if number}

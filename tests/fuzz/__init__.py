@@ -1,0 +1,1 @@
+"""Schemathesis' hooks and settings for the volume daemon's API."""

@@ -1,0 +1,203 @@
+"""The command line without its start: a process that has imported everything and forks for each command.
+
+A matrix runs thousands of commands, and half of what each takes is reading Python's modules. What is forked is the same
+program, in a process of its own, that can be killed like any other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.integration.support import MARK, Done, setting
+from tests.lab.lab import ROOT, Lab
+
+MODULES = (
+    "migratekit_cli.main",
+    "migratekit_cli.watch",
+    "migratekit_cli.commands.rollback",
+    "migratekit_core.failover.live",
+    "migratekit_core.failover.rehearsal",
+    "migratekit_core.failover.orphans",
+    "migratekit_core.runtime",
+    "pymysql",
+)
+LONGEST = 1 << 16
+"""Bytes of a request: arguments and environment."""
+
+
+class Command:
+    """A command that was forked; as much of subprocess.Popen as the tests use."""
+
+    def __init__(self, way: socket.socket, pid: int, out: Path, err: Path) -> None:
+        self._way = way
+        self._out = out
+        self._err = err
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while it runs."""
+        return self._look(0.0)
+
+    def wait(self, timeout: float = 150) -> int:
+        """Wait for its end, and return the exit code."""
+        code = self._look(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout)
+        return code
+
+    def communicate(self, timeout: float = 150) -> tuple[str, str]:
+        """Wait for its end, and return what it said."""
+        self.wait(timeout)
+        return self._out.read_text(), self._err.read_text()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.send_signal(signal.SIGKILL)
+
+    def _look(self, timeout: float) -> int | None:
+        if self.returncode is None:
+            self._way.settimeout(timeout or 0.001)
+            try:
+                self.returncode = int(self._way.recv(64))
+            except (TimeoutError, BlockingIOError):
+                return None
+        return self.returncode
+
+
+class Zygote:
+    """The process that forks, as a test talks to it."""
+
+    def __init__(self, lab: Lab, path: Path) -> None:
+        self._lab = lab
+        self._path = path
+
+    @contextmanager
+    def started(self, *arguments: str, **extra: str) -> Iterator[Command]:
+        """Start a command and go on; it is killed at the end of the block if it still runs."""
+        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as way:
+            out, err = Path(folder) / "out", Path(folder) / "err"
+            way.connect(str(self._path))
+            request = {
+                "arguments": ["--config", str(self._lab.config), *arguments],
+                "environment": setting(self._lab, **extra),
+                "out": str(out),
+                "err": str(err),
+            }
+            way.send(json.dumps(request).encode())
+            command = Command(way, int(way.recv(64)), out, err)
+            try:
+                yield command
+            finally:
+                command.kill()
+                command.wait()
+
+    def run(self, *arguments: str, **extra: str) -> Done:
+        """Run a command to its end."""
+        with self.started(*arguments, **extra) as command:
+            out, err = command.communicate()
+        assert command.returncode is not None, "it has ended"
+        return Done([*arguments], command.returncode, out, err)
+
+    def report(self, *arguments: str, **extra: str) -> dict[str, object]:
+        """Run a command that has to work, and return its JSON."""
+        done = self.run(*arguments, "--output", "json", **extra)
+        assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}"
+        found: dict[str, object] = json.loads(done.stdout)
+        return found
+
+
+@contextmanager
+def zygote(lab: Lab) -> Iterator[Zygote]:
+    """Start the process that forks, and end it with the block."""
+    path = lab.sockets / "zygote"
+    with (lab.run / "zygote.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.zygote", str(path)],
+            cwd=ROOT,
+            env={**setting(lab), MARK: ""},
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+        try:
+            assert process.stdout is not None, "it is a pipe"
+            assert process.stdout.readline(), (lab.run / "zygote.log").read_text()
+            yield Zygote(lab, path)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def serve(path: str) -> None:
+    """Fork for each connection; the child that waits for a command tells its exit code when it has ended."""
+    for module in MODULES:
+        __import__(module)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+        server.bind(path)
+        server.listen(64)
+        print("ready", flush=True)
+        while True:
+            way, _ = server.accept()
+            if os.fork() == 0:
+                server.close()
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                _attend(way)
+                os._exit(0)
+            way.close()
+
+
+def _attend(way: socket.socket) -> None:
+    request = json.loads(way.recv(LONGEST))
+    pid = os.fork()
+    if pid == 0:
+        way.close()
+        _become(request)
+    way.send(str(pid).encode())
+    _, status = os.waitpid(pid, 0)
+    try:
+        way.send(str(os.waitstatus_to_exitcode(status)).encode())
+    except BrokenPipeError:
+        return
+
+
+def _become(request: dict[str, object]) -> None:
+    """Be the command line, until it ends."""
+    code = 1
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.environ.clear()
+        os.environ.update(request["environment"])  # type: ignore[call-overload]
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for number, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(str(request[name]), os.O_WRONLY | os.O_CREAT, 0o600), number)
+        sys.argv = ["migratekit", *request["arguments"]]  # type: ignore[misc]
+        from migratekit_cli.main import main
+
+        main()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

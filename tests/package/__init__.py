@@ -1,0 +1,1 @@
+"""Builds what is released: sdist, wheel, man pages, shell completion, and a Debian package."""

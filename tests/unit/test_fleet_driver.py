@@ -1,0 +1,102 @@
+"""The driver with Dask's real scheduler and worker, in this process; machines take a moment and nothing else."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from migratekit_core.config.fleet import Fleet
+from migratekit_core.config.schema import Database
+from migratekit_core.db.engine import open_databases, open_engine
+from migratekit_core.db.migrate import upgrade_both
+from migratekit_core.fleet import dask, runs
+from migratekit_core.fleet.phases import RUN
+from migratekit_core.fleet.runs import Asked
+from migratekit_core.waves import look, store
+from migratekit_core.waves.model import Limits, Machine, Wave
+from migratekit_core.waves.states import REPLICATED
+from tests.fleet.timed import BYTES_PER_SECOND, Timed
+
+FLEET = Fleet(slots=4, lease=5.0, dashboard_port=18787)
+SECONDS = 0.5
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    database = Database(directory=tmp_path)
+    upgrade_both(open_databases(database))
+    return open_engine(database, "oma")
+
+
+def wave(name: str, most: int, count: int = 2) -> Wave:
+    """Return a wave of machines on one host, which takes `most` of them at a time."""
+    size = int(SECONDS * BYTES_PER_SECOND)
+    machines = tuple(
+        Machine(name=f"{name}{n}", uuid=f"{name}-{n}", host="esx1", data_bytes=size) for n in range(1, count + 1)
+    )
+    return Wave(name=name, machines=machines, limits=Limits(esxi_host=most))
+
+
+def until(what: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it takes too long"
+        time.sleep(0.05)
+
+
+@pytest.mark.timeout(150)
+def test_waves_with_the_same_limits_run_side_by_side_and_others_one_after_the_other(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dask.load(FLEET)
+    from migratekit_core.fleet import local
+
+    monkeypatch.setattr(local, "MachineProcess", lambda work, options: Timed(work))
+    waves = {"one": wave("one", 1), "also": wave("also", 1), "other": wave("other", 2)}
+    for each in waves.values():
+        store.create(engine, each)
+    stop, seen = threading.Event(), dict[str, int]()
+
+    def busy(*names: str) -> int:
+        return sum(len(look.snapshot(engine, name).of("running")) for name in names)
+
+    with local.cluster(FLEET, engine, [], lambda message: None) as driver:
+        thread = threading.Thread(target=driver.drive, args=(stop,), daemon=True)
+        thread.start()
+        try:
+            runs.ask(engine, "one", Asked(RUN))
+            until(lambda: busy("one") == 1)
+            # Beside it, although it runs; the one host is shared.
+            runs.ask(engine, "also", Asked(RUN))
+            runs.ask(engine, "other", Asked(RUN))
+            until(lambda: _note(engine, "other").startswith("waits for "))
+            assert not _note(engine, "also").startswith("waits for ")
+
+            def over() -> bool:
+                seen["narrow"] = max(seen.get("narrow", 0), busy("one", "also"))
+                seen["wide"] = max(seen.get("wide", 0), busy("other"))
+                return all(_over(engine, name) for name in waves)
+
+            until(over)
+        finally:
+            stop.set()
+            thread.join(30)
+    for name in waves:
+        assert set(look.snapshot(engine, name).counts) == {REPLICATED}
+    # With the limit that the next wave has, not the one of the wave before.
+    assert seen == {"narrow": 1, "wide": 2}
+
+
+def _note(engine: Engine, name: str) -> str:
+    found = runs.of(engine, name)
+    return found.note if found is not None else ""
+
+
+def _over(engine: Engine, name: str) -> bool:
+    found = runs.of(engine, name)
+    return found is not None and found.over

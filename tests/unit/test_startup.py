@@ -1,0 +1,55 @@
+"""The command loads what it needs and no more. Times are for `make bench`; what is loaded does not depend on load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from migratekit_core.db.engine import Databases
+from migratekit_core.joblog import Tracker
+
+HEAVY = {"sqlalchemy", "sqlmodel", "alembic", "httpx", "fastapi", "uvicorn", "cryptography", "paramiko",
+         "pyVmomi", "cs", "requests", "nbd", "blake3", "yaml", "tenacity",
+         "distributed", "dask", "tornado"}  # fmt: skip
+"""Not pydantic: typer itself loads it for a command's options."""
+LOADED = """
+import json, sys
+sys.argv = ["migratekit", *sys.argv[1:]]
+from migratekit_cli.main import main
+try:
+    main()
+except SystemExit as ended:
+    code = ended.code
+print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})]), file=sys.stderr)
+"""
+
+
+def loaded(*arguments: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *arguments], capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL
+    )
+    code, modules = json.loads(done.stderr.splitlines()[-1])
+    assert code in (0, None), done.stderr
+    return set(modules) & HEAVY
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["replicate", "--help"], ["volumes", "--help"], ["wave", "run", "--help"],
+     ["fleet", "worker", "--help"]],
+)  # fmt: skip
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    assert loaded(*arguments) == set()
+
+
+def test_listing_jobs_loads_nothing_heavy(
+    databases: Databases, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIGRATEKIT_DATABASE__DIRECTORY", str(directory))
+    with Tracker(databases.oma).job("replication", owner="web01"):
+        pass
+    assert loaded("jobs", "list", "-o", "json") == set()
