@@ -40,11 +40,11 @@ class Flight:
         "stage", "weight",
     )  # fmt: skip
 
-    def __init__(self, piece: Piece, payload: int) -> None:
+    def __init__(self, piece: Piece, payload: int, weight: int) -> None:
         self.piece = piece
         self.payload = payload
         """How many bytes of data it moves."""
-        self.weight = max(payload, LEAST_WEIGHT)
+        self.weight = weight
         """How many bytes of the window it takes."""
         self.complete = False
         """Whether the target has taken it; only a flush makes that last."""
@@ -157,10 +157,11 @@ class Ledger:
         if piece is None:
             return None
         payload = piece.length if piece.action is Action.COPY or self._zeros_weigh else 0
-        flight = Flight(piece, payload)
-        self.stalled = bool(self._unsafe) and self._bytes_unsafe + flight.weight > UNSAFE_BYTES
-        if self.stalled or not self._fits(flight.weight):
+        weight = payload if payload > LEAST_WEIGHT else LEAST_WEIGHT
+        self.stalled = bool(self._unsafe) and self._bytes_unsafe + weight > UNSAFE_BYTES
+        if self.stalled or not self._fits(weight):
             return None
+        flight = Flight(piece, payload, weight)
         self._waiting = None
         self._watermark.begin(piece.offset, piece.offset + piece.length)
         self._unsafe.append(flight)

@@ -6,6 +6,8 @@ import os
 import socket
 from pathlib import Path
 
+from migratekit_core.files import write_private
+
 STARTTIME_FIELD = 19
 """Index of `starttime` (clock ticks since boot) behind the command's name in /proc/PID/stat: field 22 of proc(5)."""
 
@@ -30,8 +32,8 @@ def this_process() -> tuple[str, int, str]:
 
 
 def write_pid(path: Path, pid: int) -> None:
-    """Write a running process down, with its start."""
-    path.write_text(f"{pid} {started(pid)}\n")
+    """Write a running process down, with its start: all at once, for whoever reads half of it takes it for gone."""
+    write_private(path, f"{pid} {started(pid)}\n")
 
 
 def running_pid(path: Path) -> int | None:
