@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +184,36 @@ def test_a_failed_operation_is_tried_again_under_its_key(lab: Lab) -> None:
         assert "not now" in failed(http, create(http, "again", key))["why"]
         done(http, create(http, "again", key))
     assert len(named(lab, "again")) == 1
+
+
+def test_what_is_gone_is_made_anew_under_its_key(lab: Lab) -> None:
+    keys = [str(uuid.uuid4()) for _ in range(2)]
+    with api(lab) as http:
+
+        def made(number: int, send: Callable[[str], httpx.Response], name: str) -> list[str]:
+            return [str(done(http, send(keys[number]))[name]) for _ in range(2)]
+
+        volume_id, again = made(0, lambda key: create(http, "gone", key), "volume_id")
+        assert again == volume_id
+        # Attached once, it is allocated, and can be snapshotted.
+        done(http, http.post(f"/api/v1/volumes/{volume_id}/attach", json={}))
+        done(http, http.post(f"/api/v1/volumes/{volume_id}/detach"))
+
+        def take(key: str) -> httpx.Response:
+            path = f"/api/v1/volumes/{volume_id}/snapshot"
+            return http.post(path, json={"name": "gone"}, headers={"Idempotency-Key": key})
+
+        snapshot_id, again = made(1, take, "snapshot_id")
+        assert again == snapshot_id
+        done(http, http.delete(f"/api/v1/snapshots/{snapshot_id}"))
+        anew, again = made(1, take, "snapshot_id")
+        assert anew == again != snapshot_id
+        assert [one["id"] for one in http.get(f"/api/v1/volumes/{volume_id}").json()["snapshots"]] == [anew]
+        done(http, http.delete(f"/api/v1/snapshots/{anew}"))
+        done(http, http.delete(f"/api/v1/volumes/{volume_id}"))
+        anew, again = made(0, lambda key: create(http, "gone", key), "volume_id")
+        assert anew == again != volume_id
+    assert [one["id"] for one in named(lab, "gone")] == [anew]
 
 
 def test_a_second_writer_is_told_of_the_first(lab: Lab) -> None:

@@ -91,7 +91,8 @@ def protect(volumes: VolumeClient, job: Job, record: Record, volume_ids: list[st
         remember(record, volumes=volume_ids)
         taken: dict[str, str] = {}
         for volume_id in volume_ids:
-            key = f"convert-{record.id}-{volume_id}"
+            # Of this run only: what a killed one took was just deleted, and is not the state that is to be kept.
+            key = f"convert-{record.id}-{job.id}-{volume_id}"
             taken[volume_id] = str(volumes.snapshot(volume_id, snapshot_name(record.id), key)["snapshot_id"])
             remember(record, snapshots=taken)
             step.log("snapshot taken", volume_id=volume_id, snapshot_id=taken[volume_id])

@@ -44,6 +44,8 @@ STORE_SECONDS = 1.0
 """Between two attempts to write an outcome down."""
 PENDING, RUNNING, COMPLETED, FAILED = "pending", "running", "completed", "failed"
 OPEN = (PENDING, RUNNING)
+MADE = {"create": "volume_id", "clone": "volume_id", "snapshot": "snapshot_id"}
+"""What kinds of operations make, as their response names it."""
 ORIGIN = "origin"
 """Key under which an operation's request remembers where it came from."""
 
@@ -86,23 +88,28 @@ class Operations:
     def submit(
         self, kind: str, request: dict[str, Any], volume_id: str | None, key: str | None, origin: Origin
     ) -> VolumeOperation:
-        """Write an operation down and start it; the same `key` gives the same operation, and runs a failed one again.
+        """Write an operation down and start it; the same `key` gives the same operation.
+
+        One that failed is run again, and so is one whose volume or snapshot was deleted since: an answer that names
+        what is gone would have the client rely on it.
 
         Raises BusyError while another operation works on the volume, UsageError for a key that was another request's.
         """
         digest = hashlib.sha256(json.dumps([kind, request, volume_id], sort_keys=True).encode()).hexdigest()
+        # Asked before anything is locked: CloudStack takes its time.
+        gone = self._outlived(key) if key else None
         with self._changed, session(self._databases.volumes) as db:
-            known = db.get(IdempotencyKey, key) if key else None
-            earlier = db.get(VolumeOperation, known.operation_id) if known is not None else None
+            known, earlier = _known(db, key)
             if known is not None and known.request_digest != digest:
                 raise UsageError("idempotency key was used for another request", f"key {key}", "use a new key")
-            if earlier is not None and earlier.status != FAILED:
+            if earlier is not None and earlier.status != FAILED and (earlier.id, earlier.completed_at) != gone:
                 return earlier
             if volume_id is not None:
                 self._refuse_second_writer(volume_id)
             if earlier is not None:
                 operation = earlier
                 operation.status, operation.error, operation.completed_at = PENDING, None, None
+                operation.response, operation.volume_id = None, volume_id
             else:
                 operation = VolumeOperation(
                     id=str(uuid.uuid4()),
@@ -118,6 +125,16 @@ class Operations:
                     db.add(IdempotencyKey(key=key, operation_id=operation.id, request_digest=digest))
         self._pool.submit(self._run, operation.id)
         return operation
+
+    def _outlived(self, key: str) -> tuple[str, datetime | None] | None:
+        """Return id and end of a key's operation where what it made is gone."""
+        with session(self._databases.volumes) as db:
+            _, earlier = _known(db, key)
+        if earlier is None or earlier.status != COMPLETED or earlier.response is None:
+            return None
+        made = earlier.response.get(MADE.get(earlier.type, ""))
+        look = self._storage.snapshot_by_id if earlier.type == "snapshot" else self._storage.get
+        return (earlier.id, earlier.completed_at) if made is not None and look(made) is None else None
 
     def get(self, operation_id: str) -> VolumeOperation | None:
         """Return an operation."""
@@ -255,6 +272,12 @@ class Operations:
             response = ACTIONS[operation.type](context, operation)
         self._points.reach(f"{operation.type}/operation/done")
         return response
+
+
+def _known(db: Session, key: str | None) -> tuple[IdempotencyKey | None, VolumeOperation | None]:
+    """Return a key that was sent before, and its operation."""
+    known = db.get(IdempotencyKey, key) if key else None
+    return known, db.get(VolumeOperation, known.operation_id) if known is not None else None
 
 
 def _found(db: Session, operation_id: str) -> VolumeOperation:
