@@ -46,6 +46,8 @@ SAMPLE = [
     # Taken, and nobody has noted it: the next run deletes it and needs one of its own.
     ("convert", "failover/protect-replica/daemon-post-snapshot/answered", "failover"),
     ("convert", "failover/convert-guest/virt-v2v-in-place/answered", "failover"),
+    # The replica's own export, which is not the rehearsal's to delete.
+    ("convert-test", "test-failover/inspect-guest/daemon-post-export/answered", "cleanup"),
     ("convert-fails", "rollback/put-back-replica/daemon-post-volume/answered", "rollback"),
     ("convert-kept", "cleanup/delete-conversion-snapshots/daemon-delete-snapshots/answered", "cleanup"),
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from migratekit_core.config.load import require
+from migratekit_core.db.locks import vm_lock
 from migratekit_core.db.schema import require_schema
-from migratekit_core.errors import PreconditionError
+from migratekit_core.errors import BusyError, PreconditionError
 from migratekit_core.failover import conversion_undo, remains
 from migratekit_core.failover.destination import settle
 from migratekit_core.failover.locks import destination_lock
@@ -83,7 +85,7 @@ def clean(runtime: Runtime, name: str) -> Cleaned:
     ):
         volumes = runtime.volumes(job, PATIENCE_SECONDS)
         try:
-            gone = take_away(runtime, cloud, volumes, job, subject)
+            gone = take_away(runtime, cloud, volumes, job, subject, syncing=True)
             live = newest(runtime.databases.oma, subject.uuid, LIVE)
             completed = live is not None and live.row().status == COMPLETED
             # Nothing but these is left of a failover whose machine is to stay.
@@ -102,8 +104,13 @@ def clean(runtime: Runtime, name: str) -> Cleaned:
     )
 
 
-def take_away(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, job: Job, subject: Subject) -> list[Remains]:
-    """Take away what is left of a machine's rehearsals, within a job and a lock of the caller's; return what was."""
+def take_away(
+    runtime: Runtime, cloud: Cloud, volumes: VolumeClient, job: Job, subject: Subject, *, syncing: bool
+) -> list[Remains]:
+    """Take away what is left of a machine's rehearsals, within a job and a lock of the caller's; return what was.
+
+    `syncing` says whether a sync of the machine may be under way, for all that the caller has locked.
+    """
     with job.step("find-rehearsals") as step:
         for record in unfinished(runtime.databases.oma, subject.uuid, TEST):
             settle(runtime.databases.oma, cloud, record)
@@ -114,6 +121,11 @@ def take_away(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, job: Job, s
     for one in found:
         if one.record is not None:
             conversion_undo.unmount(one.record)
+            if conversion_undo.exported(one.record):
+                # A sync that is under way has taken the replica's exports back itself, and made its own.
+                lock = vm_lock(runtime.databases.oma, subject.uuid, f"cleanup {subject.name}")
+                with suppress(BusyError), lock if syncing else nullcontext():
+                    conversion_undo.take_back_exports(volumes, one.record)
         _destroy_machines(runtime, cloud, job, one)
         _delete_volumes(volumes, job, one)
         _delete_snapshots(volumes, job, one)

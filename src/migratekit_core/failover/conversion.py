@@ -161,6 +161,7 @@ def _files(
     conversion_undo.unmount(record)
     folder = conversion_tool.private_folder()
     conversion_undo.mount_at(record, folder)
+    conversion_undo.exporting(record, volume_ids)
     exported: list[str] = []
     try:
         uris = {}
@@ -175,6 +176,7 @@ def _files(
         conversion_undo.unmount(record)
         for volume_id in exported:
             targets.fence(volumes, volume_id)
+        conversion_undo.exporting(record, [])
 
 
 def require_tools(settings: Failover, vm: VirtualMachine) -> None:

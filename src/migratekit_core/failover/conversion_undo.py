@@ -24,8 +24,8 @@ from migratekit_core.runtime import Runtime
 from migratekit_core.volumes.client import VolumeClient
 from migratekit_core.volumes.names import TAG
 
-CONVERSION, FOLDER = "conversion", "conversion_folder"
-"""Where a failover's state remembers it, and where its volumes are mounted."""
+CONVERSION, FOLDER, EXPORTED = "conversion", "conversion_folder", "conversion_exports"
+"""Where a failover's state remembers it, where its volumes are mounted, and which ones are exported for it."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,25 @@ def unmount(record: Record) -> None:
     if folder:
         conversion_tool.clear(Path(folder))
         mount_at(record, None)
+
+
+def exporting(record: Record, volume_ids: list[str]) -> None:
+    """Remember which volumes are about to be exported, or that none is any more."""
+    record.remember(**{EXPORTED: volume_ids})
+
+
+def exported(record: Record) -> list[str]:
+    """Return the volumes that were to be exported by a run that was killed, or is under way."""
+    return record.state().get(EXPORTED) or []
+
+
+def take_back_exports(volumes: VolumeClient, record: Record) -> None:
+    """Take back the exports that a run which was killed has left. No sync of the machine may be under way."""
+    for volume_id in exported(record):
+        volume = volumes.get(volume_id)
+        if volume is not None and volume["export_name"]:
+            targets.fence(volumes, volume_id)
+    exporting(record, [])
 
 
 SNAPSHOT = re.compile(r"^mk-convert-([0-9a-f]{8})-")

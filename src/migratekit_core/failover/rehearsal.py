@@ -86,7 +86,7 @@ def rehearse(runtime: Runtime, name: str, convert: bool | None = None) -> Rehear
                 _refuse_second(runtime, vm)
                 preflight.check(runtime, cloud, _case(runtime, vm, "0" * 8))
             job.stop_if_cancelled()
-            cleanup.take_away(runtime, cloud, volumes, job, subject)
+            cleanup.take_away(runtime, cloud, volumes, job, subject, syncing=False)
             job.stop_if_cancelled()
             found = replica.newest(runtime.databases.oma, vm.uuid)
             assert found is not None, "the preflight has seen it"
@@ -160,7 +160,7 @@ def _gone_or_kept(
         record.end(FAILED, redact(describe(error)))
         by_hand = f"take away what it made: migratekit cleanup {subject.name}"
         if cancelled or not record.state().get("start_intent"):
-            cleanup.take_away(runtime, cloud, volumes, job, subject)
+            cleanup.take_away(runtime, cloud, volumes, job, subject, syncing=False)
             by_hand = "what it had made was taken away"
     except (MigrateKitError, KeyboardInterrupt):
         by_hand = f"taking away what it made failed, too: migratekit cleanup {subject.name}"
