@@ -12,7 +12,6 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
-from migratekit_cli.hints import placed
 from migratekit_core.errors import INTERRUPTED_EXIT_CODE, MigrateKitError
 
 P = ParamSpec("P")
@@ -74,7 +73,7 @@ def _tell(what: str, why: str, todo: str, reasons: tuple[str, ...] = ()) -> None
         lines.append(f"   do: {todo}")
     from migratekit_core.redact import mask_known
 
-    sys.stderr.write("\n".join(mask_known(placed(" ".join(line.splitlines()))) for line in lines) + "\n")
+    sys.stderr.write("\n".join(mask_known(" ".join(line.splitlines())) for line in lines) + "\n")
     if debugging():
         from migratekit_core.redact import redact
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from migratekit_cli.commands import (
     assess,
@@ -29,7 +28,6 @@ from migratekit_cli.commands import (
     volumes,
     wave,
 )
-from migratekit_cli.hints import speak_of
 from migratekit_cli.session import Globals
 
 app = typer.Typer(
@@ -78,8 +76,6 @@ def options(
     if debug:
         os.environ["MIGRATEKIT_DEBUG"] = "1"
     context.obj = Globals(config, profile, vcenter, oma)
-    if isinstance(context.command, TyperGroup):
-        speak_of(context.obj.place, context.command.list_commands(context))
 
 
 app.command()(discover.discover)

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from migratekit_cli.hints import placed
 from migratekit_cli.options import Output
 
 
@@ -15,7 +14,7 @@ def result(output: Output, schema: str, data: dict[str, Any], table: Table | Non
     """Write a result. `schema` names its JSON form and version (docs/json.md); `table` or `text` is for people."""
     if output is Output.TABLE:
         if text:
-            sys.stdout.write(placed(text).rstrip("\n") + "\n")
+            sys.stdout.write(text.rstrip("\n") + "\n")
         if table is not None:
             table.write()
         return

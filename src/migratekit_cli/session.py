@@ -40,11 +40,6 @@ class Globals:
         """Return those that say what the configuration is, for a process that chooses out of it by itself."""
         return _options({"--config": self.config, "--profile": self.profile})
 
-    @property
-    def place(self) -> list[str]:
-        """Return those without which the same command would work elsewhere: on other machines, in other databases."""
-        return _options({"--profile": self.profile, "--vcenter": self.vcenter, "--oma": self.oma})
-
 
 def _options(given: dict[str, Any]) -> list[str]:
     return [text for option, value in given.items() if value for text in (option, str(value))]

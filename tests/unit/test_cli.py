@@ -135,12 +135,3 @@ def test_an_interrupt_is_exit_130(capsys: pytest.CaptureFixture[str]) -> None:
         command()
     assert caught.value.exit_code == 130
     assert capsys.readouterr().err.startswith("error: interrupted\n")
-
-
-def test_a_command_that_an_error_advises_is_for_the_same_profile(tmp_path: Path) -> None:
-    config = tmp_path / "config.toml"
-    config.write_text(f'[profiles."the west".database]\ndirectory = "{tmp_path}/west"\n')
-    config.chmod(0o600)
-    done = run("--profile", "the west", "jobs", "list", MIGRATEKIT_CONFIG=str(config))
-    assert done.returncode == 7, done.stderr
-    assert "migratekit --profile 'the west' db upgrade" in done.stderr
