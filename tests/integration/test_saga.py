@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -39,7 +40,7 @@ from tests.integration.support import (
 )
 from tests.integration.support import tags as tags_of
 from tests.lab.guest import Images
-from tests.lab.lab import Lab, running
+from tests.lab.lab import COMMAND, Lab, running
 
 VM = "two01"
 OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "8"))
@@ -157,6 +158,22 @@ def test_cancelled_before_the_point_of_no_return_everything_is_given_back(replic
     assert report(lab, "replicate", VM)["kind"] == "incremental"
     assert volume_ids(lab, VM) == before
     identical(lab, VM)
+    nothing_left(lab, VM)
+
+
+def test_a_failover_goes_on_when_nobody_reads_its_progress_any_more(replicated: Lab) -> None:
+    """`failover VM 2>&1 | tee log`, and tee is gone: the source must not stay off for that."""
+    lab = replicated
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [str(COMMAND), "--config", str(lab.config), "failover", VM, "--yes", "-o", "json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=writes, check=False, timeout=120)
+    os.close(writes)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["vm"] == VM
+    assert (power(lab), state(lab)) == ("off", "Running")
+    report(lab, "rollback", VM, "--yes")
+    report(lab, "replicate", VM, "--compare")
     nothing_left(lab, VM)
 
 

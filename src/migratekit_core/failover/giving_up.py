@@ -65,7 +65,8 @@ def after(error: BaseException, way: Way, job: Job) -> MigrateKitError:
                 done = go_back(way, inner, at_once=True)
             way.record.end(ROLLED_BACK, redact(describe(error)))
             _add(told, _given_back(way, done.source == STARTED))
-    except (MigrateKitError, KeyboardInterrupt) as second:
+    except (Exception, KeyboardInterrupt) as second:
+        # Whatever it is: the source may be off, and whoever reads this has to know what to run.
         _add(told, f"giving everything back failed, too ({_text(second)}); run: migratekit rollback {way.vm.name}")
     finally:
         way.volumes.close()
