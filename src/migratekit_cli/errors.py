@@ -12,6 +12,7 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
+from migratekit_cli.session import as_given
 from migratekit_cli.unbroken import reader_is_gone, unbroken_stderr
 from migratekit_core.errors import INTERRUPTED_EXIT_CODE, MigrateKitError
 
@@ -78,12 +79,12 @@ def _tell(what: str, why: str, todo: str, reasons: tuple[str, ...] = ()) -> None
     """Write an error; several reasons get a line each, with what to do about it, between what and why in number."""
     lines = [f"error: {what}"]
     if len(reasons) > 1:
-        lines += [f"     - {reason}" for reason in reasons]
+        lines += [f"     - {as_given(reason)}" for reason in reasons]
         why = f"{len(reasons)} things stand in the way"
     if why:
-        lines.append(f"  why: {why}")
+        lines.append(f"  why: {as_given(why)}")
     if todo:
-        lines.append(f"   do: {todo}")
+        lines.append(f"   do: {as_given(todo)}")
     from migratekit_core.redact import mask_known
 
     sys.stderr.write("\n".join(mask_known(" ".join(line.splitlines())) for line in lines) + "\n")

@@ -28,7 +28,7 @@ from migratekit_cli.commands import (
     volumes,
     wave,
 )
-from migratekit_cli.session import Globals
+from migratekit_cli.session import Globals, remember
 
 app = typer.Typer(
     name="migratekit",
@@ -77,6 +77,7 @@ def options(
     if debug:
         os.environ["MIGRATEKIT_DEBUG"] = "1"
     context.obj = Globals(config, profile, vcenter, oma)
+    remember(context.obj)
 
 
 app.command()(discover.discover)
