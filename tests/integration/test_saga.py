@@ -353,6 +353,29 @@ def test_orphaned_snapshots_are_found_even_where_their_volume_is_deleted(replica
     nothing_left(lab, VM)
 
 
+def test_what_another_database_made_is_no_orphan_of_this_one(replicated: Lab, tmp_path: Path) -> None:
+    """Two OMAs in one account, each with its database, or one whose database was lost."""
+    lab = replicated
+    report(lab, "test-failover", VM)
+    before = lab.cloud.state()
+    other = tmp_path / "other.toml"
+    text = lab.config.read_text()
+    begin, end = text.index("[database]"), text.index("[ossea]")
+    key = next(line for line in text[begin:end].splitlines() if line.startswith("encryption_key"))
+    database = f'[database]\nkind = "sqlite"\ndirectory = "{tmp_path / "db"}"\n{key}\n\n'
+    other.write_text(text[:begin] + database + text[end:])
+    command = [str(COMMAND), "--config", str(other)]
+    subprocess.run([*command, "db", "upgrade"], check=True, capture_output=True)
+    swept = subprocess.run([*command, "cleanup", "--orphans", "--yes", "-o", "json"], check=True, capture_output=True)
+    found = json.loads(swept.stdout)["orphans"]
+    assert {one["kind"] for one in found} == {"machine", "volume", "snapshot"}
+    assert {("another OMA" in one["keep"], one["removed"]) for one in found} == {(True, False)}
+    for kind in ("virtualmachines", "volumes", "snapshots"):
+        assert [one["id"] for one in lab.cloud.state()[kind]] == [one["id"] for one in before[kind]]
+    report(lab, "cleanup", VM)
+    nothing_left(lab, VM)
+
+
 def ours(lab: Lab, volume_id: str) -> dict[str, str]:
     """Return a volume's tags."""
     state = lab.cloud.state()
