@@ -39,6 +39,7 @@ from tests.integration.support import (
     volume_ids,
 )
 from tests.integration.support import tags as tags_of
+from tests.lab.cloudstack.catalogue import ZONE, stable_id
 from tests.lab.guest import Images
 from tests.lab.lab import COMMAND, Lab, running
 
@@ -244,6 +245,28 @@ def test_a_cloud_that_refuses_to_deploy_costs_a_moment_and_not_the_machine(repli
     nothing_left(lab, VM)
 
 
+def test_a_machine_that_somebody_made_by_hand_meanwhile_is_not_taken_for_ours(replicated: Lab) -> None:
+    """The failover died before it made its machine, and an operator made one of that name: it must not be destroyed."""
+    lab = replicated
+    place = "failover/deploy/deployVirtualMachine/asking"
+    with waiting_at(lab, place, "failover", VM, "--yes") as (_, command):
+        command.kill()
+        finished(command)
+    api = CloudStack(endpoint=lab.cloud.url, key=lab.cloud.api_key, secret=lab.cloud.secret_key)
+    offering = stable_id("serviceoffering", "Small Instance")
+    made = api.deployVirtualMachine(
+        zoneid=ZONE, serviceofferingid=offering, templateid=stable_id("template", "debian-12"), name=VM,
+        networkids=stable_id("network", "guest-prod"), fetch_result=True,
+    )["virtualmachine"]["id"]  # fmt: skip
+    said = refused(lab, run(lab, "failover", VM, "--yes"), 4)
+    assert "did not make" in said and f"the source {VM} runs again" in said
+    assert (power(lab), state(lab)) == ("on", "Running")
+    assert api.listVirtualMachines(id=made, fetch_list=True)[0]["state"] == "Running"
+    api.destroyVirtualMachine(id=made, expunge=True, fetch_result=True)
+    assert report(lab, "replicate", VM)["kind"] == "incremental"
+    nothing_left(lab, VM)
+
+
 def test_behind_the_point_of_no_return_the_error_names_both_ways(replicated: Lab) -> None:
     lab = replicated
     lab.cloud.fault(command="startVirtualMachine", mode="error", text="no host is up")
@@ -412,7 +435,9 @@ def test_outside_the_window_it_waits_and_can_be_cancelled(replicated: Lab) -> No
     window = f"{now + timedelta(hours=2):%H:%M}-{now + timedelta(hours=3):%H:%M}"
     with started(lab, "failover", VM, "--yes", "--window", window) as command:
         eventually("it was synced", lambda: _steps(lab, "keep-in-step", command.pid))
-        report(lab, "failover", VM, "--cancel")
+        # Named as `discover` has it, not as the job is called.
+        (path,) = sql(lab, "SELECT DISTINCT source_vm_path AS path FROM replication_jobs WHERE source_vm_name = %s", VM)
+        report(lab, "failover", path["path"], "--cancel")
         said = refused(lab, finished(command), 130)
     assert "before its source was shut down" in said
     assert (power(lab), state(lab)) == ("on", None)
