@@ -64,7 +64,7 @@ def reported(command: Callable[P, T]) -> Callable[P, T]:
             _tell(
                 "migratekit failed unexpectedly",
                 redact(f"{type(error).__name__}: {error}"),
-                "run it again with --debug and report what it says",
+                "run it again with --debug before the command, and report what it says",
             )
             raise typer.Exit(UNEXPECTED_EXIT_CODE) from None
 
