@@ -12,6 +12,8 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
+from migratekit_cli.session import as_given
+from migratekit_cli.unbroken import reader_is_gone, unbroken_stderr
 from migratekit_core.errors import INTERRUPTED_EXIT_CODE, MigrateKitError
 
 P = ParamSpec("P")
@@ -28,29 +30,41 @@ def debugging() -> bool:
 def reported(command: Callable[P, T]) -> Callable[P, T]:
     """Have a command's errors told in three lines on stderr, and end with the exit code of their class.
 
-    SIGTERM stops every command as Ctrl-C does.
+    SIGTERM, and a terminal that is closed, stop every command as Ctrl-C does. A reader of stdout that has seen enough
+    (`| head`) ends it in silence; one of stderr ends nothing.
     """
 
     @functools.wraps(command)
     def wrapper(*arguments: P.args, **options: P.kwargs) -> T:
+        with unbroken_stderr():
+            return told(*arguments, **options)
+
+    def told(*arguments: P.args, **options: P.kwargs) -> T:
         try:
             signal.signal(signal.SIGTERM, _interrupt)
-            return command(*arguments, **options)
+            # Under nohup it is ignored, and stays so.
+            if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+                signal.signal(signal.SIGHUP, _interrupt)
+            result = command(*arguments, **options)
+            sys.stdout.flush()
+            return result
         except MigrateKitError as error:
             _tell(error.what, error.why, error.todo, tuple(error.reasons))
             raise typer.Exit(error.exit_code) from None
-        except (KeyboardInterrupt, BrokenPipeError):
+        except KeyboardInterrupt:
             _tell("interrupted", "the run was asked to stop", "run the command again: it goes on from where it was")
             raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except Exception as error:
+            if isinstance(error, BrokenPipeError) and reader_is_gone():
+                raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
             from migratekit_core.redact import redact
 
             _tell(
                 "migratekit failed unexpectedly",
                 redact(f"{type(error).__name__}: {error}"),
-                "run it again with --debug and report what it says",
+                "run it again with --debug before the command, and report what it says",
             )
             raise typer.Exit(UNEXPECTED_EXIT_CODE) from None
 
@@ -65,12 +79,12 @@ def _tell(what: str, why: str, todo: str, reasons: tuple[str, ...] = ()) -> None
     """Write an error; several reasons get a line each, with what to do about it, between what and why in number."""
     lines = [f"error: {what}"]
     if len(reasons) > 1:
-        lines += [f"     - {reason}" for reason in reasons]
+        lines += [f"     - {as_given(reason)}" for reason in reasons]
         why = f"{len(reasons)} things stand in the way"
     if why:
-        lines.append(f"  why: {why}")
+        lines.append(f"  why: {as_given(why)}")
     if todo:
-        lines.append(f"   do: {todo}")
+        lines.append(f"   do: {as_given(todo)}")
     from migratekit_core.redact import mask_known
 
     sys.stderr.write("\n".join(mask_known(" ".join(line.splitlines())) for line in lines) + "\n")

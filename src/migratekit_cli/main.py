@@ -28,7 +28,7 @@ from migratekit_cli.commands import (
     volumes,
     wave,
 )
-from migratekit_cli.session import Globals
+from migratekit_cli.session import Globals, remember
 
 app = typer.Typer(
     name="migratekit",
@@ -57,13 +57,14 @@ def options(
         ),
     ] = None,
     profile: Annotated[
-        str | None, typer.Option("--profile", help="Profile of the configuration, a [profiles.NAME] table.")
+        str | None, typer.Option("--profile", help="Profile of the configuration, a table profiles.NAME.")
     ] = None,
     vcenter: Annotated[
-        str | None, typer.Option("--vcenter", metavar="NAME", help="Instead of [vcenter]: a [vcenters.NAME] table.")
+        str | None,
+        typer.Option("--vcenter", metavar="NAME", help="Another vCenter: the table vcenters.NAME instead of vcenter."),
     ] = None,
     oma: Annotated[
-        str | None, typer.Option("--oma", metavar="NAME", help="Through another OMA: the [omas.NAME] tables.")
+        str | None, typer.Option("--oma", metavar="NAME", help="Through another OMA: the tables omas.NAME.")
     ] = None,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error; stands before the command.")
@@ -76,6 +77,7 @@ def options(
     if debug:
         os.environ["MIGRATEKIT_DEBUG"] = "1"
     context.obj = Globals(config, profile, vcenter, oma)
+    remember(context.obj)
 
 
 app.command()(discover.discover)

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from migratekit_cli.options import Output
+from migratekit_cli.session import as_given
 
 
 def result(output: Output, schema: str, data: dict[str, Any], table: Table | None = None, text: str = "") -> None:
     """Write a result. `schema` names its JSON form and version (docs/json.md); `table` or `text` is for people."""
     if output is Output.TABLE:
         if text:
-            sys.stdout.write(text.rstrip("\n") + "\n")
+            sys.stdout.write(as_given(text).rstrip("\n") + "\n")
         if table is not None:
             table.write()
         return

@@ -36,6 +36,11 @@ class Globals:
         return [*self.files, *_options({"--vcenter": self.vcenter, "--oma": self.oma})]
 
     @property
+    def names(self) -> list[str]:
+        """Return those that choose out of the configuration."""
+        return _options({"--profile": self.profile, "--vcenter": self.vcenter, "--oma": self.oma})
+
+    @property
     def files(self) -> list[str]:
         """Return those that say what the configuration is, for a process that chooses out of it by itself."""
         return _options({"--config": self.config, "--profile": self.profile})
@@ -43,6 +48,25 @@ class Globals:
 
 def _options(given: dict[str, Any]) -> list[str]:
     return [text for option, value in given.items() if value for text in (option, str(value))]
+
+
+_given = Globals(None, None)
+
+
+def remember(given: Globals) -> None:
+    """Keep the global options for the commands that texts show."""
+    global _given
+    _given = given
+
+
+def as_given(text: str) -> str:
+    """Return a text whose commands choose the same vCenter, OMA and profile as this one was told to.
+
+    `--config` is left out: whoever passes it knows, and it would make every text long.
+    """
+    from migratekit_core.advice import with_options
+
+    return with_options(text, _given.names)
 
 
 def configuration(context: typer.Context) -> Config:

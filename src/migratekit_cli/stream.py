@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import typer
 
-from migratekit_core.errors import INTERRUPTED_EXIT_CODE
+from migratekit_core.errors import INTERRUPTED_EXIT_CODE, OperationFailedError
 
 Row = Callable[[Any], Sequence[object]]
 
@@ -40,6 +40,11 @@ def _write(text: str) -> None:
         # What is left in the buffer must not come up again when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
+    except OSError as error:
+        # Said here, for around the list is a connection to vCenter, whose errors look the same.
+        raise OperationFailedError(
+            "the list cannot be written", f"stdout: {error.strerror}", "make room, or write it elsewhere"
+        ) from None
 
 
 class _Stdout:

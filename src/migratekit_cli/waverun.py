@@ -16,7 +16,7 @@ from migratekit_cli import render
 from migratekit_cli.fleetlog import note
 from migratekit_cli.options import Output
 from migratekit_cli.render import count
-from migratekit_cli.session import Globals
+from migratekit_cli.session import Globals, as_given
 from migratekit_core.errors import INTERRUPTED_EXIT_CODE, BusyError, PreconditionError, UnreachableError
 from migratekit_core.units import human_seconds
 
@@ -150,7 +150,7 @@ def _check_fleet(opened: Runtime) -> None:
 
 
 def _say(what: str, todo: str) -> None:
-    sys.stderr.write(f"{what}\n{todo}\n")
+    sys.stderr.write(f"{what}\n{as_given(todo)}\n")
 
 
 def follow(opened: Runtime, name: str, check: Callable[[], None], until: Callable[[Run], bool], output: Output) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -38,8 +39,9 @@ from tests.integration.support import (
     volume_ids,
 )
 from tests.integration.support import tags as tags_of
+from tests.lab.cloudstack.catalogue import ZONE, stable_id
 from tests.lab.guest import Images
-from tests.lab.lab import Lab, running
+from tests.lab.lab import COMMAND, Lab, running
 
 VM = "two01"
 OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "8"))
@@ -160,6 +162,22 @@ def test_cancelled_before_the_point_of_no_return_everything_is_given_back(replic
     nothing_left(lab, VM)
 
 
+def test_a_failover_goes_on_when_nobody_reads_its_progress_any_more(replicated: Lab) -> None:
+    """`failover VM 2>&1 | tee log`, and tee is gone: the source must not stay off for that."""
+    lab = replicated
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [str(COMMAND), "--config", str(lab.config), "failover", VM, "--yes", "-o", "json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=writes, check=False, timeout=120)
+    os.close(writes)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["vm"] == VM
+    assert (power(lab), state(lab)) == ("off", "Running")
+    report(lab, "rollback", VM, "--yes")
+    report(lab, "replicate", VM, "--compare")
+    nothing_left(lab, VM)
+
+
 def cancelled_at(lab: Lab, place: str, *command: str) -> tuple[str, list[str]]:
     """Cancel a command from elsewhere while it stands at a place, let it go on; return what it said, and its steps."""
     with waiting_at(lab, place, *command) as (lane, process):
@@ -223,6 +241,28 @@ def test_a_cloud_that_refuses_to_deploy_costs_a_moment_and_not_the_machine(repli
     assert "out of luck" in said
     assert "everything was given back" in said
     assert (power(lab), state(lab)) == ("on", None)
+    assert report(lab, "replicate", VM)["kind"] == "incremental"
+    nothing_left(lab, VM)
+
+
+def test_a_machine_that_somebody_made_by_hand_meanwhile_is_not_taken_for_ours(replicated: Lab) -> None:
+    """The failover died before it made its machine, and an operator made one of that name: it must not be destroyed."""
+    lab = replicated
+    place = "failover/deploy/deployVirtualMachine/asking"
+    with waiting_at(lab, place, "failover", VM, "--yes") as (_, command):
+        command.kill()
+        finished(command)
+    api = CloudStack(endpoint=lab.cloud.url, key=lab.cloud.api_key, secret=lab.cloud.secret_key)
+    offering = stable_id("serviceoffering", "Small Instance")
+    made = api.deployVirtualMachine(
+        zoneid=ZONE, serviceofferingid=offering, templateid=stable_id("template", "debian-12"), name=VM,
+        networkids=stable_id("network", "guest-prod"), fetch_result=True,
+    )["virtualmachine"]["id"]  # fmt: skip
+    said = refused(lab, run(lab, "failover", VM, "--yes"), 4)
+    assert "did not make" in said and f"the source {VM} runs again" in said
+    assert (power(lab), state(lab)) == ("on", "Running")
+    assert api.listVirtualMachines(id=made, fetch_list=True)[0]["state"] == "Running"
+    api.destroyVirtualMachine(id=made, expunge=True, fetch_result=True)
     assert report(lab, "replicate", VM)["kind"] == "incremental"
     nothing_left(lab, VM)
 
@@ -336,6 +376,29 @@ def test_orphaned_snapshots_are_found_even_where_their_volume_is_deleted(replica
     nothing_left(lab, VM)
 
 
+def test_what_another_database_made_is_no_orphan_of_this_one(replicated: Lab, tmp_path: Path) -> None:
+    """Two OMAs in one account, each with its database, or one whose database was lost."""
+    lab = replicated
+    report(lab, "test-failover", VM)
+    before = lab.cloud.state()
+    other = tmp_path / "other.toml"
+    text = lab.config.read_text()
+    begin, end = text.index("[database]"), text.index("[ossea]")
+    key = next(line for line in text[begin:end].splitlines() if line.startswith("encryption_key"))
+    database = f'[database]\nkind = "sqlite"\ndirectory = "{tmp_path / "db"}"\n{key}\n\n'
+    other.write_text(text[:begin] + database + text[end:])
+    command = [str(COMMAND), "--config", str(other)]
+    subprocess.run([*command, "db", "upgrade"], check=True, capture_output=True)
+    swept = subprocess.run([*command, "cleanup", "--orphans", "--yes", "-o", "json"], check=True, capture_output=True)
+    found = json.loads(swept.stdout)["orphans"]
+    assert {one["kind"] for one in found} == {"machine", "volume", "snapshot"}
+    assert {("another OMA" in one["keep"], one["removed"]) for one in found} == {(True, False)}
+    for kind in ("virtualmachines", "volumes", "snapshots"):
+        assert [one["id"] for one in lab.cloud.state()[kind]] == [one["id"] for one in before[kind]]
+    report(lab, "cleanup", VM)
+    nothing_left(lab, VM)
+
+
 def ours(lab: Lab, volume_id: str) -> dict[str, str]:
     """Return a volume's tags."""
     state = lab.cloud.state()
@@ -372,7 +435,9 @@ def test_outside_the_window_it_waits_and_can_be_cancelled(replicated: Lab) -> No
     window = f"{now + timedelta(hours=2):%H:%M}-{now + timedelta(hours=3):%H:%M}"
     with started(lab, "failover", VM, "--yes", "--window", window) as command:
         eventually("it was synced", lambda: _steps(lab, "keep-in-step", command.pid))
-        report(lab, "failover", VM, "--cancel")
+        # Named as `discover` has it, not as the job is called.
+        (path,) = sql(lab, "SELECT DISTINCT source_vm_path AS path FROM replication_jobs WHERE source_vm_name = %s", VM)
+        report(lab, "failover", path["path"], "--cancel")
         said = refused(lab, finished(command), 130)
     assert "before its source was shut down" in said
     assert (power(lab), state(lab)) == ("on", None)

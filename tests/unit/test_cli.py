@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,3 +138,84 @@ def test_an_interrupt_is_exit_130(capsys: pytest.CaptureFixture[str]) -> None:
         command()
     assert caught.value.exit_code == 130
     assert capsys.readouterr().err.startswith("error: interrupted\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_and_a_closed_terminal_are_as_ctrl_c(number: signal.Signals) -> None:
+    @reported
+    def command() -> None:
+        os.kill(os.getpid(), number)
+
+    given = signal.getsignal(number)
+    try:
+        signal.signal(number, signal.SIG_DFL)
+        with pytest.raises(typer.Exit) as caught:
+            command()
+    finally:
+        signal.signal(number, given)
+    assert caught.value.exit_code == 130
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing() -> None:
+    @reported
+    def command() -> str:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return "went on"
+
+    given = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert command() == "went on"
+    finally:
+        signal.signal(signal.SIGHUP, given)
+
+
+SCRIPT = """
+import sys
+from migratekit_cli.errors import reported
+from migratekit_core.errors import BusyError
+
+@reported
+def command():
+    for _ in range(3):
+        print("a line", file=sys.{stream}, flush={flush})
+    open({path!r}, "w").close()
+    if {fails}:
+        raise BusyError("what", "why", "todo")
+
+try:
+    command()
+except BaseException as error:
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_command_goes_on_when_nobody_reads_its_progress(tmp_path: Path, fails: bool) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    script = SCRIPT.format(stream="stderr", flush=True, path=str(tmp_path / "got there"), fails=fails)
+    done = subprocess.run([sys.executable, "-c", script], stderr=writes, check=False)
+    os.close(writes)
+    assert done.returncode == (8 if fails else 0)
+    assert (tmp_path / "got there").exists()
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_whoever_has_seen_enough_of_a_result_hears_no_error(tmp_path: Path, flush: bool) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    script = SCRIPT.format(stream="stdout", flush=flush, path=str(tmp_path / "got there"), fails=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+        stdout=writes,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
+def test_another_broken_pipe_is_an_error_and_no_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
+    assert raising(BrokenPipeError(32, "Broken pipe")) == 1
+    assert "BrokenPipeError" in capsys.readouterr().err

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import typer
+from rich.text import Text
 from typer.testing import CliRunner
 
 from migratekit_cli.main import app
+from tests.commands import tree
 
 OUTPUT, DRY_RUN, YES = "--output", "--dry-run", "--yes"
 COMMANDS: dict[str, list[str]] = {
@@ -126,3 +128,10 @@ def test_help_names_what_a_command_takes(command: str) -> None:
     assert summary
     assert summary in " ".join(done.output.split())
     assert "\x1b" not in done.output
+
+
+def test_nothing_of_a_help_is_taken_for_markup() -> None:
+    """`[vcenter]` in a help text is a style to rich, and vanishes."""
+    for command in tree().walk():
+        for text in (command.text, *(part.text for part in (*command.arguments, *command.options))):
+            assert Text.from_markup(text).plain == text, command.name

@@ -121,3 +121,10 @@ def test_looking_makes_no_database(tmp_path: Path) -> None:
     found = examine(Config(database=Database(directory=tmp_path / "none")), topics=["database"])
     assert found.exit_code == 4
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_host_where_nothing_is_configured_is_not_well() -> None:
+    found = examine(NOTHING, topics=["settings"])
+    assert found.exit_code == 2
+    assert [line.what for line in found.lines if line.status is Status.FAILED] == ["configuration"]
+    assert "migratekit config init" in next(line.todo for line in found.lines if line.what == "configuration")

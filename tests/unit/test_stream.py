@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 
 from migratekit_cli.stream import WIDTHS_FROM
 
@@ -49,3 +50,17 @@ def test_a_long_table_is_shown_before_it_ends() -> None:
 def test_a_short_table_is_aligned() -> None:
     _, lines = on_a_terminal(3, 99)
     assert lines.splitlines() == ["NAME  SIZE", "m0    0", "m1", "m2    2"]
+
+
+def test_a_full_disk_is_named_and_is_no_lost_connection() -> None:
+    script = (
+        "from migratekit_cli.stream import TableStream\n"
+        "from migratekit_core.errors import OperationFailedError\n"
+        "try:\n    TableStream(('NAME',), lambda item: item)\n"
+        "except OperationFailedError as error:\n    raise SystemExit(str(error)) from None\n"
+    )
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", script], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert "the list cannot be written: stdout: No space left on device" in done.stderr

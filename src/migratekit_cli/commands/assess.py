@@ -86,7 +86,7 @@ def assess(
             "--waves",
             rich_help_panel=SIZING,
             metavar="WHAT",
-            help="Sum up by folder, cluster or tag:CATEGORY.  [default: folder]",
+            help="Sum up by folder, cluster or tag:CATEGORY; by folder where it is left out.",
         ),
     ] = None,
     measure: Annotated[

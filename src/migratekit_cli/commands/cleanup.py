@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -64,8 +65,9 @@ def cleanup(
     )
     if done.unfinished is not None:
         text += (
-            f"\nits live failover {done.unfinished} is not done: go on with: migratekit failover {done.vm_name}; "
-            f"or give it back with: migratekit rollback {done.vm_name}"
+            f"\nits live failover {done.unfinished} is not done: go on with: "
+            f"migratekit failover {quote(done.vm_name)}; or give it back with: "
+            f"migratekit rollback {quote(done.vm_name)}"
         )
     data = named(asdict(done))
     data["unfinished_failover"] = data.pop("unfinished")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -84,7 +85,7 @@ def failover(
         f"{done.vm_name} runs in CloudStack as {done.destination_name} ({done.destination_vm_id})\n"
         f"downtime {human_seconds(done.downtime.seconds)}; the source is off (by {done.shutdown})\n"
         + drawn(done.downtime)
-        + f"\nto go back, without what it writes from now on: migratekit rollback {done.vm_name}"
+        + f"\nto go back, without what it writes from now on: migratekit rollback {quote(done.vm_name)}"
     )
     render.result(output, "migratekit.failover/1", _data(done), text=text)
 

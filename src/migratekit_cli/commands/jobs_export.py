@@ -32,7 +32,7 @@ def export(
     since: SinceOption = None,
     file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="Instead of stdout; mode 0600.")] = None,
     otel: Annotated[
-        bool, typer.Option("--otel", help="Send them to the collector of [otel] as traces instead.")
+        bool, typer.Option("--otel", help="Send them to the collector of the table otel as traces instead.")
     ] = False,
 ) -> None:
     """Write jobs as JSON lines, each with its steps, its events and the jobs within it, the oldest first."""

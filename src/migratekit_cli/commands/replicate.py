@@ -24,7 +24,8 @@ def replicate(
         str | None, typer.Argument(metavar="[VM]", help="Name, inventory path, instanceUuid or managed object id.")
     ] = None,
     all_due: Annotated[
-        bool, typer.Option("--all-due", help="Instead of one machine: all of [schedule] that are due; for cron.")
+        bool,
+        typer.Option("--all-due", help="Instead of one machine: all of the table schedule that are due; for cron."),
     ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="With --all-due: write nothing unless there is trouble.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from shlex import quote
 
 import typer
 
@@ -45,9 +46,9 @@ def rollback(
     if done.job_id is None:
         text = f"{done.vm_name}: failover {done.failover_id} was rolled back before"
     elif done.content == UNKNOWN:
-        text += f"\n{core.NEXT_SYNC}: migratekit replicate {done.vm_name} --compare"
+        text += f"\n{core.NEXT_SYNC}: migratekit replicate {quote(done.vm_name)} --compare"
     else:
-        text += f"\nthe next sync is incremental: migratekit replicate {done.vm_name}"
+        text += f"\nthe next sync is incremental: migratekit replicate {quote(done.vm_name)}"
     render.result(output, "migratekit.rollback/1", named(asdict(done)), text=text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from shlex import quote
 
 import typer
 
@@ -33,6 +34,6 @@ def test_failover(
         done = rehearsal.rehearse(opened, vm, convert)
     text = (
         f"{done.vm_name}: rehearsal {done.destination_name} runs ({done.destination_vm_id}), "
-        f"after {human_seconds(done.seconds)}\ntake it away with: migratekit cleanup {done.vm_name}"
+        f"after {human_seconds(done.seconds)}\ntake it away with: migratekit cleanup {quote(done.vm_name)}"
     )
     render.result(output, "migratekit.test-failover/1", named(asdict(done)), text=text)

@@ -150,7 +150,9 @@ def list_operations(
     for row in found:
         error = row["error"]
         text = f"{error['what']}: {error['why']}" if error else ""
-        table.add(row["id"], row["type"], row["status"], row["volume_id"], row["created_at"], text)
+        table.add(
+            row["id"], row["type"], row["status"], row["volume_id"], row["created_at"][:19].replace("T", " "), text
+        )
     render.result(output, "migratekit.operations/1", {"operations": found}, table)
 
 

@@ -45,7 +45,9 @@ def plan(
     ] = None,
     vcenters: Annotated[
         list[str] | None,
-        typer.Option("--from", metavar="NAME", help="Read [vcenters.NAME] instead of [vcenter]; repeatable."),
+        typer.Option(
+            "--from", metavar="NAME", help="Read vcenters.NAME of the configuration instead of vcenter; repeatable."
+        ),
     ] = None,
     assessment: Annotated[
         Path | None,

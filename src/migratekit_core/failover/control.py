@@ -10,6 +10,7 @@ from migratekit_core.errors import PreconditionError
 from migratekit_core.joblog import Job, cancel
 from migratekit_core.joblog.states import RUNNING
 from migratekit_core.models.joblog import JoblogEvent, JoblogJob
+from migratekit_core.replication import replica
 from migratekit_core.runtime import Runtime
 
 RELEASE = "asked to cut over now"
@@ -22,7 +23,9 @@ def ask(runtime: Runtime, vm_name: str, what: str) -> JoblogJob:
     Raises PreconditionError unless exactly one runs, and for CANCEL where it has passed its point of no return.
     """
     runtime.tracker.mark_interrupted()
-    running = runtime.tracker.jobs(owner=vm_name, status=RUNNING, limit=1000)
+    # A machine may be named by its path or uuid; jobs know it by its name.
+    names = {found.job.source_vm_name for found in replica.named(runtime.databases.oma, vm_name)} or {vm_name}
+    running = [job for name in names for job in runtime.tracker.jobs(owner=name, status=RUNNING, limit=1000)]
     found = [job for job in running if job.kind == "failover"]
     if len(found) != 1:
         problem = "none runs" if not found else f"{len(found)} run, of machines of that name"

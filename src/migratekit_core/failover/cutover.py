@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from datetime import time as clock_time
+from shlex import quote
 from typing import Any
 
 from migratekit_core.db.locks import Lock
@@ -188,7 +189,7 @@ def wait(
         max_downtime=when.max_downtime,
         hold=when.hold,
     )
-    told = f"from elsewhere: migratekit failover {vm.name} --release (cut over now) or --cancel"
+    told = f"from elsewhere: migratekit failover {quote(vm.name)} --release (cut over now) or --cancel"
     runtime.observer.note(f"{vm.name} is synced until it may be cut over; it keeps running. To tell it {told}")
     predictions: list[Prediction] = []
     synced, failures = time.monotonic(), 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from itertools import count
+from typing import Any
 
 from migratekit_core.errors import (
     AuthError,
@@ -15,6 +16,7 @@ from migratekit_core.errors import (
     UsageError,
 )
 from migratekit_core.failover import bootcheck
+from migratekit_core.failover.destination import made_by
 from migratekit_core.failover.record import FAILOVER_TAG, KIND_TAG, Record
 from migratekit_core.joblog import Job, Step
 from migratekit_core.ossea import compute
@@ -95,6 +97,7 @@ def _deploy(
         # A former run called CloudStack, or was about to: if the machine is there, it is this one.
         existing = compute.find(cloud, name=spec.name)
         if existing is not None:
+            _refuse_foreign(existing, record)
             record.deployed(existing["id"], None, job.correlation_id)
             return _settled(cloud, existing["id"])
     path, template_id = _path(runtime, cloud, volumes, root)
@@ -112,6 +115,19 @@ def _deploy(
     jobs = TrackedJobs(runtime.databases.oma, "deploy", job.correlation_id, record.id)
     cloud.wait(cloudstack_job_id, "deployVirtualMachine", jobs)
     return vm_id
+
+
+def _refuse_foreign(vm: dict[str, Any], record: Record) -> None:
+    """Raise PreconditionError where somebody else has made a machine of our name since a former run was stopped.
+
+    Taken for ours it would be stopped and destroyed by going back.
+    """
+    if not made_by(vm, record.id, record.state()):
+        raise PreconditionError(
+            f"there is a machine {vm.get('name')} in CloudStack that this failover did not make",
+            f"{vm['id']} has neither its tag nor what it deploys from",
+            "rename that machine in CloudStack, then run the command again",
+        )
 
 
 def _path(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, root: str) -> tuple[str, str | None]:

@@ -20,7 +20,7 @@ def machine_of(cloud: Cloud, record: Record) -> str | None:
     state = record.state()
     name = state.get("deploy_intent")
     found = compute.find(cloud, name=name) if name else None
-    if found is None or not _made_by(found, record.id, state):
+    if found is None or not made_by(found, record.id, state):
         return None
     return str(found["id"])
 
@@ -31,11 +31,11 @@ def settle(engine: Engine, cloud: Cloud, record: Record) -> None:
         tracking.settle(engine, cloud, parent)
 
 
-def _made_by(vm: dict[str, Any], failover_id: str, state: dict[str, Any]) -> bool:
+def made_by(vm: dict[str, Any], failover_id: str, state: dict[str, Any]) -> bool:
     """Return whether a machine of the intended name is the failover's: it has its tag, or no tag of ours yet and the
     template that was to be deployed."""
     tags = compute.tags_of(vm)
     if FAILOVER_TAG in tags:
         return tags[FAILOVER_TAG] == failover_id
     template = state.get("deploy_template")
-    return TAG not in tags and (template is None or vm.get("templateid") == template)
+    return TAG not in tags and (template is None or vm.get("templateid") in (template, None))

@@ -4,6 +4,7 @@ back; after it nothing is, and the error says both ways on."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from shlex import quote
 from typing import TypeVar
 
 from migratekit_core.errors import (
@@ -33,7 +34,7 @@ def while_waiting(vm: VirtualMachine, wait: Callable[[], T]) -> T:
         raise CancelledError(
             f"the failover of {vm.name} was cancelled",
             f"{asked}before its source was shut down: it runs, and its replica is kept",
-            f"cut it over later: migratekit failover {vm.name}",
+            f"cut it over later: migratekit failover {quote(vm.name)}",
         ) from None
 
 
@@ -42,7 +43,7 @@ def half_way(error: MigrateKitError, vm: VirtualMachine) -> None:
     _add(
         error,
         f"the source {vm.name} was shut down by a failover that did not end: go on with: "
-        f"migratekit failover {vm.name}; or back with: migratekit rollback {vm.name}",
+        f"migratekit failover {quote(vm.name)}; or back with: migratekit rollback {quote(vm.name)}",
     )
 
 
@@ -65,8 +66,11 @@ def after(error: BaseException, way: Way, job: Job) -> MigrateKitError:
                 done = go_back(way, inner, at_once=True)
             way.record.end(ROLLED_BACK, redact(describe(error)))
             _add(told, _given_back(way, done.source == STARTED))
-    except (MigrateKitError, KeyboardInterrupt) as second:
-        _add(told, f"giving everything back failed, too ({_text(second)}); run: migratekit rollback {way.vm.name}")
+    except (Exception, KeyboardInterrupt) as second:
+        # Whatever it is: the source may be off, and whoever reads this has to know what to run.
+        _add(
+            told, f"giving everything back failed, too ({_text(second)}); run: migratekit rollback {quote(way.vm.name)}"
+        )
     finally:
         way.volumes.close()
     return told
@@ -95,7 +99,8 @@ def _both_ways(way: Way) -> str:
     name, vm_id = way.vm.name, way.record.row().destination_vm_id
     return (
         f"the point of no return is passed: the source is off and its new machine {vm_id} may run; "
-        f"go on with: migratekit failover {name}; or back, without what that one wrote: migratekit rollback {name}"
+        f"go on with: migratekit failover {quote(name)}; or back, without what that one wrote: "
+        f"migratekit rollback {quote(name)}"
     )
 
 
@@ -107,7 +112,7 @@ def _given_back(way: Way, started: bool) -> str:
         return f"everything was given back; the source {name} is off, as before"
     return (
         f"the source {name} still runs; its guest was asked to shut down and may yet do so: if it does, run: "
-        f"migratekit failover {name}, or power it on in vCenter"
+        f"migratekit failover {quote(name)}, or power it on in vCenter"
     )
 
 

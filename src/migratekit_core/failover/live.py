@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any
 
 from migratekit_core.config.load import require
@@ -209,7 +210,8 @@ def _hand_over(parts: Parts, record: Record) -> tuple[str, SyncResult | None]:
         raise PreconditionError(
             f"{vm.name} runs again since its volumes were handed over",
             "what it has written since is not on them, and going on would lose it",
-            f"keep it with: migratekit rollback {vm.name}; or power it off, if that may be lost, and run this again",
+            f"keep it with: migratekit rollback {quote(vm.name)}; or power it off, if that may be lost, "
+            "and run this again",
         )
     job.stop_if_cancelled()
     with job.step(downtime.BEGINS) as step:
@@ -254,7 +256,7 @@ def _verify(parts: Parts, final: SyncResult) -> None:
             raise OperationFailedError(
                 f"the replica of {vm.name} differs from its source",
                 f"by digests, on {differing}",
-                f"repair it with: migratekit replicate {vm.name} --compare",
+                f"repair it with: migratekit replicate {quote(vm.name)} --compare",
             )
         step.log("identical by digests", disks=len(result.disks))
 
@@ -308,7 +310,7 @@ def _start(parts: Parts, record: Record, vm_id: str) -> None:
             "power it off if what it writes may be lost, then run this again",
         )
     with parts.job.step("no-return"):
-        parts.job.point_of_no_return(f"{NO_RETURN} is passed; go back with: migratekit rollback {parts.vm.name}")
+        parts.job.point_of_no_return(f"{NO_RETURN} is passed; go back with: migratekit rollback {quote(parts.vm.name)}")
         record.remember(start_intent=True)
     parts.runtime.observer.note(
         f"{NO_RETURN} is passed: the new machine starts; going back (migratekit rollback) loses what it writes"

@@ -20,7 +20,7 @@ from migratekit_core.failover.record import ENDED, FAILOVER_TAG, KIND_TAG, LIVE,
 from migratekit_core.failover.remains import SNAPSHOT
 from migratekit_core.failover.rollback import PATIENCE_SECONDS
 from migratekit_core.joblog import Job
-from migratekit_core.models.oma import FailoverJob, FailoverState, VmDisk
+from migratekit_core.models.oma import FailoverJob, FailoverState, ReplicationJob, VmDisk
 from migratekit_core.ossea import compute
 from migratekit_core.ossea.client import Cloud
 from migratekit_core.ossea.tracking import TrackedJobs
@@ -29,6 +29,9 @@ from migratekit_core.volumes.client import VolumeClient
 from migratekit_core.volumes.names import TAG
 
 MACHINE, VOLUME, SNAPSHOT_KIND = "machine", "volume", "snapshot"
+
+
+FOREIGN = "this database knows nothing of its source: it may be another OMA's; remove it by hand if it is nobody's"
 
 
 @dataclass(frozen=True)
@@ -136,12 +139,19 @@ class _Known:
     """How the ids of rehearsals begin that are not cleaned up."""
     conversions: frozenset[str]
     """How the ids of failovers begin that keep snapshots of their volumes from before a conversion."""
+    sources: frozenset[str]
+    """Machines that were ever replicated, or failed over, by instanceUuid."""
+
+    def why_kept(self, vm_uuid: str) -> str:
+        """Return why nothing of a machine is removed: several OMAs, each with its database, may share an account."""
+        return "" if vm_uuid in self.sources else FOREIGN
 
 
 def _known(engine: Engine) -> _Known:
     with session(engine) as db:
         volumes = set(db.exec(select(col(VmDisk.ossea_volume_id)).distinct()).all())
         rows = list(db.exec(select(FailoverJob)).all())
+        sources = {*db.exec(select(ReplicationJob.source_vm_id).distinct()).all(), *(row.vm_id for row in rows)}
         states = {state.failover_job_id: state.state for state in db.exec(select(FailoverState)).all()}
     held = [row for row in rows if row.job_type == LIVE or row.status not in ENDED[TEST]]
     for row in held:
@@ -153,6 +163,7 @@ def _known(engine: Engine) -> _Known:
         failovers={row.id: row.job_type for row in held},
         tests=frozenset(row.id[:8] for row in held if row.job_type == TEST),
         conversions=frozenset(row.id[:8] for row in held if states.get(row.id, {}).get(conversion_undo.CONVERSION)),
+        sources=frozenset(sources),
     )
 
 
@@ -164,6 +175,7 @@ def _find(engine: Engine, cloud: Cloud, volumes: VolumeClient) -> list[Orphan]:
         if vm_id in known.machines or tags.get(FAILOVER_TAG) in known.failovers:
             continue
         keep = "" if tags.get(KIND_TAG) == TEST else "it may be somebody's machine by now: destroy it by hand if not"
+        keep = known.why_kept(tags[TAG]) or keep
         found.append(Orphan(MACHINE, vm_id, str(vm.get("name")), tags[TAG], "no failover knows it", keep))
     doomed = {orphan.id for orphan in found if not orphan.keep}
     ours = volumes.volumes()
@@ -173,7 +185,8 @@ def _find(engine: Engine, cloud: Cloud, volumes: VolumeClient) -> list[Orphan]:
         if volume["id"] in known.volumes or tags.get(FAILOVER_TAG) in known.failovers:
             continue
         reason = "no rehearsal knows it" if FAILOVER_TAG in tags else "no replica knows it"
-        found.append(Orphan(VOLUME, volume["id"], volume["name"], tags[TAG], reason, _why_kept(volume, doomed)))
+        keep = known.why_kept(tags[TAG]) or _why_kept(volume, doomed)
+        found.append(Orphan(VOLUME, volume["id"], volume["name"], tags[TAG], reason, keep))
     return found
 
 
@@ -189,10 +202,10 @@ def _snapshots(volumes: VolumeClient, ours: list[dict[str, Any]], known: _Known,
     for snapshot_id, (name, uuid, volume_id) in taken.items():
         test, conversion = SNAPSHOT.match(name), conversion_undo.SNAPSHOT.match(name)
         if test is not None and test.group(1) not in known.tests:
-            yield Orphan(SNAPSHOT_KIND, snapshot_id, name, uuid, "no rehearsal knows it")
+            yield Orphan(SNAPSHOT_KIND, snapshot_id, name, uuid, "no rehearsal knows it", known.why_kept(uuid))
         if conversion is not None and conversion.group(1) not in known.conversions:
-            keep = ""
-            if volume_id in there and _why_kept(there[volume_id], doomed):
+            keep = known.why_kept(uuid)
+            if not keep and volume_id in there and _why_kept(there[volume_id], doomed):
                 holder = there[volume_id]["vm_id"]
                 keep = f"it is from before the conversion of what machine {holder} holds: delete it by hand"
             yield Orphan(SNAPSHOT_KIND, snapshot_id, name, uuid, "no failover knows it", keep)

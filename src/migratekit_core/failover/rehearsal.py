@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from shlex import quote
 
 from migratekit_core.config.load import require
 from migratekit_core.db.schema import require_schema
@@ -136,7 +137,7 @@ def _refuse_second(runtime: Runtime, vm: VirtualMachine) -> None:
             raise PreconditionError(
                 f"a rehearsal of {vm.name} runs already",
                 f"as machine {row.destination_vm_id}, since {row.completed_at:%Y-%m-%d %H:%M} UTC",
-                f"take it away first: migratekit cleanup {vm.name}",
+                f"take it away first: migratekit cleanup {quote(vm.name)}",
             )
 
 
@@ -158,12 +159,12 @@ def _gone_or_kept(
         told = CancelledError(f"the rehearsal of {subject.name} was cancelled", why, "")
     try:
         record.end(FAILED, redact(describe(error)))
-        by_hand = f"take away what it made: migratekit cleanup {subject.name}"
+        by_hand = f"take away what it made: migratekit cleanup {quote(subject.name)}"
         if cancelled or not record.state().get("start_intent"):
             cleanup.take_away(runtime, cloud, volumes, job, subject, syncing=False)
             by_hand = "what it had made was taken away"
     except (MigrateKitError, KeyboardInterrupt):
-        by_hand = f"taking away what it made failed, too: migratekit cleanup {subject.name}"
+        by_hand = f"taking away what it made failed, too: migratekit cleanup {quote(subject.name)}"
     if isinstance(told, MigrateKitError):
         told.todo = f"{told.todo}; {by_hand}" if told.todo else by_hand
     return told

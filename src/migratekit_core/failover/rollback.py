@@ -7,6 +7,7 @@ acts, so running them again finishes them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any
 
 from migratekit_core.config.load import require
@@ -147,7 +148,7 @@ def rollback(runtime: Runtime, name: str) -> RolledBack:
 
 def to_go_on(error: MigrateKitError, vm: VirtualMachine) -> MigrateKitError:
     """Return an error that says how to go on with the rollback that it has stopped."""
-    way = f"the machine may be off on both sides: go on with: migratekit rollback {vm.name}"
+    way = f"the machine may be off on both sides: go on with: migratekit rollback {quote(vm.name)}"
     error.todo = f"{error.todo}; {way}" if error.todo else way
     return error
 
@@ -158,7 +159,7 @@ def _record(runtime: Runtime, vm: VirtualMachine) -> Record:
         raise PreconditionError(
             f"{vm.name} was never failed over",
             "there is nothing to take back",
-            "a rehearsal is taken away with: migratekit cleanup",
+            f"a rehearsal is taken away with: migratekit cleanup {quote(vm.name)}",
         )
     return found
 
@@ -228,7 +229,7 @@ def _start_source(way: Way, vm_id: str | None) -> str:
         raise OperationFailedError(
             f"{way.vm.name} is not started",
             f"its new machine {vm_id} is {state}, and both must never run",
-            "stop that machine in CloudStack, then run: migratekit rollback",
+            f"stop that machine in CloudStack, then run: migratekit rollback {quote(way.vm.name)}",
         )
     way.lock.ensure()
     power.start(way.managed)
@@ -244,7 +245,7 @@ def _destroy(way: Way, job: Job, vm_id: str, volume_ids: list[str]) -> None:
             raise BusyError(
                 f"machine {vm_id} is not destroyed",
                 f"it holds the replica's volumes {', '.join(left)} again",
-                "see who works on it, then run: migratekit rollback",
+                f"see who works on it, then run: migratekit rollback {quote(way.vm.name)}",
             )
         gone = compute.destroy(way.cloud, vm_id, jobs)
         root = way.record.state().get("template_root")

@@ -24,6 +24,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from migratekit_core.advice import with_options
 from migratekit_core.config.load import load_config
 from migratekit_core.engine.job import Progress
 from migratekit_core.errors import INTERRUPTED_EXIT_CODE, MigrateKitError
@@ -180,7 +181,7 @@ def main() -> int:
             voice.listen_to(runtime.tracker)
             result = perform(runtime, work.task, work.machine.uuid, verify=work.verify)
     except MigrateKitError as error:
-        voice.say(error=_words(error))
+        voice.say(error=_words(error, work))
         return error.exit_code
     except KeyboardInterrupt:
         voice.say(
@@ -196,8 +197,9 @@ def main() -> int:
     return 0
 
 
-def _words(error: MigrateKitError) -> list[Any]:
-    return [redact(error.what), redact(error.why), redact(error.todo), error.exit_code]
+def _words(error: MigrateKitError, work: Work) -> list[Any]:
+    why, todo = (with_options(text, work.machine.options) for text in (error.why, error.todo))
+    return [redact(error.what), redact(why), redact(todo), error.exit_code]
 
 
 def _interrupt(number: int, frame: Any) -> None:

@@ -19,7 +19,12 @@ def load(fleet: Fleet) -> None:
         dask.config.set(
             {
                 # Set before distributed is imported: it sets its loggers up then.
-                "logging": {"distributed": "critical", "bokeh": "critical", "tornado.application": "critical"},
+                "logging": {
+                    "distributed": "critical",
+                    "bokeh": "critical",
+                    "tornado.application": "critical",
+                    "asyncio": "critical",
+                },
                 "distributed.comm.require-encryption": None,
                 "distributed.comm.tls.min-version": 1.3,
                 "distributed.comm.timeouts.connect": f"{max(lease / 2, 5)}s",

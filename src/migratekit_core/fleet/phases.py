@@ -61,9 +61,9 @@ def turn(course: Course, seen: Snapshot, waiting: bool) -> Turn:
     if phase == REHEARSE:
         if _too_few(course, seen):
             return Turn(DONE, _score(seen, course) + "; nothing was cut over", failed=True)
-        return Turn(CUTOVER) if course.gate_open else Turn(GATE, GATE_NOTE)
+        return Turn(CUTOVER) if course.gate_open else Turn(GATE, gate_note(seen.wave.name))
     if phase == GATE:
-        return Turn(CUTOVER) if course.gate_open else Turn(GATE, GATE_NOTE)
+        return Turn(CUTOVER) if course.gate_open else Turn(GATE, gate_note(seen.wave.name))
     if phase == ROLLBACK:
         stuck = [each.name for each in seen.of(FAILED) if each.task == ROLLBACK]
         why = f"; the rollback failed of {', '.join(stuck)}" if stuck else ""
@@ -72,7 +72,9 @@ def turn(course: Course, seen: Snapshot, waiting: bool) -> Turn:
     return Turn(DONE, failed=bool(bad))
 
 
-GATE_NOTE = "every machine is rehearsed; the cut-over waits for a word: migratekit wave cutover"
+def gate_note(name: str) -> str:
+    """Return what a wave of that name waits for at the gate."""
+    return f"every machine is rehearsed; the cut-over waits for a yes: migratekit wave cutover {name} --yes"
 
 
 def lost(seen: Snapshot) -> int:

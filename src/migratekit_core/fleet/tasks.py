@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from shlex import quote
 from typing import Any
 
 from migratekit_core.errors import OperationFailedError
@@ -44,7 +45,7 @@ def _replicate(runtime: Runtime, vm: str, check: bool) -> dict[str, Any]:
             raise OperationFailedError(
                 f"the replica of {done.vm.name} differs from its source",
                 f"{human_bytes(different)} are not the same",
-                f"run: migratekit replicate {done.vm.name} --compare",
+                f"run: migratekit replicate {quote(done.vm.name)} --compare",
             )
         found["verified"] = True
     return found

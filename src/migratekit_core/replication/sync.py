@@ -6,6 +6,7 @@ import contextlib
 import time
 from dataclasses import dataclass
 from functools import partial
+from shlex import quote
 from typing import Any
 
 from sqlmodel import Session
@@ -87,7 +88,7 @@ def replicate(runtime: Runtime, name: str, options: Options = DEFAULTS) -> SyncR
             if vm.power == "poweredOff" and replica.interrupted_failover(runtime.databases.oma, vm.uuid) is not None:
                 runtime.observer.note(
                     f"{vm.name} is off since a failover that was interrupted; go on with: "
-                    f"migratekit failover {vm.name}, or back with: migratekit rollback {vm.name}"
+                    f"migratekit failover {quote(vm.name)}, or back with: migratekit rollback {quote(vm.name)}"
                 )
             with runtime.tracker.job("replication", owner=vm.name) as job:
                 return sync(runtime, lock, job, service, vm, options)
@@ -95,7 +96,7 @@ def replicate(runtime: Runtime, name: str, options: Options = DEFAULTS) -> SyncR
 
 def failed_over(vm: VirtualMachine, over: FailoverJob) -> PreconditionError:
     """Return the error for a machine whose volumes belong to a new one."""
-    forward, back = f"migratekit failover {vm.name}", f"migratekit rollback {vm.name}"
+    forward, back = f"migratekit failover {quote(vm.name)}", f"migratekit rollback {quote(vm.name)}"
     state, todo = {
         replica.COMPLETED: ("is failed over", f"nothing is left to replicate; to give it back: {back}"),
         replica.ROLLING_BACK: ("is being rolled back", f"go on with: {back}"),

@@ -7,6 +7,7 @@ change id that is recorded for the volume), so it is left out and told apart: pe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any
 
 from migratekit_core.config.load import require
@@ -163,7 +164,9 @@ def _known(runtime: Runtime, vm: VirtualMachine) -> dict[int, VmDisk]:
             reason = "no sync of it has completed"
         if reason:
             raise PreconditionError(
-                f"{disk.label} of {vm.name} cannot be verified", reason, f"run first: migratekit replicate {vm.name}"
+                f"{disk.label} of {vm.name} cannot be verified",
+                reason,
+                f"run first: migratekit replicate {quote(vm.name)}",
             )
     return {disk.key: known[disk.key] for disk in vm.disks}
 

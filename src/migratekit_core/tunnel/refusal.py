@@ -157,7 +157,9 @@ def _unanswered(error: OSError, where: str) -> Words:
         return Words("the OMA's name is not known", f"{where}: {error.strerror}", "check tunnel.host and the resolver")
     if isinstance(error, ConnectionRefusedError):
         return Words(
-            "nothing listens on the OMA's port", f"{where} refused", "start it: systemctl start migratekit-tunnel"
+            "nothing listens on the OMA's port",
+            f"{where} refused",
+            "start it on the OMA: systemctl start migratekit-tunnel",
         )
     if isinstance(error, TimeoutError):
         return Words(

@@ -7,13 +7,16 @@ import os
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from shlex import quote
 
 from sqlalchemy import Engine, update
 from sqlmodel import Session, col, select
 
+from migratekit_core.advice import with_options
 from migratekit_core.db.engine import write
 from migratekit_core.models.waves import WaveMachine, WaveRow
 from migratekit_core.waves import rows
+from migratekit_core.waves.model import options_of
 from migratekit_core.waves.states import (
     CANCELLED,
     FAILED,
@@ -95,7 +98,7 @@ def retry(engine: Engine, name: str, vms: Sequence[str] = (), *, dry_run: bool =
         row, machines = _locked(db, name, vms)
         stuck = [each for each in machines if each.state == FAILED and each.task == ROLLBACK]
         again = [each for each in machines if each.state in RETRIED and each not in stuck]
-        left = [f"{each.vm_name}: its rollback failed; run: migratekit rollback {each.vm_name}" for each in stuck]
+        left = [f"{each.vm_name}: its rollback failed; run: {_rollback(each)}" for each in stuck]
         left += [f"{each.vm_name} is {each.state}" for each in machines if vms and each not in (*again, *stuck)]
         first = bool(again) or (row.cancel_asked and not vms)
         if dry_run:
@@ -111,6 +114,11 @@ def retry(engine: Engine, name: str, vms: Sequence[str] = (), *, dry_run: bool =
         return Asked(name, first, _names(again), (), tuple(left))
 
     return write(engine, change)
+
+
+def _rollback(machine: WaveMachine) -> str:
+    options = options_of(machine.vcenter, machine.oma)
+    return with_options(f"migratekit rollback {quote(machine.vm_name)}", options)
 
 
 def skip(engine: Engine, name: str, vm_id: str, why: str) -> bool:

@@ -114,6 +114,17 @@ class Machine:
     """Name of one of the wave's `networks`; "": as the configuration and the database have it."""
     target: Target = Target()
 
+    @property
+    def options(self) -> list[str]:
+        """Return the global options of a command about it."""
+        return options_of(self.vcenter, self.oma)
+
+
+def options_of(vcenter: str, oma: str) -> list[str]:
+    """Return the global options of a command about a machine of this vCenter, that goes to this OMA."""
+    given = {"--vcenter": vcenter, "--oma": oma}
+    return [word for option, name in given.items() if name for word in (option, name)]
+
 
 @dataclass(frozen=True, kw_only=True, config=_CLOSED)
 class Window:

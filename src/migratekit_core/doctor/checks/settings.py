@@ -12,7 +12,22 @@ from migratekit_core.config.schema import Config
 from migratekit_core.doctor.model import Answer, Status, check, failed, ok, warning
 from migratekit_core.doctor.site import Site
 from migratekit_core.doctor.way import runtime_folder
-from migratekit_core.errors import AuthError, MigrateKitError
+from migratekit_core.errors import AuthError, MigrateKitError, UsageError
+
+
+@check("settings.configured", "configuration", lambda config: not _has_a_part(config))
+def configured(site: Site) -> Iterator[Answer]:
+    """Say that this host has no part in any migration: all other lines could be ok, and mean nothing."""
+    yield failed(
+        "configuration",
+        "neither a source ([vcenter]), nor a target ([ossea]), nor an OMA's part ([daemon], [tunnel.server]) is set",
+        "write one: migratekit config init; or name yours: migratekit --config FILE doctor",
+        UsageError.exit_code,
+    )
+
+
+def _has_a_part(config: Config) -> bool:
+    return bool(config.vcenter or config.vcenters or config.ossea or config.daemon or config.tunnel.server)
 
 
 @check("settings.secrets", "secrets")
