@@ -219,3 +219,12 @@ def test_whoever_has_seen_enough_of_a_result_hears_no_error(tmp_path: Path, flus
 def test_another_broken_pipe_is_an_error_and_no_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
     assert raising(BrokenPipeError(32, "Broken pipe")) == 1
     assert "BrokenPipeError" in capsys.readouterr().err
+
+
+def test_a_command_that_an_error_advises_is_for_the_same_profile(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'[profiles."the west".database]\ndirectory = "{tmp_path}/west"\n')
+    config.chmod(0o600)
+    done = run("--profile", "the west", "jobs", "list", MIGRATEKIT_CONFIG=str(config))
+    assert done.returncode == 7, done.stderr
+    assert "migratekit --profile 'the west' db upgrade" in done.stderr

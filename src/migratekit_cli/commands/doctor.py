@@ -13,7 +13,7 @@ import typer
 from migratekit_cli import render
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
-from migratekit_cli.session import configuration
+from migratekit_cli.session import as_given, configuration
 from migratekit_core.errors import PreconditionError, UsageError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _show(found: Report, problems: bool, output: Output) -> None:
     if output is not Output.TABLE or not sys.stdout.isatty():
         table = render.Table("STATUS", "TOPIC", "WHAT", "FOUND", "WHAT TO DO")
         for line in lines:
-            table.add(line.status, line.topic, line.what, line.found, line.todo)
+            table.add(line.status, line.topic, line.what, line.found, as_given(line.todo))
         render.result(output, "migratekit.doctor/1", data, table if lines or not problems else None)
         return
     _draw(lines, summary, found.seconds)
@@ -108,7 +108,7 @@ def _draw(lines: Sequence[Line], summary: str, seconds: float) -> None:
             style = STYLES[line.status]
             said = Text(line.found, style="dim" if line.status == "skipped" else "")
             if line.todo:
-                said.append(f"\ndo: {line.todo}", style=style)
+                said.append(f"\ndo: {as_given(line.todo)}", style=style)
             block.add_row(Text(f"  {line.status}", style=style), line.what, said)
         console.print(block)
     console.print(f"\n{summary}; {seconds:.1f} s", highlight=False)
