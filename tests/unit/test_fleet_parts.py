@@ -346,3 +346,11 @@ def test_a_task_carries_names_only() -> None:
     assert b"uuid-1" in sent
     assert len(sent) < 200
     assert dumps is not None
+
+
+def test_a_gate_that_was_opened_is_none_any_more() -> None:
+    assert phases.waits_for_a_yes(Course(phases.CUT, GATE, rehearse=True, gate_open=False, abort_below=100))
+    assert not phases.waits_for_a_yes(Course(phases.CUT, GATE, rehearse=True, gate_open=True, abort_below=100))
+    assert not phases.waits_for_a_yes(
+        Course(phases.CUT, phases.CUTOVER, rehearse=True, gate_open=False, abort_below=100)
+    )

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from migratekit_core.db.engine import Databases, session
+from migratekit_core.failover.downtime import Usual, usual
 from migratekit_core.failover.outlook import look
+from migratekit_core.models.joblog import JoblogJob, JoblogStep
 from migratekit_core.models.oma import ReplicationJob
 
 NOW = datetime(2026, 11, 24, 12, 0)
@@ -93,3 +95,29 @@ def test_no_more_changes_than_the_disks_hold_and_old_syncs_say_nothing(databases
 def test_other_machines_do_not_count(databases: Databases, tmp_path: Path) -> None:
     keep(databases, sync(1, 1, kind="full", changed=GIB, seconds=10, moved=GIB))
     assert look(databases.oma, "another", "vm2", GIB, NOW).copied_per_second is None
+
+
+def test_how_long_a_shutdown_takes_is_of_the_machine_itself_and_of_late(databases: Databases) -> None:
+    def failover(owner: str, seconds: float, *, number: int) -> None:
+        began = NOW + timedelta(hours=number)
+        job = JoblogJob(
+            id=f"{owner}-{number}", correlation_id="c", kind="failover", owner=owner, status="completed", host="h",
+            pid=1, process_started="1", started_at=began,
+        )  # fmt: skip
+        step = JoblogStep(
+            job_id=job.id, correlation_id="c", sequence=1, name="shutdown-source", status="completed",
+            started_at=began, completed_at=began + timedelta(seconds=seconds),
+        )  # fmt: skip
+        with session(databases.oma) as db:
+            db.add(job)
+            db.flush()
+            db.add(step)
+
+    assert usual(databases.oma, "db01") == Usual(60, 120, "assumed")
+    for number in range(25):
+        failover("old", 1, number=number)
+    for number in range(25, 50):
+        failover("new", 7, number=number)
+    failover("db01", 300, number=51)
+    assert usual(databases.oma, "db01") == Usual(300, 120, "shutdown measured of db01, the rest assumed")
+    assert usual(databases.oma, "web01").shutdown == 7

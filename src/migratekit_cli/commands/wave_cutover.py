@@ -90,8 +90,9 @@ def cutover(
         if not waverun.ask(opened, chosen, wanted, detach, output):
             return
         with waverun.driven(context, opened, chosen.name) as check:
-            done = waverun.follow(opened, chosen.name, check, lambda run: run.course.phase == phases.GATE, output)
-            if done.course.phase == phases.GATE and sys.stdin.isatty():
+            # One that was opened just now is no gate any more, whatever phase its driver has written down last.
+            done = waverun.follow(opened, chosen.name, check, lambda run: phases.waits_for_a_yes(run.course), output)
+            if phases.waits_for_a_yes(done.course) and sys.stdin.isatty():
                 confirm(f"All rehearsals passed. Shut down and cut over the machines of wave {chosen.name}?", False)
                 runs.open_gate(engine, chosen.name)
                 done = waverun.follow(opened, chosen.name, check, lambda _: False, output)

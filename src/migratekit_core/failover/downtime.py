@@ -6,6 +6,7 @@ nobody worked on it, counts as well.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
@@ -27,6 +28,7 @@ SAMPLES = 20
 """How many former failovers tell how long a step takes."""
 SHUTDOWN_SECONDS, REST_SECONDS = 60.0, 120.0
 """Assumed where nothing was ever measured."""
+ASSUMED = "assumed"
 
 
 @dataclass(frozen=True)
@@ -117,19 +119,42 @@ def usual(engine: Engine, vm_name: str) -> Usual:
     chosen = [job.id for job in (own or jobs)[:SAMPLES]]
     theirs = select(JoblogStep).where(col(JoblogStep.job_id).in_(chosen))
     steps = write(engine, lambda db: list(db.exec(theirs).all()))
-    ended = select(JoblogStep).where(JoblogStep.name == BEGINS, JoblogStep.status == "completed").limit(SAMPLES)
-    shutdowns = write(engine, lambda db: list(db.exec(ended).all()))
     rests: dict[str, float] = {}
     for step in steps:
         if step.name in AFTERWARDS and step.completed_at is not None:
             rests[step.job_id] = rests.get(step.job_id, 0.0) + _seconds(step.started_at, step.completed_at)
-    times = [_seconds(step.started_at, step.completed_at) for step in shutdowns if step.completed_at is not None]
-    basis = "assumed" if not rests else f"measured of {vm_name}" if own else "measured of other machines"
+    times, times_own = _shutdowns(engine, vm_name)
+    rest = _source(rests, bool(own), vm_name)
+    shutdown = _source(times, times_own, vm_name)
     return Usual(
         shutdown=median(times) if times else SHUTDOWN_SECONDS,
         rest=median(rests.values()) if rests else REST_SECONDS,
-        basis=basis,
+        basis=rest if rest == shutdown else f"shutdown {shutdown}, the rest {rest}",
     )
+
+
+def _shutdowns(engine: Engine, vm_name: str) -> tuple[list[float], bool]:
+    """Return how long the newest shutdowns took, and whether they are this machine's own; else they are of others."""
+    ended = (
+        select(JoblogStep, JoblogJob.owner)
+        .join(JoblogJob, col(JoblogJob.id) == col(JoblogStep.job_id))
+        .where(JoblogStep.name == BEGINS, JoblogStep.status == "completed")
+        .order_by(col(JoblogStep.id).desc())
+        .limit(SAMPLES)
+    )
+    for query, own in ((ended.where(JoblogJob.owner == vm_name), True), (ended, False)):
+        found = write(engine, lambda db, query=query: [row for row, _ in db.exec(query).all()])  # type: ignore[misc]
+        times = [_seconds(step.started_at, step.completed_at) for step in found if step.completed_at is not None]
+        if times:
+            return times, own
+    return [], False
+
+
+def _source(measured: Collection[object], own: bool, vm_name: str) -> str:
+    """Return where figures are from, for people."""
+    if not measured:
+        return ASSUMED
+    return f"measured of {vm_name}" if own else "measured of other machines"
 
 
 AFTERWARDS = frozenset({"detach-volumes", "deploy", "root-disk", "data-disks", "start", "boot-check"})

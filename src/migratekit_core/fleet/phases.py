@@ -43,6 +43,11 @@ def first(kind: str, rehearse: bool) -> str:
     return REHEARSE if rehearse else CUTOVER
 
 
+def waits_for_a_yes(course: Course) -> bool:
+    """Return whether a run stands at the gate, and nobody has opened it yet."""
+    return course.phase == GATE and not course.gate_open
+
+
 def turn(course: Course, seen: Snapshot, waiting: bool) -> Turn:
     """Return the phase that a run is in now. `waiting`: there is a machine that may be begun in this phase."""
     busy = bool(seen.of(RUNNING))
