@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import signal
@@ -59,6 +60,11 @@ def reported(command: Callable[P, T]) -> Callable[P, T]:
         except Exception as error:
             if isinstance(error, BrokenPipeError) and reader_is_gone():
                 raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                _tell(
+                    "there is no space left", str(error.filename or "where stdout goes"), "free some, then run it again"
+                )
+                raise typer.Exit(UNEXPECTED_EXIT_CODE) from None
             from migratekit_core.redact import redact
 
             _tell(

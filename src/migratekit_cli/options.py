@@ -50,6 +50,11 @@ def _status_text(text: str) -> str:
     return check_status(text)
 
 
+def _type_text(text: str) -> str:
+    # The one command whose jobs have another name.
+    return "replication" if text == "replicate" else text
+
+
 _rate = _parsed(lambda text: parse_rate(text) or 0)
 _seconds = _parsed(parse_duration)
 _since = _parsed(_since_text)
@@ -87,7 +92,12 @@ OwnersOption = Annotated[
 ]
 KindsOption = Annotated[
     list[str] | None,
-    typer.Option("--type", metavar="TYPE", help="Only replication, failover, verify, volume-attach …; repeatable."),
+    typer.Option(
+        "--type",
+        parser=_type_text,
+        metavar="TYPE",
+        help="Only replication, failover, verify, volume-attach …; repeatable.",
+    ),
 ]
 StatusesOption = Annotated[
     list[str] | None,

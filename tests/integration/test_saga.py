@@ -17,7 +17,12 @@ from typing import Any
 import pytest
 from cs import CloudStack
 
+from migratekit_core.config import load_config
+from migratekit_core.errors import PreconditionError
+from migratekit_core.fleet.tasks import perform
+from migratekit_core.runtime import open_runtime
 from migratekit_core.units import human_seconds
+from migratekit_core.waves.states import CUTOVER, REHEARSE
 from tests.integration.machines import machine, random_disk
 from tests.integration.saga_lane import Lane
 from tests.integration.saga_watch import Watch, forget
@@ -211,6 +216,20 @@ def test_a_failover_that_is_cancelled_while_its_machine_is_deployed_gives_everyt
     assert f"everything was given back and the source {VM} runs again" in said
     assert (power(lab), state(lab)) == ("on", None)
     assert report(lab, "replicate", VM)["kind"] == "incremental"
+    nothing_left(lab, VM)
+
+
+def test_a_wave_leaves_an_operators_rehearsal_to_be_looked_at(replicated: Lab) -> None:
+    lab = replicated
+    made = report(lab, "test-failover", VM)
+    with lab.sides.vma(), open_runtime(load_config(lab.config)) as opened:
+        for task in (REHEARSE, CUTOVER):
+            with pytest.raises(PreconditionError, match=f"a rehearsal of {VM} runs already"):
+                perform(opened, task, VM, verify=False)
+    there = {vm["id"]: vm["state"] for vm in lab.cloud.state()["virtualmachines"]}
+    assert there[made["destination_vm_id"]] == "Running"
+    assert power(lab) == "on"
+    report(lab, "cleanup", VM)
     nothing_left(lab, VM)
 
 

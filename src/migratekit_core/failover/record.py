@@ -21,6 +21,8 @@ ENDED = {LIVE: (COMPLETED, ROLLED_BACK), TEST: (CLEANED,)}
 """Statuses of failovers that nothing has to be done about any more."""
 KEPT, UNKNOWN = "kept", "unknown"
 """What the volumes hold when they come back: what the last sync has left on them, or nobody knows what."""
+MADE_FOR = "made_for"
+"""Where a rehearsal's state remembers what it is part of; one that an operator made for a look has nothing there."""
 KIND_TAG = f"{TAG}-kind"
 FAILOVER_TAG = f"{TAG}-failover"
 

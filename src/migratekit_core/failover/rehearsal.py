@@ -13,7 +13,7 @@ from migratekit_core.failover import cleanup, conversion, deploy, machine, prefl
 from migratekit_core.failover.facts import Case
 from migratekit_core.failover.locks import failover_locks
 from migratekit_core.failover.preflight import Plan
-from migratekit_core.failover.record import COMPLETED, FAILED, FAILOVER_TAG, TEST, Record, begin, unfinished
+from migratekit_core.failover.record import COMPLETED, FAILED, FAILOVER_TAG, MADE_FOR, TEST, Record, begin, unfinished
 from migratekit_core.failover.remains import Subject, rehearsal_name, snapshot_name
 from migratekit_core.failover.rollback import PATIENCE_SECONDS
 from migratekit_core.joblog import Job
@@ -62,12 +62,15 @@ def plan(runtime: Runtime, name: str) -> Plan:
     return preflight.plan(runtime, found, STEPS)
 
 
-def rehearse(runtime: Runtime, name: str, convert: bool | None = None) -> RehearsalResult:
+def rehearse(
+    runtime: Runtime, name: str, convert: bool | None = None, *, made_for: str | None = None
+) -> RehearsalResult:
     """Make a machine from the newest replica of `name`, in the test network; `cleanup` takes it away again.
 
     What a rehearsal that did not end has left is taken away first. Raises PreconditionError with every reason why it
     cannot be made, or where one runs already, BusyError while the machine is being synced, CancelledError where it was
     asked to stop. One that did not get as far as its start leaves nothing; after that it is left to be looked at.
+    `made_for` names what it is part of, where it is not an operator's own (`refuse_standing`).
     """
     require(runtime.config, "vcenter", "ossea")
     require_schema(runtime.databases)
@@ -84,14 +87,14 @@ def rehearse(runtime: Runtime, name: str, convert: bool | None = None) -> Rehear
         subject = Subject(vm.uuid, vm.name)
         try:
             with job.step("preflight"):
-                _refuse_second(runtime, vm)
+                refuse_standing(runtime, subject)
                 preflight.check(runtime, cloud, _case(runtime, vm, "0" * 8))
             job.stop_if_cancelled()
             cleanup.take_away(runtime, cloud, volumes, job, subject, syncing=False)
             job.stop_if_cancelled()
             found = replica.newest(runtime.databases.oma, vm.uuid)
             assert found is not None, "the preflight has seen it"
-            record = begin(runtime.databases.oma, found.job, TEST, {})
+            record = begin(runtime.databases.oma, found.job, TEST, {}, **{MADE_FOR: made_for})
             record.joined(job.id)
             try:
                 target = preflight.check(runtime, cloud, _case(runtime, vm, record.id[:8]))
@@ -129,15 +132,16 @@ def rehearse(runtime: Runtime, name: str, convert: bool | None = None) -> Rehear
     )
 
 
-def _refuse_second(runtime: Runtime, vm: VirtualMachine) -> None:
-    """Raise PreconditionError where a rehearsal of the machine is there to be looked at: two would be mixed up."""
-    for record in unfinished(runtime.databases.oma, vm.uuid, TEST):
+def refuse_standing(runtime: Runtime, subject: Subject, *, but_for: str | None = None) -> None:
+    """Raise PreconditionError where a rehearsal of the machine is there to be looked at: two would be mixed up, and
+    only who made it knows when it has been seen. One that was made for `but_for` is none."""
+    for record in unfinished(runtime.databases.oma, subject.uuid, TEST):
         row = record.row()
-        if row.status == COMPLETED:
+        if row.status == COMPLETED and (but_for is None or record.state().get(MADE_FOR) != but_for):
             raise PreconditionError(
-                f"a rehearsal of {vm.name} runs already",
+                f"a rehearsal of {subject.name} runs already",
                 f"as machine {row.destination_vm_id}, since {row.completed_at:%Y-%m-%d %H:%M} UTC",
-                f"take it away first: migratekit cleanup {quote(vm.name)}",
+                f"take it away first: migratekit cleanup {quote(subject.name)}",
             )
 
 
@@ -163,7 +167,7 @@ def _gone_or_kept(
         if cancelled or not record.state().get("start_intent"):
             cleanup.take_away(runtime, cloud, volumes, job, subject, syncing=False)
             by_hand = "what it had made was taken away"
-    except (MigrateKitError, KeyboardInterrupt):
+    except (Exception, KeyboardInterrupt):  # whatever it was, it must not hide what went wrong first
         by_hand = f"taking away what it made failed, too: migratekit cleanup {quote(subject.name)}"
     if isinstance(told, MigrateKitError):
         told.todo = f"{told.todo}; {by_hand}" if told.todo else by_hand

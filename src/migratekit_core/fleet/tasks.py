@@ -15,6 +15,9 @@ from migratekit_core.vsphere import client
 from migratekit_core.vsphere.inventory import find_vm
 from migratekit_core.waves.states import CUTOVER, REHEARSE, REPLICATE, ROLLBACK
 
+WAVE = "wave"
+"""What a wave's rehearsals are made for."""
+
 
 def perform(runtime: Runtime, task: str, vm: str, *, verify: bool) -> dict[str, Any]:
     """Do a task with the machine of an instanceUuid; return what is worth keeping of it.
@@ -52,15 +55,21 @@ def _replicate(runtime: Runtime, vm: str, check: bool) -> dict[str, Any]:
 
 
 def _rehearse(runtime: Runtime, vm: str) -> dict[str, Any]:
-    # One that a killed worker has made, or one of an older replica: the wave counts what is seen now.
-    cleanup.clean(runtime, vm)
-    done = rehearsal.rehearse(runtime, vm)
+    _clear(runtime, vm)
+    done = rehearsal.rehearse(runtime, vm, made_for=WAVE)
     # A whole wave of copies would need the cloud twice. One that did not pass is left to be looked at.
     cleanup.clean(runtime, vm)
     return {
         "job_id_rehearsal": done.job_id,
         "rehearsal_seconds": round(done.seconds, 3),
     }
+
+
+def _clear(runtime: Runtime, vm: str) -> None:
+    """Take away what a wave's rehearsal has left: of a killed worker, or of an older replica. One that an operator has
+    made is somebody's to look at: PreconditionError."""
+    rehearsal.refuse_standing(runtime, cleanup.find(runtime, vm), but_for=WAVE)
+    cleanup.clean(runtime, vm)
 
 
 def _cut_over(runtime: Runtime, vm: str) -> dict[str, Any]:
@@ -70,7 +79,7 @@ def _cut_over(runtime: Runtime, vm: str) -> dict[str, Any]:
     if over is not None and over.status == replica.COMPLETED:
         # Its worker died between the end of the failover and saying so.
         return {"destination_vm_id": over.destination_vm_id, "failover_id": over.id}
-    cleanup.clean(runtime, vm)
+    _clear(runtime, vm)
     done = live.failover(runtime, vm, live.Options())
     return {
         "failover_id": done.failover_id,
