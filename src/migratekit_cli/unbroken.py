@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import sys
@@ -21,14 +22,25 @@ class _Unbroken:
 
     def write(self, text: str) -> int:
         """Write, or drop it."""
-        with suppress(OSError):
+        try:
             self._file.write(text)
+        except OSError as error:
+            self._lost(error)
         return len(text)
 
     def flush(self) -> None:
         """Flush, or drop it."""
-        with suppress(OSError):
+        try:
             self._file.flush()
+        except OSError as error:
+            self._lost(error)
+
+    def _lost(self, error: OSError) -> None:
+        """Write into nothing from now on where the reader is gone: Python ends with exit 120 if what it still holds
+        cannot be flushed at the end."""
+        if error.errno in (errno.EPIPE, errno.EIO):
+            with suppress(OSError, ValueError):
+                into_nothing(self._file.fileno())
 
 
 @contextmanager
@@ -55,5 +67,12 @@ def reader_is_gone() -> bool:
     except (OSError, ValueError):
         return False
     if gone:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+        into_nothing(number)
     return gone
+
+
+def into_nothing(number: int) -> None:
+    """Have a descriptor lead nowhere."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, number)
+    os.close(nothing)
