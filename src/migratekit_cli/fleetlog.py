@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from migratekit_core.config import Config
 from migratekit_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from migratekit_core.config import Config
 
 
 def note(message: str) -> None:

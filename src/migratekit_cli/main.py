@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +31,9 @@ from migratekit_cli.commands import (
     wave,
 )
 from migratekit_cli.session import Globals, remember
+
+COMPLETING = "_MIGRATEKIT_COMPLETE"
+"""Set by a shell that completes a command line: it may go on with any command."""
 
 app = typer.Typer(
     name="migratekit",
@@ -102,7 +107,16 @@ app.add_typer(config.app, name="config")
 
 def main() -> None:
     """Run the application."""
+    if COMPLETING not in os.environ:
+        _leave_out(sys.argv)
     app()
+
+
+def _leave_out(words: Sequence[str]) -> None:
+    """Empty the groups of commands that are not asked for: typer reads the options of each, a fifth of the start."""
+    for group in app.registered_groups:
+        if group.name not in words and group.typer_instance is not None:
+            group.typer_instance = typer.Typer(help=group.typer_instance.info.help)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 import statistics
@@ -35,6 +36,8 @@ PLOTS = "plots"
 
 def main(arguments: list[str]) -> int:
     """Measure the rows named, or all."""
+    # Where somebody's shell forbids it, every start would compile our modules anew: an installed program never does.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     unknown = [name for name in arguments if name not in (*ROWS, PLOTS)]
     if unknown:
         sys.stderr.write(f"bench: no row {', '.join(unknown)}; there are: {', '.join([*ROWS, PLOTS])}\n")

@@ -15,7 +15,7 @@ from migratekit_core.joblog import Tracker
 HEAVY = {"sqlalchemy", "sqlmodel", "alembic", "httpx", "fastapi", "uvicorn", "cryptography", "paramiko",
          "pyVmomi", "cs", "requests", "nbd", "blake3", "yaml", "tenacity",
          "distributed", "dask", "tornado"}  # fmt: skip
-"""Not pydantic: typer itself loads it for a command's options."""
+"""Not pydantic: a configuration is checked by it."""
 LOADED = """
 import json, sys
 sys.argv = ["migratekit", *sys.argv[1:]]
@@ -28,13 +28,13 @@ print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})
 """
 
 
-def loaded(*arguments: str) -> set[str]:
+def loaded(*arguments: str, heavy: set[str] = HEAVY) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", LOADED, *arguments], capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL
     )
     code, modules = json.loads(done.stderr.splitlines()[-1])
     assert code in (0, None), done.stderr
-    return set(modules) & HEAVY
+    return set(modules) & heavy
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,8 @@ def loaded(*arguments: str) -> set[str]:
      ["fleet", "worker", "--help"]],
 )  # fmt: skip
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
-    assert loaded(*arguments) == set()
+    # Typer itself loads pydantic for a command's options; the list of commands does without.
+    assert loaded(*arguments, heavy=HEAVY | {"pydantic"} if len(arguments) == 1 else HEAVY) == set()
 
 
 def test_listing_jobs_loads_nothing_heavy(
