@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from migratekit_core.config.load import require
@@ -12,7 +12,7 @@ from migratekit_core.errors import BusyError, PreconditionError
 from migratekit_core.failover import conversion_undo, remains
 from migratekit_core.failover.destination import settle
 from migratekit_core.failover.locks import destination_lock
-from migratekit_core.failover.record import CLEANED, COMPLETED, LIVE, TEST, newest, unfinished
+from migratekit_core.failover.record import CLEANED, COMPLETED, LIVE, TEST, Record, newest, unfinished
 from migratekit_core.failover.remains import Remains, Subject
 from migratekit_core.failover.rollback import PATIENCE_SECONDS
 from migratekit_core.joblog import Job
@@ -122,10 +122,7 @@ def take_away(
         if one.record is not None:
             conversion_undo.unmount(one.record)
             if conversion_undo.exported(one.record):
-                # A sync that is under way has taken the replica's exports back itself, and made its own.
-                lock = vm_lock(runtime.databases.oma, subject.uuid, f"cleanup {subject.name}")
-                with suppress(BusyError), lock if syncing else nullcontext():
-                    conversion_undo.take_back_exports(volumes, one.record)
+                _take_back_exports(runtime, volumes, subject, one.record, syncing)
         _destroy_machines(runtime, cloud, job, one)
         _delete_volumes(volumes, job, one)
         _delete_snapshots(volumes, job, one)
@@ -133,6 +130,18 @@ def take_away(
             with job.step("forget-rehearsal"):
                 one.record.end(CLEANED)
     return found
+
+
+def _take_back_exports(
+    runtime: Runtime, volumes: VolumeClient, subject: Subject, record: Record, syncing: bool
+) -> None:
+    with ExitStack() as held:
+        if syncing:
+            try:
+                held.enter_context(vm_lock(runtime.databases.oma, subject.uuid, f"cleanup {subject.name}"))
+            except BusyError:
+                return  # the sync that is under way has taken the replica's exports back itself, and made its own
+        conversion_undo.take_back_exports(volumes, record)
 
 
 def _destroy_machines(runtime: Runtime, cloud: Cloud, job: Job, one: Remains) -> None:
