@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from migratekit_cli.watch import watching
+from migratekit_core import advice
 from migratekit_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,21 +34,17 @@ class Globals:
     @property
     def arguments(self) -> list[str]:
         """Return them as a command line has them."""
-        return [*self.files, *_options({"--vcenter": self.vcenter, "--oma": self.oma})]
+        return [*self.files, *advice.options({"--vcenter": self.vcenter, "--oma": self.oma})]
 
     @property
     def names(self) -> list[str]:
         """Return those that choose out of the configuration."""
-        return _options({"--profile": self.profile, "--vcenter": self.vcenter, "--oma": self.oma})
+        return advice.options({"--profile": self.profile, "--vcenter": self.vcenter, "--oma": self.oma})
 
     @property
     def files(self) -> list[str]:
         """Return those that say what the configuration is, for a process that chooses out of it by itself."""
-        return _options({"--config": self.config, "--profile": self.profile})
-
-
-def _options(given: dict[str, Any]) -> list[str]:
-    return [text for option, value in given.items() if value for text in (option, str(value))]
+        return advice.options({"--config": self.config, "--profile": self.profile})
 
 
 _given = Globals(None, None)
@@ -64,9 +61,7 @@ def as_given(text: str) -> str:
 
     `--config` is left out: whoever passes it knows, and it would make every text long.
     """
-    from migratekit_core.advice import with_options
-
-    return with_options(text, _given.names)
+    return advice.with_options(text, _given.names)
 
 
 def configuration(context: typer.Context) -> Config:

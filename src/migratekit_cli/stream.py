@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 
 import typer
 
+from migratekit_cli.unbroken import into_nothing
 from migratekit_core.errors import INTERRUPTED_EXIT_CODE, OperationFailedError
 
 Row = Callable[[Any], Sequence[object]]
@@ -38,7 +38,7 @@ def _write(text: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         # What is left in the buffer must not come up again when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        into_nothing(sys.stdout.fileno())
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
     except OSError as error:
         # Said here, for around the list is a connection to vCenter, whose errors look the same.

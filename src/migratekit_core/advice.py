@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 COMMANDS = (
     "discover", "assess", "networks", "replicate", "verify", "test-failover", "failover", "rollback", "cleanup",
@@ -13,12 +13,17 @@ COMMANDS = (
 """Those that do something else with another vCenter or OMA."""
 ELSEWHERE = ("tunnel pki", "tunnel server", "volumes daemon")
 """What is run on the OMA, or where the CA is: their configurations know none of the names that ours has."""
-_SHOWN = re.compile(rf"\bmigratekit (?!(?:{'|'.join(ELSEWHERE)})\b)(?=(?:{'|'.join(COMMANDS)})(?![\w-]))")
+_SHOWN = rf"\bmigratekit (?!(?:{'|'.join(ELSEWHERE)})\b)(?=(?:{'|'.join(COMMANDS)})(?![\w-]))"
 
 
-def with_options(text: str, options: Sequence[str]) -> str:
+def options(given: Mapping[str, object]) -> list[str]:
+    """Return options and their values as a command line has them, without those that are not given."""
+    return [text for option, value in given.items() if value for text in (option, str(value))]
+
+
+def with_options(text: str, words: Sequence[str]) -> str:
     """Return a text whose commands have these global options: without them they would be about another machine."""
-    if not options:
+    if not words:
         return text
-    given = shlex.join(options)
-    return _SHOWN.sub(lambda found: f"{found.group()}{given} ", text)
+    given = shlex.join(words)
+    return re.sub(_SHOWN, lambda found: f"{found.group()}{given} ", text)

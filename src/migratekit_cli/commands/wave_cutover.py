@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from migratekit_cli import render
+from migratekit_cli import render, waverun
 from migratekit_cli.commands.wave_run import DetachOption, WaveArgument
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
 from migratekit_cli.render import count
 from migratekit_cli.session import confirm, runtime
 from migratekit_core.errors import PreconditionError
-
-if TYPE_CHECKING:
-    from migratekit_cli import waverun
 
 
 def _percent(text: str) -> float:
@@ -61,7 +58,6 @@ def cutover(
     With --yes nobody is asked between the rehearsals and the cut-over. Where more machines fail than --abort-below
     allows, nothing more is begun, and every machine that was cut over is rolled back.
     """
-    from migratekit_cli import waverun
     from migratekit_core.db.schema import require_schema
 
     began = time.monotonic()

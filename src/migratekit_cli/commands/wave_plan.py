@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from migratekit_cli import render
+from migratekit_cli import render, waveplan
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption
 from migratekit_cli.session import configuration, runtime
@@ -159,8 +159,6 @@ def _write(made: Plan, paths: dict[str, Path]) -> None:
 
 
 def _show(made: Plan, files: dict[str, Path], output: Output) -> None:
-    from migratekit_cli import waveplan
-
     data = {
         "waves": [
             {**waveplan.document(wave), "file": str(files[wave.name]) if wave.name in files else None}

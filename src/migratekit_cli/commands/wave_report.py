@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from migratekit_cli import pages, render
+from migratekit_cli import pages, render, waveview
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
 from migratekit_cli.session import runtime
@@ -43,7 +43,6 @@ def report(
 
 
 def _text(found: WaveReport) -> str:
-    from migratekit_cli import waveview
     from migratekit_core.waves.view import overview
 
     lines = [waveview.headline(overview(found.seen))]

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from migratekit_cli import render
+from migratekit_cli import render, waverun
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption
 from migratekit_cli.render import count
 from migratekit_cli.session import runtime
 from migratekit_core.units import human_bytes, human_rate
-
-if TYPE_CHECKING:
-    from migratekit_cli import waverun
 
 WaveArgument = Annotated[str, typer.Argument(metavar="WAVE", help="Wave file, or name of a stored wave.")]
 ReplaceOption = Annotated[
@@ -43,7 +40,6 @@ def run(
     Ctrl-C: the fleet goes on; without one copies stop at a checkpoint. `wave pause`, `wave resume` and `wave cancel`
     work from any terminal.
     """
-    from migratekit_cli import waverun
     from migratekit_core.db.schema import require_schema
 
     began = time.monotonic()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from migratekit_cli import render
+from migratekit_cli import render, waveplan
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
 from migratekit_cli.session import configuration, runtime
@@ -47,7 +47,6 @@ def _is_file(text: str) -> bool:
 
 
 def _show_file(context: typer.Context, path: Path, output: Output) -> None:
-    from migratekit_cli import waveplan
     from migratekit_core.waves import files
     from migratekit_core.waves.resolve import check
 
@@ -66,7 +65,7 @@ def _show_file(context: typer.Context, path: Path, output: Output) -> None:
 
 
 def _show_stored(wave: Wave, seen: Snapshot, output: Output) -> None:
-    from migratekit_cli import waveplan, waveview
+    from migratekit_cli import waveview
 
     table = render.Table(
         "MACHINE", "STATE", "STAGE", "OMA", "HOST", "BYTES", "ATTEMPTS", "WORKER", "JOB", "WHAT IS WRONG",

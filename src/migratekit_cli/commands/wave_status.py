@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from migratekit_cli import waveview
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
 from migratekit_cli.session import runtime
@@ -29,7 +30,6 @@ def status(
 
     With --follow it ends with exit 0 where the wave completed, else 1; Ctrl-C ends only the view.
     """
-    from migratekit_cli import waveview
     from migratekit_core.db.schema import require_schema
     from migratekit_core.waves.look import Snapshot, snapshot
     from migratekit_core.waves.states import RUNNING

@@ -157,7 +157,7 @@ class Ledger:
         if piece is None:
             return None
         payload = piece.length if piece.action is Action.COPY or self._zeros_weigh else 0
-        weight = payload if payload > LEAST_WEIGHT else LEAST_WEIGHT
+        weight = max(payload, LEAST_WEIGHT)
         self.stalled = bool(self._unsafe) and self._bytes_unsafe + weight > UNSAFE_BYTES
         if self.stalled or not self._fits(weight):
             return None

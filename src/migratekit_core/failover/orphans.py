@@ -29,8 +29,6 @@ from migratekit_core.volumes.client import VolumeClient
 from migratekit_core.volumes.names import TAG
 
 MACHINE, VOLUME, SNAPSHOT_KIND = "machine", "volume", "snapshot"
-
-
 FOREIGN = "this database knows nothing of its source: it may be another OMA's; remove it by hand if it is nobody's"
 
 

@@ -63,11 +63,9 @@ def turn(course: Course, seen: Snapshot, waiting: bool) -> Turn:
         return Turn(DONE, f"cancelled by {seen.wave.asked_by or 'somebody'}", failed=True)
     if waiting or (seen.wave.paused and phase != ROLLBACK):
         return Turn(phase, "paused" if seen.wave.paused and phase != ROLLBACK else "")
-    if phase == REHEARSE:
-        if _too_few(course, seen):
-            return Turn(DONE, _score(seen, course) + "; nothing was cut over", failed=True)
-        return Turn(CUTOVER) if course.gate_open else Turn(GATE, gate_note(seen.wave.name))
-    if phase == GATE:
+    if phase == REHEARSE and _too_few(course, seen):
+        return Turn(DONE, _score(seen, course) + "; nothing was cut over", failed=True)
+    if phase in (REHEARSE, GATE):
         return Turn(CUTOVER) if course.gate_open else Turn(GATE, gate_note(seen.wave.name))
     if phase == ROLLBACK:
         stuck = [each.name for each in seen.of(FAILED) if each.task == ROLLBACK]

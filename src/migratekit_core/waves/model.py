@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 from pydantic.dataclasses import dataclass
 
+from migratekit_core import advice
 from migratekit_core.units import SLOWEST, parse_rate
 
 SCHEMA = "migratekit.wave/1"
@@ -122,8 +123,7 @@ class Machine:
 
 def options_of(vcenter: str, oma: str) -> list[str]:
     """Return the global options of a command about a machine of this vCenter, that goes to this OMA."""
-    given = {"--vcenter": vcenter, "--oma": oma}
-    return [word for option, name in given.items() if name for word in (option, name)]
+    return advice.options({"--vcenter": vcenter, "--oma": oma})
 
 
 @dataclass(frozen=True, kw_only=True, config=_CLOSED)
