@@ -38,7 +38,7 @@ class Timed:
             self.news.done, self.news.result = self.news.total, {"bytes_moved": self.news.total}
         return self._killed.is_set() or self.news.result is not None
 
-    def alive(self) -> None:
+    def alive(self, since: float) -> None:
         """Nothing."""
 
     def limit(self, rate: int) -> None:

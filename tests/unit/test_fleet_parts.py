@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import ssl
+import time
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +22,9 @@ from migratekit_core.db.engine import open_databases, open_engine
 from migratekit_core.db.migrate import upgrade_both
 from migratekit_core.errors import AuthError, BusyError, PreconditionError
 from migratekit_core.fleet import grants, phases, runs
+from migratekit_core.fleet.child import Work
 from migratekit_core.fleet.phases import ABORT, CUT, DONE, GATE, RUN, Course, turn
+from migratekit_core.fleet.process import MachineProcess
 from migratekit_core.fleet.runs import Asked
 from migratekit_core.fleet.waiting import Waiting
 from migratekit_core.tunnel import pki
@@ -334,6 +337,21 @@ def test_a_scheduler_without_certificates_is_an_error() -> None:
         Fleet(listen="8786")
     with pytest.raises(ValidationError, match="too short"):
         Fleet(lease=1.0)
+
+
+@pytest.mark.parametrize("since", [0.0, 60.0])
+def test_a_process_that_was_slow_to_start_counts_from_its_workers_last_sign(since: float) -> None:
+    """A lease runs from then, too: with one that is over by the time that it has started, nothing is begun."""
+    machine = Machine(name="a", uuid="u", moref="vm-1", path="/dc/vm/a", host="esx1", datastores=(), disks=1)
+    silence = 30.0
+    work = Work(REPLICATE, machine, {}, False, None, silence, time.monotonic() - since)
+    running = MachineProcess(work, ["--config", "/does/not/exist"])
+    try:
+        assert running.wait(silence)
+        assert (running.last_words() == "killed by signal 9") == (since > silence), running.last_words()
+        assert (running.news.error is None) == (since > silence)
+    finally:
+        running.kill()
 
 
 def test_a_task_carries_names_only() -> None:

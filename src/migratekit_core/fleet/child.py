@@ -1,8 +1,9 @@
 """The process of one machine: `python -m migratekit_core.fleet.child [--config FILE] [--profile NAME] TASK MACHINE`.
 
 On stdin comes the work, a JSON line, and then a line now and then for as long as the worker lives and is still a part
-of the fleet: `alive`, or `rate N`. Without one for too long, or at the end of stdin, the process ends itself at once,
-by SIGKILL: another worker may have the machine by then, and all that is done here can be killed at any moment.
+of the fleet: `alive SINCE`, or `rate N`. Without one for too long, or at the end of stdin, the process ends itself at
+once, by SIGKILL: another worker may have the machine by then, and all that is done here can be killed at any moment.
+Time counts from when the worker last asked, not from when this process heard of it: it may have been slow to start.
 On stdout go JSON lines: progress, and what came of it. SIGTERM stops with a checkpoint.
 """
 
@@ -54,6 +55,8 @@ class Work:
     """Bytes per second to begin with; None: no limit of the fleet's."""
     silence: float
     """Seconds without a word of the worker after which the process ends itself."""
+    alive: float
+    """The last word's time, of the clock that all processes of a host share (`time.monotonic`)."""
 
 
 WORK: TypeAdapter[Work] = TypeAdapter(Work)
@@ -128,14 +131,16 @@ class Lifeline:
         line, _, self._partial = self._partial.partition(b"\n")
         return WORK.validate_json(line)
 
-    def hold(self, silence: float, bandwidth: Bandwidth | None, voice: Voice) -> None:
-        """Watch it from now on, beside whatever is done."""
-        threading.Thread(target=self._watch, args=(silence, bandwidth, voice), name="lifeline", daemon=True).start()
+    def hold(self, work: Work, bandwidth: Bandwidth | None, voice: Voice) -> None:
+        """Watch it from now on, beside whatever is done; which is nothing where it is too late already."""
+        if time.monotonic() > work.alive + work.silence:
+            _die()
+        threading.Thread(target=self._watch, args=(work, bandwidth, voice), name="lifeline", daemon=True).start()
 
-    def _watch(self, silence: float, bandwidth: Bandwidth | None, voice: Voice) -> None:
-        heard = time.monotonic()
+    def _watch(self, work: Work, bandwidth: Bandwidth | None, voice: Voice) -> None:
+        alive = work.alive
         while True:
-            left = heard + silence - time.monotonic()
+            left = alive + work.silence - time.monotonic()
             if left <= 0 or not select.select([self._descriptor], [], [], left)[0]:
                 _die()
             data = os.read(self._descriptor, 65536)
@@ -145,7 +150,7 @@ class Lifeline:
             for line in lines:
                 word, _, value = line.partition(b" ")
                 if word == b"alive":
-                    heard = time.monotonic()
+                    alive = float(value)
                 elif word == b"rate" and bandwidth is not None:
                     bandwidth.change(Limits(int(value), bandwidth.limits.disk))
                     voice.say(rate=int(value))
@@ -170,7 +175,7 @@ def main() -> int:
     lifeline = Lifeline(sys.stdin.fileno())
     work = lifeline.first()
     bandwidth = Bandwidth(Limits(work.rate)) if work.rate is not None else None
-    lifeline.hold(work.silence, bandwidth, voice)
+    lifeline.hold(work, bandwidth, voice)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         wave = Wave(name="wave", machines=(work.machine,), networks=work.networks)

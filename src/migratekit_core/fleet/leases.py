@@ -57,12 +57,12 @@ class Leases:
                 return False
         return True
 
-    def refresh(self) -> None:
-        """Refresh all leases, if that was not done just now. Raises UnreachableError where the scheduler does not
-        answer, and where it is too late for it."""
+    def refresh(self) -> float:
+        """Refresh all leases, if that was not done just now; return when it was (`time.monotonic`). Raises
+        UnreachableError where the scheduler does not answer, and where it is too late for it."""
         with self._lock:
             if time.monotonic() - self._refreshed < self._often:
-                return
+                return self._refreshed
             begun = time.monotonic()
             if begun - self._refreshed > self._late:
                 # To refresh now would bring back leases that others may have got meanwhile.
@@ -73,6 +73,7 @@ class Leases:
                 )
             self._call(self._refresh)
             self._refreshed = begun
+            return begun
 
     async def _refresh(self) -> None:
         for place in list(self._places.values()):

@@ -42,8 +42,8 @@ class Running(Protocol):
     def wait(self, seconds: float) -> bool:
         """Return whether it has ended, within so many seconds."""
 
-    def alive(self) -> None:
-        """Tell it that the claim and the places are still ours."""
+    def alive(self, since: float) -> None:
+        """Tell it that the claim and the places were still ours at `since` (`time.monotonic`)."""
 
     def limit(self, rate: int) -> None:
         """Have it send no more than so many bytes per second; `news.limit` says when it does."""
@@ -97,9 +97,9 @@ class MachineProcess:
         self._listener.join(5)
         return True
 
-    def alive(self) -> None:
-        """Tell it that the claim and the places are still ours."""
-        self._say("alive")
+    def alive(self, since: float) -> None:
+        """Tell it that the claim and the places were still ours at `since` (`time.monotonic`)."""
+        self._say(f"alive {since}")
 
     def limit(self, rate: int) -> None:
         """Have it send no more than so many bytes per second."""

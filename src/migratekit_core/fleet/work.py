@@ -61,6 +61,7 @@ def work(wave: str, vm: str, task: str, version: str, again: int | None = None) 
     found = site.wave(wave)
     machine = found.machine(vm)
     places, wanted = site.places(worker), needs(machine, found.limits, task)
+    begun = time.monotonic()
     try:
         if not places.take(wanted):
             return NO_PLACE
@@ -71,7 +72,7 @@ def work(wave: str, vm: str, task: str, version: str, again: int | None = None) 
         if held is None:
             return NO_CLAIM
         try:
-            return _Watch(site, places, held, found, machine).run()
+            return _Watch(site, places, held, found, machine, begun).run()
         except LostClaimError:
             return LOST
     except UnreachableError:
@@ -83,7 +84,8 @@ def work(wave: str, vm: str, task: str, version: str, again: int | None = None) 
 class _Watch:
     """One machine, from its claim to its outcome."""
 
-    def __init__(self, site: Site, places: Leases, held: Claim, wave: Wave, machine: Machine) -> None:
+    def __init__(self, site: Site, places: Leases, held: Claim, wave: Wave, machine: Machine, alive: float) -> None:
+        """`alive`: when it was begun to take places and claim."""
         self._site, self._places, self._held = site, places, held
         self._wave, self._machine = wave, machine
         self._lease = site.fleet.lease
@@ -91,8 +93,8 @@ class _Watch:
         self._total = wave.limits.bandwidth if held.task in (REPLICATE, CUTOVER) else None
         self._cancel = False
         self._shared = 0.0
-        # The claim was one.
-        self._beaten = time.monotonic()
+        # Taking them was a sign of life. Times are from before they are asked for: nobody waits less long than we do.
+        self._alive = alive
 
     def run(self) -> str:
         """Return the outcome. Raises LostClaimError, UnreachableError where the database or the scheduler is gone."""
@@ -101,6 +103,7 @@ class _Watch:
             rate = self._first_share()
             if self._total is not None and rate is None:
                 return self._give_back()
+            self._beat(None)
             running = self._site.launch(self._work(rate))
             self._watch(running)
             return self._close(running)
@@ -122,7 +125,8 @@ class _Watch:
         networks = {name: self._wave.networks[name] for name in (self._machine.networks,) if name}
         # Dead well before its places and its claim are somebody else's.
         silence = 0.75 * self._lease
-        return Work(self._held.task, self._machine, networks, self._wave.must_pass.verify, rate, silence)
+        verify = self._wave.must_pass.verify
+        return Work(self._held.task, self._machine, networks, verify, rate, silence, self._alive)
 
     def _first_share(self) -> int | None:
         """Wait for a share of the bandwidth, which the others have to give up first; None where it is to stop."""
@@ -152,18 +156,19 @@ class _Watch:
 
     def _beat(self, running: Running | None) -> None:
         """Give signs of life, to the database and the scheduler; only then has the process one, too."""
-        if time.monotonic() - self._beaten < self._lease / 5:
+        begun = time.monotonic()
+        if begun - self._alive < self._lease / 5:
             return
         news = running.news if running is not None else None
         told: dict[str, Any] = {}
         if news is not None:
             told = {"done": news.done or None, "total": news.total or None, "rate": news.rate, "job_id": news.job_id}
         orders = claims.heartbeat(self._site.engine, self._held, **told)
-        self._places.refresh()
+        # Places that another machine of this worker has refreshed just now count from then.
+        self._alive = min(begun, self._places.refresh())
         if running is not None:
-            running.alive()
+            running.alive(self._alive)
         self._cancel = self._cancel or orders.cancel
-        self._beaten = time.monotonic()
 
     def _share(self, running: Running) -> None:
         if self._total is None or time.monotonic() - self._shared < SHARE_SECONDS:
