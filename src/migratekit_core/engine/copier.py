@@ -18,11 +18,21 @@ from migratekit_core.engine.endpoint import Abilities, Connection
 from migratekit_core.engine.extents import Extent, Extents
 from migratekit_core.engine.job import Checkpoint, Done, Event, Gate, Job, Progress
 from migratekit_core.engine.ledger import Ledger
-from migratekit_core.engine.plan import Ask, pieces
+from migratekit_core.engine.pace import Pace
+from migratekit_core.engine.plan import Ask, Shape, pieces
 from migratekit_core.engine.rate import RateLimit
 from migratekit_core.engine.side import SOURCE_PATIENCE, TARGET_PATIENCE, Side
-from migratekit_core.engine.sizing import CONNECTIONS, ENOUGH_ANSWERS, FAR_CONNECTIONS, WINDOW, size_for
-from migratekit_core.engine.worker import Shape, Worker
+from migratekit_core.engine.sizing import (
+    BESIDE,
+    CARRIERS,
+    CONNECTIONS,
+    ENOUGH_ANSWERS,
+    FAR_CONNECTIONS,
+    LARGE,
+    WINDOW,
+    size_for,
+)
+from migratekit_core.engine.worker import Worker
 from migratekit_core.errors import OperationFailedError, PreconditionError
 from migratekit_core.units import round_up
 
@@ -69,7 +79,7 @@ class Copier:
         granule = max(source.minimum_block, target.minimum_block)
         # A request is whole blocks of both servers.
         largest = min(job.request_size, source.maximum_block, target.maximum_block)
-        shape = Shape(job.disk, job.size, max(largest // granule * granule, granule), target.zero)
+        shape = Shape(job.size, max(largest // granule * granule, granule), target.zero)
         needed = round_up(job.size, granule)
         endpoint.refuse_small(target.size, needed, f"{first[1].name} (in blocks of {granule} bytes)")
         areas = normalise(pairs, job.start, needed, granule)
@@ -153,6 +163,7 @@ class Copier:
     def _watch(self, ledger: Ledger, worker: Worker, checkpoints: Checkpoints, target: Abilities, began: float) -> None:
         """Have the worker work, and look after everything else until it is done."""
         reported, reported_done = began, 0
+        pace = Pace(began)
         stopped_at: float | None = None
 
         def look(now: float) -> None:
@@ -169,13 +180,13 @@ class Copier:
                 raise ledger.failure
             for command in self._commands():
                 if "rate" in command:
-                    ledger.limit.change(command["rate"], now)
+                    ledger.change_rate(command["rate"], now)
             if stopped_at is None and self._stopping():
                 ledger.stopping, stopped_at = True, now
             if stopped_at is not None and (not ledger.flying or now - stopped_at > LANDING_SECONDS):
                 self._last_checkpoint(checkpoints)
                 raise Interrupted
-            self._adapt(ledger, worker, target)
+            self._adapt(ledger, worker, target, pace, now)
             if now - reported >= PROGRESS_SECONDS:
                 self._report(ledger, worker, (ledger.done - reported_done) / (now - reported))
                 reported, reported_done = now, ledger.done
@@ -186,15 +197,20 @@ class Copier:
         with contextlib.suppress(OperationFailedError):
             checkpoints.last(LAST_FLUSH_SECONDS)
 
-    def _adapt(self, ledger: Ledger, worker: Worker, target: Abilities) -> None:
-        """Fit connections and window to the target's latency, as far as the job leaves them open."""
-        if ledger.answers < ENOUGH_ANSWERS:
-            return
-        size = size_for(ledger.latency)
-        if self._job.window is None:
-            ledger.window = max(ledger.window, size.window)
-        if self._job.connections is None:
-            self._widen(worker, size.connections, target.multi_conn)
+    def _adapt(self, ledger: Ledger, worker: Worker, target: Abilities, pace: Pace, now: float) -> None:
+        """Fit connections, window and who carries to how fast answers are, as far as the job leaves them open."""
+        job = self._job
+        if ledger.answers >= ENOUGH_ANSWERS:
+            size = size_for(ledger.latency)
+            if job.window is None:
+                ledger.window = max(ledger.window, size.window)
+            if job.connections is None:
+                self._widen(worker, size.connections, target.multi_conn)
+        # A limit makes all ways equally fast.
+        free = job.window is None and job.connections is None and ledger.limit.bytes_per_second is None
+        large = ledger.read >= LARGE * ledger.pieces
+        if free and large and target.multi_conn and max(ledger.latency, ledger.reading) <= BESIDE:
+            worker.want_carriers(CARRIERS if pace.carry(now, ledger.read, worker.carrying) else 0)
 
     def _report(self, ledger: Ledger, worker: Worker, rate: float) -> None:
         self._emit(

@@ -111,7 +111,7 @@ class Poller:
     def _watch(self, connection: Connection, direction: int) -> bool:
         known = connection in self._directions
         if not known or not direction:
-            self._forget(connection)
+            self.forget(connection)
         if not direction:
             # libnbd waits for nothing once a connection has ended.
             return known or connection.broken()
@@ -126,7 +126,8 @@ class Poller:
         self._directions[connection] = direction
         return not known
 
-    def _forget(self, connection: Connection) -> None:
+    def forget(self, connection: Connection) -> None:
+        """Wait for it no more, until it is to be driven again."""
         self._directions.pop(connection, None)
         descriptor = self._descriptors.pop(connection, -1)
         # Its number may be another connection's by now.

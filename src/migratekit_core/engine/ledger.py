@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from _thread import RLock  # threading would cost every engine 5 ms at its start
 from collections import deque
 from collections.abc import Iterator
 
@@ -26,6 +27,8 @@ CONNECTION_LOSSES = 20
 """How often a connection may break on the same piece: by then it is the piece that breaks it."""
 RETRY_PAUSE = 0.1
 """Seconds before the first of them; each doubles it."""
+READ, WRITTEN, FLUSHED = "read from the source", "written to the target", "flushed"
+"""What could not be done with a piece."""
 LOST = frozenset({errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE, errno.ESHUTDOWN, errno.ECONNABORTED})
 """Errors that mean the connection, not the piece."""
 HOPELESS = frozenset({errno.ENOSPC, errno.EROFS, errno.EPERM, errno.EDQUOT})
@@ -36,8 +39,8 @@ class Flight:
     """A piece on its way."""
 
     __slots__ = (
-        "attempts", "buffer", "complete", "error", "left", "lent", "losses", "not_before", "payload", "piece", "sent",
-        "stage", "weight",
+        "attempts", "buffer", "complete", "doubts", "error", "left", "lent", "losses", "not_before", "payload", "piece",
+        "reading", "sent", "stage", "weight",
     )  # fmt: skip
 
     def __init__(self, piece: Piece, payload: int, weight: int) -> None:
@@ -53,6 +56,8 @@ class Flight:
         self.lent: memoryview | None = None
         """The buffer it got, and in `buffer` as much of it as the piece has bytes."""
         self.buffer: memoryview | None = None
+        self.doubts = 0
+        """Those there had been when it was sent."""
         self.attempts = 0
         self.left = 0
         """Requests of this piece that have not been answered yet."""
@@ -60,16 +65,19 @@ class Flight:
         self.stage = ""
         """What failed: the read or the write."""
         self.sent = 0.0
+        self.reading = 0.0
+        """Seconds that its read took."""
         self.not_before = 0.0
 
 
 class Ledger:
-    """The state of a copy."""
+    """The state of a copy. Any thread may take pieces and book what came of them."""
 
     def __init__(
         self, disk: str, plan: Iterator[Piece], start: int, window: int, limit: RateLimit, zeros_weigh: bool
     ) -> None:
         self._disk = disk
+        self._lock = RLock()
         self._zeros_weigh = zeros_weigh
         """Whether zeros are sent as data, for a target that has no zero requests."""
         self._plan = plan
@@ -87,9 +95,13 @@ class Ledger:
         self.limit = limit
         self.latency = float("inf")
         """Fastest answer to a write so far, in seconds."""
+        self.reading = float("inf")
+        """Fastest answer to a read."""
         self.answers = 0
-        """How many writes that is the fastest of."""
+        """How many pieces those are the fastest of."""
         self.done = self.read = self.written = self.zeroed = self.retries = 0
+        self.pieces = 0
+        """How many pieces were read and are on the target."""
         self.doubts = 0
         """How often what was written came into doubt."""
         self.stopping = False
@@ -112,14 +124,15 @@ class Ledger:
     @property
     def over(self) -> bool:
         """Return whether there is nothing left to wait for: all is done, has failed, or was stopped and has landed."""
-        return self.failure is not None or (not self._flying and (self.stopping or self.finished))
+        with self._lock:
+            return self.failure is not None or (not self._flying and (self.stopping or self.finished))
 
     @property
     def finished(self) -> bool:
         """Return whether everything is done."""
-        return (
-            self.failure is None and self._exhausted and self._waiting is None and not self._flying and not self._again
-        )
+        with self._lock:
+            left = self._waiting is not None or self._flying or self._again
+            return self.failure is None and self._exhausted and not left
 
     @property
     def bytes_unsafe(self) -> int:
@@ -133,16 +146,19 @@ class Ledger:
 
     def take(self, now: float) -> Flight | None:
         """Return the next piece to send; None where there is none now, or the window or the bandwidth is used up."""
-        if self.stopping or self.held or self.failure is not None or self.limit.delay(now):
-            return None
-        flight = self._another_try(now) or self._first_try()
-        if flight is None:
-            return None
-        self._flying += 1
-        self._bytes_flying += flight.weight
-        self.limit.spend(flight.payload)
-        flight.error = 0
-        return flight
+        with self._lock:
+            if self.stopping or self.held or self.failure is not None or self.limit.delay(now):
+                return None
+            flight = self._another_try(now) or self._first_try()
+            if flight is None:
+                return None
+            self._flying += 1
+            self._bytes_flying += flight.weight
+            self.limit.spend(flight.payload)
+            flight.error = 0
+            flight.reading = 0.0
+            flight.doubts = self.doubts
+            return flight
 
     def _another_try(self, now: float) -> Flight | None:
         for _ in range(len(self._again)):
@@ -185,30 +201,40 @@ class Ledger:
 
     def put_back(self, flight: Flight, pause: float) -> None:
         """Have a piece that no connection could take sent again after `pause` seconds."""
-        self._land(flight)
-        self.limit.spend(-flight.payload)
-        flight.not_before = time.monotonic() + pause
-        self._again.append(flight)
+        with self._lock:
+            self._land(flight)
+            self.limit.spend(-flight.payload)
+            flight.not_before = time.monotonic() + pause
+            self._again.append(flight)
 
     def complete(self, flight: Flight) -> None:
         """A piece is on the target."""
-        piece = flight.piece
-        self._land(flight)
-        flight.complete = True
-        self._watermark.end(piece.offset)
-        if piece.action is Action.COPY:
-            self.read += piece.length
-        if not piece.gap:
-            self.done += piece.length
-        if flight.payload:
-            self.latency = min(self.latency, time.monotonic() - flight.sent)
-            self.answers += 1
+        with self._lock:
+            if flight.doubts != self.doubts:
+                # It may have been taken by a server that died before this was heard of.
+                flight.error, flight.stage = errno.ENOTCONN, FLUSHED
+                self.failed(flight)
+                return
+            piece = flight.piece
+            self._land(flight)
+            flight.complete = True
+            self._watermark.end(piece.offset)
+            if piece.action is Action.COPY:
+                self.read += piece.length
+                self.pieces += 1
+            if not piece.gap:
+                self.done += piece.length
+            if flight.payload:
+                self.latency = min(self.latency, time.monotonic() - flight.sent)
+                self.reading = min(self.reading, flight.reading or self.reading)
+                self.answers += 1
 
     def safe(self, position: int) -> None:
         """Everything below `position` has been flushed."""
-        self._safe = position
-        while self._unsafe and self._unsafe[0].piece.offset < position:
-            self._bytes_unsafe -= self._unsafe.popleft().weight
+        with self._lock:
+            self._safe = position
+            while self._unsafe and self._unsafe[0].piece.offset < position:
+                self._bytes_unsafe -= self._unsafe.popleft().weight
 
     def doubt(self) -> None:
         """A connection to the target broke: what was written since the last flush is to be written again.
@@ -216,42 +242,56 @@ class Ledger:
         The server may have died with all that it had taken and not flushed, and another one that answers in its place
         flushes without knowing.
         """
-        self.doubts += 1
-        self._watermark = Watermark(self._safe)
-        for flight in self._unsafe:
-            piece = flight.piece
-            self._watermark.begin(piece.offset, piece.offset + piece.length)
-            if not flight.complete:
-                continue
-            flight.complete = False
-            flight.error, flight.stage = errno.ENOTCONN, "flushed"
-            flight.not_before = 0.0
-            if not piece.gap:
-                self.done -= piece.length
-            self._flying += 1
-            self._bytes_flying += flight.weight
-            self.failed(flight)
+        with self._lock:
+            self.doubts += 1
+            self._watermark = Watermark(self._safe)
+            for flight in self._unsafe:
+                piece = flight.piece
+                self._watermark.begin(piece.offset, piece.offset + piece.length)
+                if not flight.complete:
+                    continue
+                flight.complete = False
+                flight.error, flight.stage = errno.ENOTCONN, FLUSHED
+                flight.not_before = 0.0
+                if not piece.gap:
+                    self.done -= piece.length
+                self._flying += 1
+                self._bytes_flying += flight.weight
+                self.failed(flight)
+
+    def measure_again(self) -> None:
+        """Forget how fast answers were: something has happened."""
+        with self._lock:
+            self.latency = self.reading = float("inf")
+            self.answers = 0
+
+    def change_rate(self, bytes_per_second: int | None, now: float) -> None:
+        """Set another limit."""
+        with self._lock:
+            self.limit.change(bytes_per_second, now)
 
     def count(self, written: int, zeroed: int) -> None:
         """Count what was sent to the target."""
-        self.written += written
-        self.zeroed += zeroed
+        with self._lock:
+            self.written += written
+            self.zeroed += zeroed
 
     def failed(self, flight: Flight) -> None:
         """A piece failed: it is tried again, or ends the copy."""
-        self._land(flight)
-        self.retries += 1
-        flight.losses += flight.error in LOST
-        if flight.losses > CONNECTION_LOSSES:
-            self.failure = self.failure or self._refused(flight)
-            return
-        if flight.error not in LOST:
-            flight.attempts += 1
-            if flight.error in HOPELESS or flight.attempts > REQUEST_RETRIES:
+        with self._lock:
+            self._land(flight)
+            self.retries += 1
+            flight.losses += flight.error in LOST
+            if flight.losses > CONNECTION_LOSSES:
                 self.failure = self.failure or self._refused(flight)
                 return
-            flight.not_before = time.monotonic() + RETRY_PAUSE * 2 ** (flight.attempts - 1)
-        self._again.append(flight)
+            if flight.error not in LOST:
+                flight.attempts += 1
+                if flight.error in HOPELESS or flight.attempts > REQUEST_RETRIES:
+                    self.failure = self.failure or self._refused(flight)
+                    return
+                flight.not_before = time.monotonic() + RETRY_PAUSE * 2 ** (flight.attempts - 1)
+            self._again.append(flight)
 
     def _land(self, flight: Flight) -> None:
         self._flying -= 1

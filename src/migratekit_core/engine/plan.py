@@ -16,6 +16,14 @@ Ask = Callable[[int, int], Iterator[tuple[int, int, bool]]]
 """(start, end) → (start, end, reads as zeros) over the whole stretch."""
 
 
+class Shape(NamedTuple):
+    """What is the same for all requests of a copy; sizes in bytes."""
+
+    size: int
+    request: int
+    can_zero: bool
+
+
 class Action(Enum):
     """What a piece needs."""
 

@@ -10,25 +10,27 @@ class RateLimit:
     """A bucket of bytes. `now` is in seconds of a monotonic clock."""
 
     def __init__(self, bytes_per_second: int | None, now: float) -> None:
-        self._rate = bytes_per_second
+        self.bytes_per_second = bytes_per_second
         self._credit = 0.0
         self._then = now
 
     def delay(self, now: float) -> float:
         """Return for how many seconds nothing may be sent; 0 if something may be."""
-        if self._rate is None:
+        if self.bytes_per_second is None:
             return 0.0
-        self._credit = min(self._credit + (now - self._then) * self._rate, self._rate * BURST_SECONDS)
+        self._credit = min(
+            self._credit + (now - self._then) * self.bytes_per_second, self.bytes_per_second * BURST_SECONDS
+        )
         self._then = now
-        return max(0.0, -self._credit / self._rate)
+        return max(0.0, -self._credit / self.bytes_per_second)
 
     def change(self, bytes_per_second: int | None, now: float) -> None:
         """Set another limit. What was sent ahead of the old one still counts: changes must not add up to more."""
         self.delay(now)
         self._credit = min(self._credit, 0.0)
-        self._rate, self._then = bytes_per_second, now
+        self.bytes_per_second, self._then = bytes_per_second, now
 
     def spend(self, size: int) -> None:
         """Count `size` bytes as sent; the bucket may go below zero, and is waited for then."""
-        if self._rate is not None:
+        if self.bytes_per_second is not None:
             self._credit -= size

@@ -13,12 +13,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import socket
 import ssl
 import struct
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -157,6 +159,43 @@ class SecuredHandle:
         except OSError as error:
             self._end(str(error))
 
+    def pwrite(self, data: memoryview, offset: int) -> None:
+        """Write `data`, and wait until it has been taken. Raises nbd.Error."""
+        self._await(partial(self.aio_pwrite, data, offset))
+
+    def zero(self, length: int, offset: int) -> None:
+        """Have `length` bytes read as zeros, and wait until they do. Raises nbd.Error."""
+        self._await(partial(self.aio_zero, length, offset))
+
+    def _await(self, ask: Callable[[Callable[[Any], int]], None]) -> None:
+        answers: list[int] = []
+
+        def completed(answer: Any) -> int:
+            answers.append(answer.value)
+            return 1
+
+        ask(completed)
+        while not answers:
+            self._poll()
+        if answers[0]:
+            raise nbd.Error(self._failure or os.strerror(answers[0]), answers[0])
+
+    def _poll(self) -> None:
+        """Wait for something to happen, and deal with it."""
+        wanted = self.aio_get_direction()
+        events = (select.POLLIN if wanted & nbd.AIO_DIRECTION_READ else 0) | (
+            select.POLLOUT if wanted & nbd.AIO_DIRECTION_WRITE else 0
+        )
+        waiting = select.poll()
+        waiting.register(self.aio_get_fd(), events)
+        ((_, happened),) = waiting.poll()
+        # Whoever asked is told of an end by the answer.
+        with contextlib.suppress(nbd.Error):
+            if happened & ~select.POLLOUT:
+                self.aio_notify_read()
+            elif happened & select.POLLOUT:
+                self.aio_notify_write()
+
     def _ask(
         self, kind: int, offset: int, length: int, completion: Callable[[Any], int], data: memoryview = memoryview(b"")
     ) -> None:
@@ -190,7 +229,7 @@ class SecuredHandle:
 
     def _end(self, reason: str) -> None:
         """End the connection, tell everyone who waits, and raise nbd.Error."""
-        self._state = "dead"
+        self._state, self._failure = "dead", reason
         self._waiting.clear()
         asked, self._asked = self._asked, {}
         assert self._tls is not None, "there is a connection to end"

@@ -30,6 +30,7 @@ class Side:
         self.connections: list[Connection] = []
         self.ready: list[Connection] = []
         """Those that requests can be sent on, as of the last `refresh`."""
+        self._lent: tuple[Connection, ...] = ()
         self._wanted = 0
         self._again = 0.0
         self._pause = FIRST_PAUSE
@@ -55,12 +56,13 @@ class Side:
 
     def widen(self, count: int) -> None:
         """Want `count` connections; they are opened while the copy goes on (`mend`)."""
-        self._wanted = max(self._wanted, count)
+        if count > self._wanted:
+            self._wanted, self._again = count, 0.0
 
     def refresh(self) -> None:
         """Look again which connections can be used, and which have broken."""
         self._note_losses()
-        self.ready = [held for held in self.connections if held.usable()]
+        self.ready = [held for held in self.kept() if held.usable()]
 
     def pick(self) -> Connection | None:
         """Return the usable connection with the least on its way; None where there is none now."""
@@ -69,6 +71,25 @@ class Side:
             if best is None or connection.in_flight < best.in_flight:
                 best = connection
         return best
+
+    def lend(self, count: int) -> tuple[Connection, ...]:
+        """Leave `count` usable connections to somebody else; return them."""
+        self._lent = tuple(self.ready[:count])
+        self.refresh()
+        return self._lent
+
+    def take_back(self) -> None:
+        """Have all that was lent."""
+        self._lent = ()
+        self.refresh()
+
+    def kept(self) -> list[Connection]:
+        """Return the connections that are not lent."""
+        return [held for held in self.connections if held not in self._lent]
+
+    def trouble(self) -> bool:
+        """Return whether a connection was found broken that is still to be replaced."""
+        return any(held.missed for held in self.connections)
 
     def lost(self) -> bool:
         """Return whether a connection was found broken since this was asked last."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from migratekit_core.units import MIB
+from migratekit_core.units import KIB, MIB
 
 CONNECTIONS = 2
 """For a target that is near: more only compete for the same cores."""
@@ -22,6 +22,12 @@ LARGEST_WINDOW = 64 * MIB
 NEAR = 0.005
 """Seconds up to which a write's fastest answer counts as that of a near target: WINDOW is enough for 1.6 GiB/s then,
 and a processor that is busy with TLS takes as long as that, too."""
+BESIDE = 0.005
+"""Seconds within which the fastest read and the fastest write have to be answered for carriers to be tried at all."""
+LARGE = 256 * KIB
+"""Mean size of pieces from which carriers are tried: for smaller ones, it is their number that counts."""
+CARRIERS = 2
+"""Three and four are no faster, on two cores."""
 ENOUGH_ANSWERS = 32
 """Writes that have to be answered before the fastest of them says anything: the first ones find everything cold."""
 PER_CONNECTION = 0.005

@@ -1,7 +1,8 @@
 """The worker of a copy: one loop over the connections to both sides.
 
-A piece is read on a source connection and written, or zeroed, on a target connection. One thread does it all: a second
-one was measured, and gained less from another core than it lost to Python's lock.
+A piece is read on a source connection and written, or zeroed, on a target connection. One thread does it all, and has
+as much on its way as the target's latency asks for. Where nothing has to be waited for, carriers do the work
+(engine.carrier), with connections that the loop lends them: it only watches then, and goes on itself at any trouble.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ import errno
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import nbd
 
 from migratekit_core.engine import zeros
 from migratekit_core.engine.buffers import Buffers
+from migratekit_core.engine.carrier import Carrier
 from migratekit_core.engine.endpoint import Connection, Poller
-from migratekit_core.engine.ledger import Flight, Ledger
-from migratekit_core.engine.plan import Action
+from migratekit_core.engine.ledger import READ, WRITTEN, Flight, Ledger
+from migratekit_core.engine.plan import Action, Shape
 from migratekit_core.engine.side import Side
 
 POLL_SECONDS = 0.1
@@ -26,15 +28,8 @@ IDLE_SECONDS = 0.002
 """How long to wait with nothing on its way: bandwidth or a pause, which no connection tells of, is waited for then."""
 MEND_SECONDS = 0.05
 """How often connections are looked after, and for how long a piece rests that found none."""
-
-
-class Shape(NamedTuple):
-    """What is the same for all requests; sizes in bytes."""
-
-    disk: str
-    size: int
-    request: int
-    can_zero: bool
+WATCH_SECONDS = 0.005
+"""How often carriers are looked after: in some fifty ms they write what may be unsafe (ledger.UNSAFE_BYTES)."""
 
 
 class Worker:
@@ -51,6 +46,24 @@ class Worker:
         self._buffers = Buffers(shape.request)
         self._zeros = memoryview(b"" if shape.can_zero else bytes(shape.request))
         self._mended = 0.0
+        self._carriers: list[Carrier] = []
+        self._wanted_carriers = 0
+
+    @property
+    def carrying(self) -> bool:
+        """Return whether carriers do the work."""
+        return bool(self._carriers)
+
+    def want_carriers(self, count: int) -> None:
+        """Have `count` carriers do the work as soon as there are connections for them; none: as soon as they land."""
+        self._wanted_carriers = count
+        if not count:
+            self._recall()
+        elif not self._carriers:
+            self._mended = 0.0
+            self.source.widen(count)
+            # One remains here, to flush on.
+            self.target.widen(count + 1)
 
     def work(self, until: float, look: Callable[[float], None]) -> None:
         """Start what can be started, wait for something to happen, deal with it, and so on.
@@ -58,6 +71,9 @@ class Worker:
         Ends when there is nothing left to do, or at `until`, in seconds of the monotonic clock: the caller looks after
         whatever need not be looked after at every turn. `look` is told the time whenever something was answered.
         """
+        if self._carriers:
+            self._watch(until, look)
+            return
         ledger, source, target, drive = self._ledger, self.source, self.target, self._poller.drive
         now = time.monotonic()
         if now - self._mended > MEND_SECONDS:
@@ -67,12 +83,15 @@ class Worker:
         changed = room = True
         while True:
             if changed:
-                source.refresh()
-                target.refresh()
+                self._refresh()
                 everyone = source.connections + target.connections
             # A piece that is read and cannot be written would only be read again.
             if room and target.ready:
-                self._fill(now)
+                if not self._may_hand_out():
+                    self._fill(now)
+                elif not ledger.flying:
+                    self._hand_out()
+                    return
             timeout = min(POLL_SECONDS, max(until - now, 0.0)) if ledger.flying else IDLE_SECONDS
             happened, changed = drive(everyone, timeout)
             # Most turns only move a part of a request: there is no room for another one then.
@@ -88,11 +107,12 @@ class Worker:
 
     def drive(self, timeout: float) -> None:
         """Let what is on its way to the target go on, and wait for it for at most `timeout` seconds."""
-        self._poller.drive(self.target.connections, timeout)
+        self._poller.drive(self.target.kept(), timeout)
 
     def to_flush_on(self) -> Connection | None:
         """Return a connection to the target, opened again if it broke; None as long as there is none."""
-        self.target.mend(time.monotonic())
+        if not self._carriers:
+            self.target.mend(time.monotonic())
         if not self.target.ready:
             self.drive(POLL_SECONDS)
             self.target.refresh()
@@ -100,8 +120,58 @@ class Worker:
 
     def close(self) -> None:
         """Take leave of the servers; those that do not answer are left."""
+        self._recall()
+        self._take_over()
         for connection in self.source.connections + self.target.connections:
             connection.close()
+
+    def _refresh(self) -> None:
+        self.source.refresh()
+        self.target.refresh()
+
+    def _may_hand_out(self) -> bool:
+        """Return whether carriers are wanted and there is all they need, once what is on its way has landed."""
+        count = self._wanted_carriers
+        return 0 < count <= len(self.source.ready) and count < len(self.target.ready)
+
+    def _hand_out(self) -> None:
+        count = self._wanted_carriers
+        lent = list(zip(self.source.lend(count), self.target.lend(count), strict=True))
+        for connection in (each for pair in lent for each in pair):
+            self._poller.forget(connection)
+        self._carriers = [Carrier(self._shape, self._ledger, source, target) for source, target in lent]
+
+    def _watch(self, until: float, look: Callable[[float], None]) -> None:
+        """Let the carriers work until `until`, or have them land at any trouble, and take over."""
+        while True:
+            self.drive(min(WATCH_SECONDS, max(until - time.monotonic(), 0.0)))
+            # Asked before the connections are, so that whoever looks hears first of the one that ended it.
+            ended = [carrier.ended() for carrier in self._carriers]
+            self._refresh()
+            now = time.monotonic()
+            look(now)
+            if all(ended):
+                self._take_over()
+                return
+            if any(ended) or self.source.trouble() or self.target.trouble():
+                self._recall()
+            if now >= until or self._ledger.over:
+                return
+
+    def _recall(self) -> None:
+        for carrier in self._carriers:
+            carrier.recall()
+
+    def _take_over(self) -> None:
+        """Go on without the carriers, which have been recalled."""
+        failures = [carrier.join() for carrier in self._carriers]
+        self._carriers, self._wanted_carriers = [], 0
+        self.source.take_back()
+        self.target.take_back()
+        self._ledger.measure_again()
+        for failure in failures:
+            if failure is not None:
+                raise failure
 
     def _fill(self, now: float) -> None:
         while (flight := self._ledger.take(now)) is not None:
@@ -163,8 +233,7 @@ class Worker:
     def _not_sent(self, flight: Flight, connection: Connection, reading: bool, error: nbd.Error) -> None:
         # libnbd will not call back. The connection may still look usable, and being idle it would be picked again.
         self._answered.append((flight, connection, error.errnum or errno.ENOTCONN, reading))
-        self.source.refresh()
-        self.target.refresh()
+        self._refresh()
 
     def _write(self, flight: Flight) -> None:
         """Write what was read: data as data, long runs of zeros as zero requests."""
@@ -175,7 +244,8 @@ class Worker:
             return
         assert flight.buffer is not None, "a piece is written after it was read"
         buffer, base = flight.buffer, flight.piece.offset
-        flight.sent = time.monotonic()
+        now = time.monotonic()
+        flight.reading, flight.sent = now - flight.sent, now
         written = zeroed = 0
         for low, high, zero in zeros.runs(buffer):
             if zero:
@@ -196,7 +266,7 @@ class Worker:
             if error:
                 trouble = True
                 if not flight.error:
-                    flight.error, flight.stage = error, "read from the source" if reading else "written to the target"
+                    flight.error, flight.stage = error, READ if reading else WRITTEN
             if flight.left:
                 continue
             if reading and not flight.error:

@@ -1,0 +1,66 @@
+"""Which way of moving bytes is faster here: the loop (engine.worker) or carriers (engine.carrier).
+
+Where all that a request costs is memory being copied, carriers are a third faster; where a server or a link takes a
+millisecond, or pieces are small, the loop is twice as fast, for it has more on its way. Neither latency nor processor
+time tells the one from the other on a machine that is busy anyway. So both are tried, and measured by what they move.
+"""
+
+from __future__ import annotations
+
+from migratekit_core.units import MIB
+
+SPAN_BYTES = 32 * MIB
+SPAN_SECONDS = 0.1
+"""What is measured at a time, whichever is first: some twenty milliseconds of a fast copy."""
+WARM_BYTES = 8 * MIB
+"""What is not, after a change: the first requests find everything cold."""
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds until carriers that were slower are tried again; each time doubles them."""
+PATIENCE = 2
+"""Spans in a row in which carriers may be slower: a single one may be a matter of the machine ..."""
+HOPELESS = 0.6
+"""... unless they do less than this much of what the loop does."""
+
+
+class Pace:
+    """Measures, and says what to do. Times are seconds of a monotonic clock."""
+
+    def __init__(self, now: float) -> None:
+        self._carrying = False
+        self._since, self._from = now, WARM_BYTES
+        """Where the span began."""
+        self._loop = 0.0
+        """Bytes per second of the loop."""
+        self._below = 0
+        self._pause = FIRST_PAUSE
+        self._not_before = now
+
+    def carry(self, now: float, moved: int, carrying: bool) -> bool:
+        """Return whether carriers are to do the work; `moved`: bytes of data that are on the target, `carrying`: who
+        moves them now."""
+        if carrying != self._carrying:
+            self._carrying = carrying
+            self._below = 0
+            self._begin(now, moved + WARM_BYTES)
+        if moved < self._from:
+            self._since = now
+        size, seconds = moved - self._from, now - self._since
+        if size < SPAN_BYTES and seconds < SPAN_SECONDS:
+            return carrying
+        self._begin(now, moved)
+        rate = max(size, 0) / max(seconds, 1e-6)
+        if not carrying:
+            self._loop = rate
+            return now >= self._not_before
+        if rate > self._loop:
+            self._below, self._pause = 0, FIRST_PAUSE
+            return True
+        self._below += 1
+        if self._below < PATIENCE and rate > HOPELESS * self._loop:
+            return True
+        self._not_before = now + self._pause
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        return False
+
+    def _begin(self, now: float, moved: int) -> None:
+        self._since, self._from = now, moved
