@@ -13,14 +13,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import select
 import socket
 import ssl
 import struct
 import threading
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +32,7 @@ CONNECT_SECONDS = 20.0
 RECORD = 16 * 1024
 """Most bytes of one TLS record (RFC 8446, 5.1)."""
 RECEIVE = 64 * 1024
+NOTHING = memoryview(b"")
 
 OPTION, OPTION_REPLY = 0x49484156454F5054, 0x3E889045565A9
 OPT_GO, REP_ACK, REP_ERROR = 7, 1, 0x80000000
@@ -161,43 +160,36 @@ class SecuredHandle:
 
     def pwrite(self, data: memoryview, offset: int) -> None:
         """Write `data`, and wait until it has been taken. Raises nbd.Error."""
-        self._await(partial(self.aio_pwrite, data, offset))
+        self._ask_and_wait(WRITE, offset, len(data), data)
 
     def zero(self, length: int, offset: int) -> None:
         """Have `length` bytes read as zeros, and wait until they do. Raises nbd.Error."""
-        self._await(partial(self.aio_zero, length, offset))
+        self._ask_and_wait(WRITE_ZEROES, offset, length)
 
-    def _await(self, ask: Callable[[Callable[[Any], int]], None]) -> None:
+    def _ask_and_wait(self, kind: int, offset: int, length: int, data: memoryview = NOTHING) -> None:
+        """Ask, with nothing else on its way: what waits in the kernel needs no turn of Python's until it goes on."""
+        if self._state != "ready":
+            raise nbd.Error(self._failure, errno.ENOTCONN)
         answers: list[int] = []
 
         def completed(answer: Any) -> int:
             answers.append(answer.value)
             return 1
 
-        ask(completed)
-        while not answers:
-            self._poll()
+        assert self._tls is not None, "it is ready"
+        self._tls.setblocking(True)
+        self._ask(kind, offset, length, completed, data)
+        with contextlib.suppress(nbd.Error):
+            # Whoever asked is told by the answer.
+            while not answers:
+                self.aio_notify_read()
+        if self._state == "ready":
+            self._tls.setblocking(False)
         if answers[0]:
             raise nbd.Error(self._failure or os.strerror(answers[0]), answers[0])
 
-    def _poll(self) -> None:
-        """Wait for something to happen, and deal with it."""
-        wanted = self.aio_get_direction()
-        events = (select.POLLIN if wanted & nbd.AIO_DIRECTION_READ else 0) | (
-            select.POLLOUT if wanted & nbd.AIO_DIRECTION_WRITE else 0
-        )
-        waiting = select.poll()
-        waiting.register(self.aio_get_fd(), events)
-        ((_, happened),) = waiting.poll()
-        # Whoever asked is told of an end by the answer.
-        with contextlib.suppress(nbd.Error):
-            if happened & ~select.POLLOUT:
-                self.aio_notify_read()
-            elif happened & select.POLLOUT:
-                self.aio_notify_write()
-
     def _ask(
-        self, kind: int, offset: int, length: int, completion: Callable[[Any], int], data: memoryview = memoryview(b"")
+        self, kind: int, offset: int, length: int, completion: Callable[[Any], int], data: memoryview = NOTHING
     ) -> None:
         if self._state != "ready":
             completion(Answer(errno.ENOTCONN))

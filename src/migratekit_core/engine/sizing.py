@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from migratekit_core.units import KIB, MIB
+from migratekit_core.units import GIB, KIB, MIB, round_up
 
 CONNECTIONS = 2
 """For a target that is near: more only compete for the same cores."""
 FAR_CONNECTIONS = 4
-"""For each PER_CONNECTION of latency."""
+"""For a target that is not; for each PER_CONNECTIONS of latency."""
 WINDOW = 8 * MIB
 """For a target that is near: small enough to stay in the processor's caches."""
-MOST_CONNECTIONS = 16
+MOST_CONNECTIONS = 8
+"""With all of LARGEST_WINDOW on their way, 16 took a fifth longer: every connection's turn costs something."""
 LARGEST_WINDOW = 64 * MIB
 """As much as a crash may make the next run copy again (ledger.UNSAFE_BYTES); the engine's memory is hardly more."""
+FULL = 2.4 * GIB
+"""Bytes per second that a window is for: more than a host copies. A larger one only leaves the processor's caches."""
 NEAR = 0.005
 """Seconds up to which a write's fastest answer counts as that of a near target: WINDOW is enough for 1.6 GiB/s then,
 and a processor that is busy with TLS takes as long as that, too."""
@@ -28,10 +31,10 @@ LARGE = 256 * KIB
 """Mean size of pieces from which carriers are tried: for smaller ones, it is their number that counts."""
 CARRIERS = 2
 """Three and four are no faster, on two cores."""
-ENOUGH_ANSWERS = 32
+ENOUGH_ANSWERS = 16
 """Writes that have to be answered before the fastest of them says anything: the first ones find everything cold."""
-PER_CONNECTION = 0.005
-"""Seconds of latency that four more connections make up for."""
+PER_CONNECTIONS = 0.01
+"""Seconds of latency that FAR_CONNECTIONS more connections make up for."""
 
 
 class Size(NamedTuple):
@@ -45,5 +48,5 @@ def size_for(latency: float) -> Size:
     """Return the size for a target whose fastest answer to a write took `latency` seconds."""
     if latency <= NEAR:
         return Size(CONNECTIONS, WINDOW)
-    connections = min(MOST_CONNECTIONS, FAR_CONNECTIONS * (1 + int(latency / PER_CONNECTION)))
-    return Size(connections, LARGEST_WINDOW)
+    connections = min(MOST_CONNECTIONS, FAR_CONNECTIONS * (1 + int(latency / PER_CONNECTIONS)))
+    return Size(connections, min(LARGEST_WINDOW, max(WINDOW, round_up(int(latency * FULL), MIB))))
