@@ -41,6 +41,8 @@ class Disturbed:
     copied: int
     """Bytes that the next run copied."""
     identical: bool
+    carriers: int
+    """Threads that carried, in the run that was disturbed; none: the loop did it."""
 
     @property
     def again(self) -> int:
@@ -63,6 +65,7 @@ class Cell:
             "kind": self.kind,
             "runs": len(self.runs),
             "in_the_middle": sum(0 < run.missing < DATA for run in self.runs),
+            "carried": sum(run.carriers > 0 for run in self.runs),
             "identical": sum(run.identical for run in self.runs),
             "worst_again_mib": round(max(run.again for run in self.runs) / MIB, 2),
             "outcomes": dict(Counter(run.outcome for run in self.runs).most_common()),
@@ -86,8 +89,10 @@ def disturb(
 def _once(place: Stage, victim: str, full: bool, comes_back: bool, rng: random.Random) -> Disturbed:
     place.ready(full)
     areas = place.images.allocated if full else place.images.changed
+    # Either way of moving data: the loop, or carriers.
+    carriers = rng.choice([0, 2])
     early, moment = rng.random() < EARLY, rng.uniform(0, DATA / RATE)
-    run = Run(place.folder, [_job(place, areas, full, rate=RATE)])
+    run = Run(place.folder, [_job(place, areas, full, rate=RATE, carriers=carriers)])
     if early:
         time.sleep(moment / 2)
     else:
@@ -124,9 +129,9 @@ def _once(place: Stage, victim: str, full: bool, comes_back: bool, rng: random.R
     if after["outcome"] != "finished":
         error = f"the next run: {after['outcome']}, {after['error']}; {place.state()}"
     identical = after["outcome"] == "finished" and not place.wrong()
-    return Disturbed(early, moment, result["outcome"], error, missing, position, after["read"], identical)
+    return Disturbed(early, moment, result["outcome"], error, missing, position, after["read"], identical, carriers)
 
 
-def _job(place: Stage, areas: Areas, full: bool, start: int = 0, rate: int | None = None) -> dict[str, Any]:
-    job = Job("fault disk", place.source.uri, place.target_uri, SIZE, full, start=start, rate=rate, gate=place.gate)
+def _job(place: Stage, areas: Areas, full: bool, **more: int | None) -> dict[str, Any]:
+    job = Job("fault disk", place.source.uri, place.target_uri, SIZE, full, gate=place.gate, **more)
     return {"job": job._asdict(), "areas": areas}

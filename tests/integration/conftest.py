@@ -27,3 +27,10 @@ def lab(shared_lab: Lab) -> Iterator[Lab]:
     shared_lab.vcenter.clear_faults()
     shared_lab.cloud.clear_faults()
     shared_lab.cloud.room(None)
+
+
+@pytest.fixture(params=[0, 2], ids=["loop", "carriers"])
+def carriers(request: pytest.FixtureRequest) -> int:
+    """Both ways in which the engine moves data: how many threads carry pieces from the start."""
+    count: int = request.param
+    return count

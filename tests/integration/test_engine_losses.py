@@ -37,7 +37,9 @@ def forgetful(folder: Path, size: int, *filters: str) -> Server:
     "filters", [[], ["multi-conn", "multi-conn-mode=disable"]], ids=["multi-conn", "one connection"]
 )
 @pytest.mark.parametrize("full", [True, False], ids=["full", "incremental"])
-def test_an_exporter_that_dies_with_its_cache_and_comes_back(tmp_path: Path, filters: list[str], full: bool) -> None:
+def test_an_exporter_that_dies_with_its_cache_and_comes_back(
+    tmp_path: Path, filters: list[str], full: bool, carriers: int
+) -> None:
     with source(tmp_path, SIZE) as here, forgetful(tmp_path, SIZE, *filters) as there:
         killed: list[int] = []
 
@@ -47,7 +49,7 @@ def test_an_exporter_that_dies_with_its_cache_and_comes_back(tmp_path: Path, fil
                 there.kill()
                 there.start()
 
-        job = Job("test disk", here.uri, there.uri, SIZE, full, rate=12 * MIB)
+        job = Job("test disk", here.uri, there.uri, SIZE, full, rate=12 * MIB, carriers=carriers)
         done = copy(job, [(0, SIZE)], observe, Engines())
     assert 0 < killed[0] < SIZE, "killed in the middle"
     same(tmp_path / "target.img", tmp_path / "source.img")
@@ -76,7 +78,7 @@ esac
     return Server(socket, "nbdkit", "-f", "-U", str(socket), "sh", str(script))
 
 
-def test_an_exporter_that_dies_in_the_last_flush(tmp_path: Path) -> None:
+def test_an_exporter_that_dies_in_the_last_flush(tmp_path: Path, carriers: int) -> None:
     size, began = 4 * MIB, tmp_path / "began"
     flush = f"if [ -e {began} ]; then cp cache target.img; else touch {began}; sleep 5; fi"
     (tmp_path / "cache").touch()
@@ -90,16 +92,18 @@ def test_an_exporter_that_dies_in_the_last_flush(tmp_path: Path) -> None:
                 (tmp_path / "cache").write_bytes(b"")
                 there.start()
 
-        copy(Job("test disk", here.uri, there.uri, size, False), [(0, size)], observe, Engines())
+        copy(Job("test disk", here.uri, there.uri, size, False, carriers=carriers), [(0, size)], observe, Engines())
     assert killed == [size]
     same(tmp_path / "target.img", tmp_path / "source.img")
 
 
-def test_no_more_than_64_mib_wait_for_a_flush_that_takes_long(tmp_path: Path) -> None:
+def test_no_more_than_64_mib_wait_for_a_flush_that_takes_long(tmp_path: Path, carriers: int) -> None:
     size, events = 112 * MIB, []
     (tmp_path / "cache").touch()
     with source(tmp_path, size) as here, scripted(tmp_path, size, "sleep 1.5") as there:
-        copy(Job("test disk", here.uri, there.uri, size, False), [(0, size)], events.append, Engines())
+        copy(
+            Job("test disk", here.uri, there.uri, size, False, carriers=carriers), [(0, size)], events.append, Engines()
+        )
     position, waiting = 0, []
     for event in events:
         if isinstance(event, Checkpoint):

@@ -56,6 +56,7 @@ class Case:
     request_size: int
     window: int
     connections: int
+    carriers: int
 
     @property
     def size(self) -> int:
@@ -98,6 +99,7 @@ CASES = st.builds(
     request_size=st.sampled_from([4 * KIB, 64 * KIB, 96 * KIB, MIB, 32 * MIB]),
     window=st.sampled_from([64 * KIB, MIB, 16 * MIB]),
     connections=st.integers(1, 4),
+    carriers=st.integers(0, 3),
 ).map(whole_sectors)
 
 
@@ -157,7 +159,7 @@ def room(case: Case) -> int:
 def run(case: Case, here: Server, there: Server, full: bool, start: int) -> tuple[Done, list[Event]]:
     events: list[Event] = []
     job = Job("a disk", here.uri, there.uri, case.size, full, start=start, connections=case.connections,
-              request_size=case.request_size, window=case.window)  # fmt: skip
+              request_size=case.request_size, window=case.window, carriers=case.carriers)  # fmt: skip
     return copy(job, case.areas, events.append, Engines()), events
 
 
@@ -167,7 +169,7 @@ def begin(case: Case) -> int:
 
 
 CASE = Case([("data", 9000), ("hole", 70000), ("zeros", 130000), ("data", 1)], [(200000, 10**6), (0, 9000), (8000, 2)],
-            37, 0, (), (), True, 64 * KIB, MIB, 2)  # fmt: skip
+            37, 0, (), (), True, 64 * KIB, MIB, 2, 2)  # fmt: skip
 BOUNDED = settings(
     max_examples=EXAMPLES,
     phases=[Phase.explicit, Phase.generate],

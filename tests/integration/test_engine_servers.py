@@ -19,11 +19,11 @@ SERVERS = ["nbdkit", "nbd-server", "qemu-nbd", "qemu-storage-daemon"]
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_a_full_copy_is_identical_and_leaves_zeros_behind_the_disk(tmp_path: Path, kind: str) -> None:
+def test_a_full_copy_is_identical_and_leaves_zeros_behind_the_disk(tmp_path: Path, kind: str, carriers: int) -> None:
     content = disk(tmp_path / "source.img")
     dirty(tmp_path / "target.img")
     with source(tmp_path) as here, target(tmp_path, kind) as there:
-        done, events = run(here, there, [(0, SIZE)], full=True)
+        done, events = run(here, there, [(0, SIZE)], full=True, carriers=carriers)
     found = (tmp_path / "target.img").read_bytes()
     assert found[:SIZE] == content
     assert found[SIZE:].count(0) == ROOM - SIZE
@@ -32,7 +32,7 @@ def test_a_full_copy_is_identical_and_leaves_zeros_behind_the_disk(tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_an_incremental_copy_touches_the_changed_areas_only(tmp_path: Path, kind: str) -> None:
+def test_an_incremental_copy_touches_the_changed_areas_only(tmp_path: Path, kind: str, carriers: int) -> None:
     content = disk(tmp_path / "source.img")
     dirty(tmp_path / "target.img")
     before = (tmp_path / "target.img").read_bytes()
@@ -45,7 +45,7 @@ def test_an_incremental_copy_touches_the_changed_areas_only(tmp_path: Path, kind
         (SIZE - 512, 512),
     ]
     with source(tmp_path) as here, target(tmp_path, kind) as there:
-        run(here, there, areas, full=False)
+        run(here, there, areas, full=False, carriers=carriers)
     expected = bytearray(before)
     for offset, length in areas:
         expected[offset : offset + length] = content[offset : offset + length]
@@ -64,22 +64,22 @@ def test_an_incremental_copy_touches_the_changed_areas_only(tmp_path: Path, kind
     ],
     ids=lambda filters: "+".join(filters),
 )
-def test_a_target_that_can_do_less(tmp_path: Path, filters: list[str]) -> None:
+def test_a_target_that_can_do_less(tmp_path: Path, filters: list[str], carriers: int) -> None:
     content = disk(tmp_path / "source.img")
     dirty(tmp_path / "target.img")
     with source(tmp_path) as here, target(tmp_path, "nbdkit", *filters) as there:
-        run(here, there, [(0, SIZE)], full=True)
+        run(here, there, [(0, SIZE)], full=True, carriers=carriers)
     found = (tmp_path / "target.img").read_bytes()
     assert found[:SIZE] == content
     assert found[SIZE:].count(0) == ROOM - SIZE
 
 
 @pytest.mark.parametrize("filters", [["noextents"], ["noparallel"], ["blocksize-policy", "blocksize-minimum=512"]])
-def test_a_source_that_can_do_less(tmp_path: Path, filters: list[str]) -> None:
+def test_a_source_that_can_do_less(tmp_path: Path, filters: list[str], carriers: int) -> None:
     content = disk(tmp_path / "source.img")
     dirty(tmp_path / "target.img")
     with source(tmp_path, *filters) as here, target(tmp_path, "nbdkit") as there:
-        run(here, there, [(0, SIZE)], full=True)
+        run(here, there, [(0, SIZE)], full=True, carriers=carriers)
     assert (tmp_path / "target.img").read_bytes()[:SIZE] == content
 
 
@@ -95,55 +95,55 @@ def test_what_reads_as_zeros_on_both_sides_costs_nothing(tmp_path: Path) -> None
     assert (tmp_path / "target.img").stat().st_blocks == 0
 
 
-def test_zeros_that_are_written_on_the_source_cross_as_zero_requests(tmp_path: Path) -> None:
+def test_zeros_that_are_written_on_the_source_cross_as_zero_requests(tmp_path: Path, carriers: int) -> None:
     (tmp_path / "source.img").write_bytes(os.urandom(8 * MIB) + bytes(SIZE - 8 * MIB))
     dirty(tmp_path / "target.img")
     with source(tmp_path, "noextents") as here, target(tmp_path, "nbdkit") as there:
-        done, _ = run(here, there, [(0, SIZE)], full=True)
+        done, _ = run(here, there, [(0, SIZE)], full=True, carriers=carriers)
     assert done.read == SIZE
     assert done.written == 8 * MIB
     assert (tmp_path / "target.img").read_bytes()[:SIZE] == (tmp_path / "source.img").read_bytes()
 
 
-def test_errors_that_pass_are_tried_again(tmp_path: Path) -> None:
+def test_errors_that_pass_are_tried_again(tmp_path: Path, carriers: int) -> None:
     content = disk(tmp_path / "source.img")
     dirty(tmp_path / "target.img")
     with source(tmp_path, "noextents", "error", "error-pread-rate=10%", "error-pread=EIO") as here:
         with target(tmp_path, "nbdkit", "error", "error-pwrite-rate=2%", "error-zero-rate=2%") as there:
-            done, _ = run(here, there, [(0, SIZE)], full=True, request_size=256 * KIB)
+            done, _ = run(here, there, [(0, SIZE)], full=True, request_size=256 * KIB, carriers=carriers)
     assert done.retries > 0
     assert (tmp_path / "target.img").read_bytes()[:SIZE] == content
 
 
-def test_a_read_error_that_stays_names_disk_offset_and_length(tmp_path: Path) -> None:
+def test_a_read_error_that_stays_names_disk_offset_and_length(tmp_path: Path, carriers: int) -> None:
     disk(tmp_path / "source.img")
     dirty(tmp_path / "target.img")
     broken = tmp_path / "broken"
     broken.touch()
     with source(tmp_path, "noextents", "error", "error-pread-rate=100%", f"error-pread-file={broken}") as here:
         with target(tmp_path, "nbdkit") as there, pytest.raises(OperationFailedError) as caught:
-            run(here, there, [(MIB, MIB)], full=False)
+            run(here, there, [(MIB, MIB)], full=False, carriers=carriers)
     assert "1048576 bytes at offset 1048576 of test disk could not be read" in caught.value.what
     assert "EIO" in caught.value.why
 
 
-def test_a_write_error_that_stays_names_disk_offset_and_length(tmp_path: Path) -> None:
+def test_a_write_error_that_stays_names_disk_offset_and_length(tmp_path: Path, carriers: int) -> None:
     disk(tmp_path / "source.img")
     dirty(tmp_path / "target.img")
     with source(tmp_path, "noextents") as here:
         with target(tmp_path, "nbdkit", "error", "error-pwrite-rate=100%", "error-zero-rate=100%") as there:
             with pytest.raises(OperationFailedError) as caught:
-                run(here, there, [(2 * MIB, 512 * KIB)], full=False)
+                run(here, there, [(2 * MIB, 512 * KIB)], full=False, carriers=carriers)
     assert "524288 bytes at offset 2097152 of test disk could not be written" in caught.value.what
 
 
-def test_no_space_on_the_target_is_no_reason_to_try_again(tmp_path: Path) -> None:
+def test_no_space_on_the_target_is_no_reason_to_try_again(tmp_path: Path, carriers: int) -> None:
     disk(tmp_path / "source.img")
     dirty(tmp_path / "target.img")
     full = ["error", "error-pwrite-rate=100%", "error-pwrite=ENOSPC", "error-zero-rate=100%", "error-zero=ENOSPC"]
     with source(tmp_path, "noextents") as here, target(tmp_path, "nbdkit", *full) as there:
         with pytest.raises(OperationFailedError, match="no space") as caught:
-            run(here, there, [(0, SIZE)], full=False)
+            run(here, there, [(0, SIZE)], full=False, carriers=carriers)
     assert "free space" in caught.value.todo
 
 
@@ -201,19 +201,19 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     assert "target of test disk" in caught.value.what
 
 
-def test_a_copy_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+def test_a_copy_goes_on_from_a_checkpoint(tmp_path: Path, carriers: int) -> None:
     content = disk(tmp_path / "source.img")
     dirty(tmp_path / "target.img")
     before = (tmp_path / "target.img").read_bytes()
     with source(tmp_path) as here, target(tmp_path, "nbdkit") as there:
-        run(here, there, [(0, SIZE)], full=True, start=10 * MIB)
+        run(here, there, [(0, SIZE)], full=True, start=10 * MIB, carriers=carriers)
     found = (tmp_path / "target.img").read_bytes()
     assert found[: 10 * MIB] == before[: 10 * MIB]
     assert found[10 * MIB : SIZE] == content[10 * MIB :]
     assert found[SIZE:].count(0) == ROOM - SIZE
 
 
-def test_a_connection_that_is_cut_in_the_middle_loses_nothing(tmp_path: Path) -> None:
+def test_a_connection_that_is_cut_in_the_middle_loses_nothing(tmp_path: Path, carriers: int) -> None:
     content = disk(tmp_path / "source.img", 5)
     dirty(tmp_path / "target.img")
     socket = tmp_path / "target.sock"
@@ -235,7 +235,7 @@ def test_a_connection_that_is_cut_in_the_middle_loses_nothing(tmp_path: Path) ->
                 servers.append(subprocess.Popen(command))
 
         job = Job("test disk", here, f"nbd+unix:///?socket={socket}", SIZE, True, request_size=64 * KIB, connections=2,
-                  window=256 * KIB, rate=8 * MIB)  # fmt: skip
+                  window=256 * KIB, rate=8 * MIB, carriers=carriers)  # fmt: skip
         try:
             done = copy(job, [(0, SIZE)], cut, Engines())
         finally:
@@ -253,7 +253,7 @@ def test_an_error_of_the_engine_arrives_as_its_class(tmp_path: Path) -> None:
     assert caught.value.todo
 
 
-def test_a_flush_that_is_refused_on_the_way_ends_the_copy(tmp_path: Path) -> None:
+def test_a_flush_that_is_refused_on_the_way_ends_the_copy(tmp_path: Path, carriers: int) -> None:
     """A later flush may succeed without what the refused one has lost, so it must not count."""
     with (tmp_path / "source.img").open("wb") as file:
         file.write(random.Random(3).randbytes(80 * MIB))
@@ -276,7 +276,7 @@ esac
         source(tmp_path) as here,
         serving("nbdkit", "-f", "-U", str(socket), "sh", str(script), socket=socket) as there,
     ):
-        job = Job("test disk", here, there, 80 * MIB, full=False, request_size=4 * MIB)
+        job = Job("test disk", here, there, 80 * MIB, full=False, request_size=4 * MIB, carriers=carriers)
         with pytest.raises(OperationFailedError, match="could not be flushed"):
             copy(job, [(0, 80 * MIB)], lambda event: None, Engines())
 

@@ -88,16 +88,21 @@ def images(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_writes_a_checkpoint_that_the_next_run_goes_on_from(images: Path, number: int) -> None:
+def test_a_stop_writes_a_checkpoint_that_the_next_run_goes_on_from(images: Path, number: int, carriers: int) -> None:
     with nbdkit(images, "source") as here, nbdkit(images, "target") as there:
-        with engine(Job("a disk", here.uri, there.uri, SIZE, True, rate=16 * MIB)) as copying:
+        with engine(Job("a disk", here.uri, there.uri, SIZE, True, rate=16 * MIB, carriers=carriers)) as copying:
             progress = next(event for event in copying.events() if isinstance(event, Progress))
             seconds, code, events = copying.stop(number)
         assert code == INTERRUPTED
         assert seconds < SECONDS
         position = [event.position for event in events if isinstance(event, Checkpoint)][-1]
         assert position >= progress.done > 0, "what was done is kept"
-        done = copy(Job("a disk", here.uri, there.uri, SIZE, True, start=position), [(0, SIZE)], print, Engines())
+        done = copy(
+            Job("a disk", here.uri, there.uri, SIZE, True, start=position, carriers=carriers),
+            [(0, SIZE)],
+            print,
+            Engines(),
+        )
     assert done.read == SIZE - position
     same(images / "target.img", images / "source.img")
 
@@ -113,12 +118,12 @@ SLOW = {
 
 
 @pytest.mark.parametrize("slow", SLOW)
-def test_a_stop_waits_for_no_server(images: Path, slow: str) -> None:
+def test_a_stop_waits_for_no_server(images: Path, slow: str, carriers: int) -> None:
     if slow in ("zeros", "block status of the target"):
         with (images / "source.img").open("wb") as file:
             file.truncate(SIZE)
     with nbdkit(images, "source", *SLOW[slow][0]) as here, nbdkit(images, "target", *SLOW[slow][1]) as there:
-        with engine(Job("a disk", here.uri, there.uri, SIZE, True)) as copying:
+        with engine(Job("a disk", here.uri, there.uri, SIZE, True, carriers=carriers)) as copying:
             copying.ready()
             time.sleep(0.5)
             seconds, code, _ = copying.stop(signal.SIGTERM)

@@ -106,6 +106,7 @@ class Checkpoints:
         except nbd.Error as error:
             connection.reason = error.string
             return False
+        connection.in_flight += 1
         self._under_way, self._began = flush, now
         return True
 
@@ -145,5 +146,6 @@ class _Flush:
 
     def answered(self, error: Any) -> int:
         """Take the answer from libnbd."""
+        self.connection.in_flight -= 1
         self.answer.append(error.value)
         return 1

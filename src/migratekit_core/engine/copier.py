@@ -95,6 +95,8 @@ class Copier:
 
         worker = Worker(shape, ledger, *first)
         self._widen(worker, job.connections or CONNECTIONS, target.multi_conn)
+        if job.carriers and target.multi_conn:
+            worker.want_carriers(job.carriers)
         emit = self._emit
         checkpoints = Checkpoints(job.disk, ledger, worker.to_flush_on, worker.drive, lambda at: emit(Checkpoint(at)))
         try:
@@ -206,11 +208,18 @@ class Copier:
                 ledger.window = max(ledger.window, size.window)
             if job.connections is None:
                 self._widen(worker, size.connections, target.multi_conn)
+        if target.multi_conn:
+            worker.want_carriers(self._carriers(ledger, bool(worker.carriers), pace, now))
+
+    def _carriers(self, ledger: Ledger, carrying: bool, pace: Pace, now: float) -> int:
+        job = self._job
+        if job.carriers is not None:
+            return job.carriers
         # A limit makes all ways equally fast.
-        free = job.window is None and job.connections is None and ledger.limit.bytes_per_second is None
-        large = ledger.read >= LARGE * ledger.pieces
-        if free and large and target.multi_conn and max(ledger.latency, ledger.reading) <= BESIDE:
-            worker.want_carriers(CARRIERS if pace.carry(now, ledger.read, worker.carrying) else 0)
+        if job.window is not None or job.connections is not None or ledger.limit.bytes_per_second is not None:
+            return 0
+        beside, large = max(ledger.latency, ledger.reading) <= BESIDE, ledger.read >= LARGE * ledger.pieces
+        return CARRIERS if beside and large and pace.carry(now, ledger.read, carrying) else 0
 
     def _report(self, ledger: Ledger, worker: Worker, rate: float) -> None:
         self._emit(
@@ -224,6 +233,7 @@ class Copier:
                 window=ledger.window,
                 connections=len(worker.target.connections),
                 retries=ledger.retries,
+                carriers=worker.carriers,
             )
         )
 

@@ -51,6 +51,9 @@ class Job(NamedTuple):
     """Most bytes in flight; None: as many as the target's latency asks for."""
     rate: int | None = None
     """Limit in bytes per second."""
+    carriers: int | None = None
+    """Threads that carry pieces one by one (engine.carrier), to a target that has multi-conn; None: as many as turn out
+    to be faster than none."""
     gate: Gate | None = None
     """How the data reach the target without a hop on this host; None: as everything else does, by `target`."""
 
@@ -69,6 +72,8 @@ class Progress(NamedTuple):
     """Bytes that may be in flight now."""
     connections: int
     retries: int
+    carriers: int = 0
+    """Threads that carry pieces one by one now."""
     event: str = "progress"
 
 

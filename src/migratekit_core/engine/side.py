@@ -73,10 +73,14 @@ class Side:
         return best
 
     def lend(self, count: int) -> tuple[Connection, ...]:
-        """Leave `count` usable connections to somebody else; return them."""
-        self._lent = tuple(self.ready[:count])
+        """Leave `count` connections with nothing on their way to somebody else; return them."""
+        self._lent = tuple(self.idle()[:count])
         self.refresh()
         return self._lent
+
+    def idle(self) -> list[Connection]:
+        """Return those that requests can be sent on, and none is on its way."""
+        return [held for held in self.ready if not held.in_flight]
 
     def take_back(self) -> None:
         """Have all that was lent."""

@@ -50,9 +50,9 @@ class Worker:
         self._wanted_carriers = 0
 
     @property
-    def carrying(self) -> bool:
-        """Return whether carriers do the work."""
-        return bool(self._carriers)
+    def carriers(self) -> int:
+        """Return how many carriers do the work now; none: the loop does it."""
+        return len(self._carriers)
 
     def want_carriers(self, count: int) -> None:
         """Have `count` carriers do the work as soon as there are connections for them; none: as soon as they land."""
@@ -89,8 +89,7 @@ class Worker:
             if room and target.ready:
                 if not self._may_hand_out():
                     self._fill(now)
-                elif not ledger.flying:
-                    self._hand_out()
+                elif not ledger.flying and self._hand_out():
                     return
             timeout = min(POLL_SECONDS, max(until - now, 0.0)) if ledger.flying else IDLE_SECONDS
             happened, changed = drive(everyone, timeout)
@@ -130,16 +129,20 @@ class Worker:
         self.target.refresh()
 
     def _may_hand_out(self) -> bool:
-        """Return whether carriers are wanted and there is all they need, once what is on its way has landed."""
+        """Return whether carriers are wanted and have all they need, once what is on its way has landed."""
         count = self._wanted_carriers
         return 0 < count <= len(self.source.ready) and count < len(self.target.ready)
 
-    def _hand_out(self) -> None:
+    def _hand_out(self) -> bool:
         count = self._wanted_carriers
+        # A flush may be under way on one.
+        if len(self.target.idle()) < count:
+            return False
         lent = list(zip(self.source.lend(count), self.target.lend(count), strict=True))
         for connection in (each for pair in lent for each in pair):
             self._poller.forget(connection)
         self._carriers = [Carrier(self._shape, self._ledger, source, target) for source, target in lent]
+        return True
 
     def _watch(self, until: float, look: Callable[[float], None]) -> None:
         """Let the carriers work until `until`, or have them land at any trouble, and take over."""
