@@ -142,6 +142,12 @@ class Server:
             assert self.process.poll() is None and time.monotonic() < deadline, f"{self._command[0]} did not start"
             time.sleep(0.01)
 
+    @property
+    def pid(self) -> int:
+        """Return its process."""
+        assert self.process is not None, "it was started"
+        return self.process.pid
+
     def _listening(self) -> bool:
         return self._listens.exists() if isinstance(self._listens, Path) else answers(self._listens)
 

@@ -47,8 +47,8 @@ class Oma:
         self.tunnel = Server(port, "haproxy", "-db", "-f", str(config))
         self.target = f"nbd://127.0.0.1:{self.nbd_port}/{self.image.name}"
 
-    def job(self, source: str, *, full: bool, rate: int | None = None) -> Job:
-        return Job("test disk", source, self.target, SIZE, full, rate=rate, gate=self.gate)
+    def job(self, source: str, *, full: bool, **more: int | None) -> Job:
+        return Job("test disk", source, self.target, SIZE, full, gate=self.gate, **more)
 
 
 @pytest.fixture
@@ -66,21 +66,21 @@ def expected(tmp_path: Path, size: int) -> Path:
 
 
 @pytest.mark.parametrize("filters", [[], ["nozero"], ["multi-conn", "multi-conn-mode=disable"]], ids=str)
-def test_a_full_copy(tmp_path: Path, source: str, filters: list[str]) -> None:
+def test_a_full_copy(tmp_path: Path, source: str, filters: list[str], carriers: int) -> None:
     oma = Oma(tmp_path, *filters)
     servers.dirty(oma.image)
     with oma.exporter, oma.tunnel:
-        copy(oma.job(source, full=True), [(0, SIZE)], lambda event: None, Engines())
+        copy(oma.job(source, full=True, carriers=carriers), [(0, SIZE)], lambda event: None, Engines())
     same(oma.image, expected(tmp_path, servers.ROOM))
 
 
-def test_an_incremental_copy_touches_nothing_else(tmp_path: Path, source: str) -> None:
+def test_an_incremental_copy_touches_nothing_else(tmp_path: Path, source: str, carriers: int) -> None:
     oma = Oma(tmp_path)
     servers.dirty(oma.image)
     before, disk = oma.image.read_bytes(), (tmp_path / "source.img").read_bytes()
     areas = [(0, 512), (3 * MIB + 7 * 512, 2 * MIB), (SIZE - 512, 512)]
     with oma.exporter, oma.tunnel:
-        done = copy(oma.job(source, full=False), areas, lambda event: None, Engines())
+        done = copy(oma.job(source, full=False, carriers=carriers), areas, lambda event: None, Engines())
     wanted = bytearray(before)
     for offset, length in areas:
         wanted[offset : offset + length] = disk[offset : offset + length]
@@ -119,16 +119,16 @@ def test_an_export_that_is_not_there_is_named_as_refused(tmp_path: Path, source:
     assert "refused" in raised.value.why
 
 
-def test_a_write_error_says_where(tmp_path: Path, source: str) -> None:
+def test_a_write_error_says_where(tmp_path: Path, source: str, carriers: int) -> None:
     oma = Oma(tmp_path, "error", "error-pwrite=EIO", "error-pwrite-rate=1")
     servers.dirty(oma.image)
     with oma.exporter, oma.tunnel, pytest.raises(OperationFailedError) as raised:
-        copy(oma.job(source, full=True), [(0, SIZE)], lambda event: None, Engines())
+        copy(oma.job(source, full=True, carriers=carriers), [(0, SIZE)], lambda event: None, Engines())
     assert "at offset" in raised.value.what
     assert "EIO" in raised.value.why
 
 
-def test_a_tunnel_that_dies_and_comes_back_only_delays(tmp_path: Path) -> None:
+def test_a_tunnel_that_dies_and_comes_back_only_delays(tmp_path: Path, carriers: int) -> None:
     image = tmp_path / "source.img"
     image.write_bytes(random.Random(5).randbytes(SIZE))
     oma = Oma(tmp_path)
@@ -143,7 +143,7 @@ def test_a_tunnel_that_dies_and_comes_back_only_delays(tmp_path: Path) -> None:
                 time.sleep(1)
                 oma.tunnel.start()
 
-        done = copy(oma.job(uri, full=True, rate=12 * MIB), [(0, SIZE)], observe, Engines())
+        done = copy(oma.job(uri, full=True, rate=12 * MIB, carriers=carriers), [(0, SIZE)], observe, Engines())
     assert 0 < killed[0] < SIZE, "killed in the middle"
     assert done.retries > 0
     same(oma.image, image)

@@ -27,7 +27,8 @@ class Pace:
 
     def __init__(self, now: float) -> None:
         self._carrying = False
-        self._since, self._from = now, WARM_BYTES
+        self._cold = True
+        self._since, self._from = now, 0
         """Where the span began."""
         self._loop = 0.0
         """Bytes per second of the loop."""
@@ -39,17 +40,17 @@ class Pace:
         """Return whether carriers are to do the work; `moved`: bytes of data that are on the target, `carrying`: who
         moves them now."""
         if carrying != self._carrying:
-            self._carrying = carrying
-            self._below = 0
-            self._begin(now, moved + WARM_BYTES)
-        if moved < self._from:
-            self._since = now
+            self._carrying, self._cold, self._below = carrying, True, 0
+            self._since, self._from = now, moved
         size, seconds = moved - self._from, now - self._since
-        if size < SPAN_BYTES and seconds < SPAN_SECONDS:
+        if size < (WARM_BYTES if self._cold else SPAN_BYTES) and seconds < SPAN_SECONDS:
             return carrying
-        self._begin(now, moved)
-        rate = max(size, 0) / max(seconds, 1e-6)
-        if not carrying:
+        cold, self._cold = self._cold, False
+        self._since, self._from = now, moved
+        return carrying if cold else self._judge(now, size / max(seconds, 1e-6))
+
+    def _judge(self, now: float, rate: float) -> bool:
+        if not self._carrying:
             self._loop = rate
             return now >= self._not_before
         if rate > self._loop:
@@ -61,6 +62,3 @@ class Pace:
         self._not_before = now + self._pause
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
         return False
-
-    def _begin(self, now: float, moved: int) -> None:
-        self._since, self._from = now, moved

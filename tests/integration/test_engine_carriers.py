@@ -1,0 +1,113 @@
+"""Carriers: threads that wait for one piece at a time, and for a server that has stopped answering."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from migratekit_core.engine.job import Checkpoint, Event, Job, Progress
+from migratekit_core.engine.process import Engines, copy
+from tests.integration.servers import MIB, Server, same
+from tests.integration.test_engine_stop import INTERRUPTED, SECONDS, engine, nbdkit
+
+SIZE = 48 * MIB
+RATE = 12 * MIB
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A random source, and a target full of something else."""
+    rng = random.Random(9)
+    (tmp_path / "source.img").write_bytes(rng.randbytes(SIZE))
+    (tmp_path / "target.img").write_bytes(rng.randbytes(SIZE))
+    return tmp_path
+
+
+@contextmanager
+def frozen(server: Server) -> Iterator[None]:
+    """Have a server answer nothing, and keep its connections."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("which", ["source", "target"])
+def test_a_stop_waits_for_no_carrier(images: Path, which: str) -> None:
+    with nbdkit(images, "source") as here, nbdkit(images, "target") as there:
+        with engine(Job("a disk", here.uri, there.uri, SIZE, True, rate=RATE, carriers=2)) as copying:
+            progress = next(event for event in copying.events() if isinstance(event, Progress))
+            assert progress.carriers == 2
+            with frozen(here if which == "source" else there):
+                threading.Event().wait(0.5)
+                seconds, code, events = copying.stop(signal.SIGTERM)
+        assert code == INTERRUPTED
+        assert seconds < SECONDS
+        position = max((event.position for event in events if isinstance(event, Checkpoint)), default=0)
+        copy(Job("a disk", here.uri, there.uri, SIZE, True, start=position), [(0, SIZE)], print, Engines())
+    same(images / "target.img", images / "source.img")
+
+
+@pytest.mark.parametrize("which", ["source", "target"])
+def test_a_server_that_pauses_only_delays(images: Path, which: str) -> None:
+    with nbdkit(images, "source") as here, nbdkit(images, "target") as there:
+        server, thaw = (here if which == "source" else there), threading.Event()
+        events: list[Event] = []
+
+        def observe(event: Event) -> None:
+            events.append(event)
+            if isinstance(event, Progress) and not thaw.is_set():
+                thaw.set()
+                os.kill(server.pid, signal.SIGSTOP)
+                threading.Timer(3, os.kill, (server.pid, signal.SIGCONT)).start()
+
+        done = copy(
+            Job("a disk", here.uri, there.uri, SIZE, True, rate=RATE, carriers=2), [(0, SIZE)], observe, Engines()
+        )
+    same(images / "target.img", images / "source.img")
+    assert done.retries == 0
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert any(event.rate == 0 for event in progress), "it went on telling"
+
+
+def test_carriers_take_over_again_after_trouble(images: Path) -> None:
+    with nbdkit(images, "source") as here, nbdkit(images, "target") as there:
+        killed: list[int] = []
+        events: list[Event] = []
+
+        def observe(event: Event) -> None:
+            events.append(event)
+            if isinstance(event, Progress) and not killed:
+                killed.append(event.done)
+                there.kill()
+                there.start()
+
+        job = Job("a disk", here.uri, there.uri, SIZE, True, rate=RATE, carriers=2)
+        done = copy(job, [(0, SIZE)], observe, Engines())
+    assert 0 < killed[0] < SIZE and done.retries > 0
+    assert [event.carriers for event in events if isinstance(event, Progress)][-1] == 2
+    same(images / "target.img", images / "source.img")
+
+
+def test_one_connection_is_enough_for_the_loop_only(images: Path) -> None:
+    """Where a flush covers its own connection only, nobody else may write."""
+    events: list[Event] = []
+    with nbdkit(images, "source") as here, nbdkit(images, "target", "multi-conn", "multi-conn-mode=disable") as there:
+        copy(Job("a disk", here.uri, there.uri, SIZE, True, carriers=2), [(0, SIZE)], events.append, Engines())
+    assert {event.carriers for event in events if isinstance(event, Progress)} == {0}
+    same(images / "target.img", images / "source.img")
+
+
+def test_a_rate_that_is_set_holds_for_carriers(images: Path) -> None:
+    with nbdkit(images, "source") as here, nbdkit(images, "target") as there:
+        job = Job("a disk", here.uri, there.uri, SIZE, True, rate=16 * MIB, carriers=2)
+        done = copy(job, [(0, SIZE)], print, Engines())
+    assert done.seconds >= SIZE / (16 * MIB) * 0.9

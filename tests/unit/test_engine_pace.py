@@ -1,0 +1,76 @@
+"""Carriers or the loop: whoever moves more goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from migratekit_core.engine.pace import FIRST_PAUSE, LONGEST_PAUSE, SPAN_BYTES, Pace
+from migratekit_core.units import MIB
+
+LOOK = 0.02
+
+
+class Copy:
+    """A copy whose loop and carriers have rates of their own, in MiB per second, looked at every 20 ms."""
+
+    def __init__(self, loop: float, carriers: float) -> None:
+        self.loop, self.carriers = loop, carriers
+        self.now, self.moved, self.carrying = 100.0, 0.0, False
+        self.pace = Pace(self.now)
+        self.carried = 0.0
+        """Seconds."""
+
+    def run(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            self.now += LOOK
+            self.moved += (self.carriers if self.carrying else self.loop) * MIB * LOOK
+            self.carried += LOOK * self.carrying
+            self.carrying = self.pace.carry(self.now, int(self.moved), self.carrying)
+
+
+def test_faster_carriers_go_on() -> None:
+    copy = Copy(1000, 1300)
+    copy.run(10)
+    assert copy.carrying
+    assert copy.carried > 9.8
+
+
+@pytest.mark.parametrize("carriers", [900, 400, 10])
+def test_slower_carriers_are_tried_ever_more_seldom(carriers: float) -> None:
+    copy = Copy(1000, carriers)
+    copy.run(60)
+    # 1, 2, 4, 8, 16 and 32 seconds apart.
+    assert 0 < copy.carried < 6 * 0.4
+    copy.run(600)
+    assert copy.carried < 600 / LONGEST_PAUSE * 0.4 + 6 * 0.4
+
+
+def test_carriers_that_become_slow_make_way_and_come_back() -> None:
+    copy = Copy(1000, 1300)
+    copy.run(1)
+    copy.carriers = 300
+    copy.run(0.3)
+    assert not copy.carrying
+    copy.carriers = 1300
+    copy.run(FIRST_PAUSE + 0.3)
+    assert copy.carrying
+
+
+def test_a_single_slow_span_is_no_reason() -> None:
+    copy = Copy(1000, 1300)
+    copy.run(1)
+    copy.carriers = 900
+    copy.run(SPAN_BYTES / MIB / 900)
+    copy.carriers = 1300
+    copy.run(5)
+    assert copy.carrying
+    assert copy.carried > 5.8
+
+
+def test_carriers_that_hang_make_way() -> None:
+    copy = Copy(1000, 1300)
+    copy.run(1)
+    copy.carriers = 0
+    copy.run(0.3)
+    assert not copy.carrying
