@@ -39,6 +39,15 @@ def test_an_upgrade_from_empty_gives_the_schema_of_the_models_and_can_be_repeate
     databases.dispose()
 
 
+def test_an_empty_database_is_told_as_one(tmp_path: Path) -> None:
+    databases = open_databases(Database(directory=tmp_path / "new"))
+    with pytest.raises(SchemaMismatchError) as caught:
+        require_schema(databases)
+    assert caught.value.what == "the oma database is empty"
+    assert caught.value.todo == "make them with: migratekit db upgrade"
+    databases.dispose()
+
+
 def test_the_files_are_private(directory: Path, tmp_path: Path) -> None:
     open_databases(Database(directory=tmp_path / "fresh")).dispose()
     assert (tmp_path / "fresh").stat().st_mode & 0o777 == 0o700

@@ -169,12 +169,24 @@ def stop_at(differences: list[Difference]) -> None:
     """Raise SchemaMismatchError, naming the first, where there are differences."""
     if not differences:
         return
+    if _is_empty(differences):
+        raise SchemaMismatchError(
+            f"the {differences[0].database} database is empty",
+            "its tables have not been made yet",
+            "make them with: migratekit db upgrade",
+        )
     more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
     raise SchemaMismatchError(
         "the database schema is not the one this version writes",
         f"{differences[0]}{more}",
         "look with: migratekit db check; bring it up to date with: migratekit db upgrade",
     )
+
+
+def _is_empty(differences: list[Difference]) -> bool:
+    first = differences[0].database
+    missing = {each.table for each in differences if each.database == first and not each.column}
+    return missing == set(METADATA[first].tables)
 
 
 def check_both(databases: Databases) -> list[Difference]:
