@@ -89,13 +89,12 @@ class Carrier:
             if flight.piece.action is Action.COPY:
                 self._copy(flight)
             else:
+                flight.stage = WRITTEN
                 self._ledger.count(0, flight.piece.length)
                 self._write_zeros(flight.piece.offset, flight.piece.length)
         except nbd.Error as error:
-            reading = not flight.reading and flight.piece.action is Action.COPY
-            connection = self._source if reading else self._target
+            connection = self._source if flight.stage == READ else self._target
             connection.reason = error.string
-            flight.stage = READ if reading else WRITTEN
             flight.error = errno.ENOTCONN if connection.broken() else error.errnum or errno.ENOTCONN
             self._ledger.failed(flight)
             return False
@@ -104,12 +103,13 @@ class Carrier:
 
     def _copy(self, flight: Flight) -> None:
         piece, target = flight.piece, self._target.handle
+        flight.stage = READ
         # What the disk does not have, but the target's block size wants, is zero.
         present = min(piece.length, self._shape.size - piece.offset)
         data = self._source.handle.pread(present, piece.offset)
         data += bytes(piece.length - present)
         now = time.monotonic()
-        flight.reading, flight.sent = now - flight.sent, now
+        flight.stage, flight.reading, flight.sent = WRITTEN, now - flight.sent, now
         buffer = memoryview(data)
         written = zeroed = 0
         for low, high, zero in zeros.runs(buffer):
