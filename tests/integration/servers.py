@@ -113,6 +113,14 @@ def run(
     return copy(job, areas, events.append, Engines()), events
 
 
+def unlike(folder: Path, size: int) -> Path:
+    """Write a random `source.img`, and a `target.img` full of something else; return their folder."""
+    rng = random.Random(8)
+    for name in ("source.img", "target.img"):
+        (folder / name).write_bytes(rng.randbytes(size))
+    return folder
+
+
 class Server:
     """An NBD server that can be killed and started again; it ends with the block."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import threading
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ import pytest
 
 from migratekit_core.engine.job import Checkpoint, Event, Job, Progress
 from migratekit_core.engine.process import Engines, copy
-from tests.integration.servers import MIB, Server, same
+from tests.integration.servers import MIB, Server, same, unlike
 from tests.integration.test_engine_stop import INTERRUPTED, SECONDS, engine, nbdkit
 
 SIZE = 48 * MIB
@@ -24,10 +23,7 @@ RATE = 12 * MIB
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """A random source, and a target full of something else."""
-    rng = random.Random(9)
-    (tmp_path / "source.img").write_bytes(rng.randbytes(SIZE))
-    (tmp_path / "target.img").write_bytes(rng.randbytes(SIZE))
-    return tmp_path
+    return unlike(tmp_path, SIZE)
 
 
 @contextmanager

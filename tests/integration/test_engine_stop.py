@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import random
 import signal
 import socket
 import subprocess
@@ -17,7 +16,7 @@ import pytest
 
 from migratekit_core.engine.job import Checkpoint, Done, Event, Job, Progress, decode, write_job
 from migratekit_core.engine.process import Engines, copy
-from tests.integration.servers import MIB, Server, same
+from tests.integration.servers import MIB, Server, same, unlike
 
 SIZE = 48 * MIB
 SECONDS = 2.0
@@ -81,10 +80,7 @@ def nbdkit(folder: Path, name: str, *filters: str) -> Server:
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """A random source, and a target full of something else."""
-    rng = random.Random(8)
-    (tmp_path / "source.img").write_bytes(rng.randbytes(SIZE))
-    (tmp_path / "target.img").write_bytes(rng.randbytes(SIZE))
-    return tmp_path
+    return unlike(tmp_path, SIZE)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
