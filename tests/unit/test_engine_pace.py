@@ -36,7 +36,7 @@ def test_faster_carriers_go_on() -> None:
     assert copy.carried > 9.8
 
 
-@pytest.mark.parametrize("carriers", [900, 400, 10])
+@pytest.mark.parametrize("carriers", [800, 400, 10])
 def test_slower_carriers_are_tried_ever_more_seldom(carriers: float) -> None:
     copy = Copy(1000, carriers)
     copy.run(60)
@@ -60,8 +60,8 @@ def test_carriers_that_become_slow_make_way_and_come_back() -> None:
 def test_a_single_slow_span_is_no_reason() -> None:
     copy = Copy(1000, 1300)
     copy.run(1)
-    copy.carriers = 900
-    copy.run(SPAN_BYTES / MIB / 900)
+    copy.carriers = 800
+    copy.run(SPAN_BYTES / MIB / 800)
     copy.carriers = 1300
     copy.run(5)
     assert copy.carrying

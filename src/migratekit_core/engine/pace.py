@@ -16,8 +16,10 @@ WARM_BYTES = 8 * MIB
 """What is not, after a change: the first requests find everything cold."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds until carriers that were slower are tried again; each time doubles them."""
+TOLERANCE = 0.9
+"""How much of what the loop does is enough for carriers: spans are short, and nearly as fast is no reason to change."""
 PATIENCE = 2
-"""Spans in a row in which carriers may be slower: a single one may be a matter of the machine ..."""
+"""Spans in a row in which they may be slower: a single one may be a matter of the machine ..."""
 HOPELESS = 0.6
 """... unless they do less than this much of what the loop does."""
 
@@ -53,7 +55,7 @@ class Pace:
         if not self._carrying:
             self._loop = rate
             return now >= self._not_before
-        if rate > self._loop:
+        if rate > TOLERANCE * self._loop:
             self._below, self._pause = 0, FIRST_PAUSE
             return True
         self._below += 1
