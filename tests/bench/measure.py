@@ -18,7 +18,7 @@ from migratekit_core.engine.job import Done, Job
 from migratekit_core.engine.process import Engines, copy
 from tests.lab.parts.process import choose_port
 
-RUNS = int(os.environ.get("BENCH_RUNS", "3"))
+RUNS = int(os.environ.get("BENCH_RUNS", "5"))
 GIB = 1024**3
 
 
