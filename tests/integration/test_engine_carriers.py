@@ -107,3 +107,13 @@ def test_a_rate_that_is_set_holds_for_carriers(images: Path) -> None:
         job = Job("a disk", here.uri, there.uri, SIZE, True, rate=16 * MIB, carriers=2)
         done = copy(job, [(0, SIZE)], print, Engines())
     assert done.seconds >= SIZE / (16 * MIB) * 0.9
+
+
+def test_a_server_that_takes_no_more_connections_only_has_less_of_them(images: Path, carriers: int) -> None:
+    """Who was never let in has taken nothing with it: nothing is written again."""
+    # One that asks for extents, and one that writes: the loop wants two, and carriers three.
+    with nbdkit(images, "source") as here, nbdkit(images, "target", "limit", "limit=2") as there:
+        job = Job("a disk", here.uri, there.uri, SIZE, True, rate=RATE, carriers=carriers)
+        done = copy(job, [(0, SIZE)], print, Engines())
+    assert (done.retries, done.read) == (0, SIZE)
+    same(images / "target.img", images / "source.img")

@@ -27,6 +27,8 @@ class Connection:
         self.in_flight = 0
         self.reason = ""
         """Why the connection broke, in libnbd's words."""
+        self.served = False
+        """Whether requests could ever be sent: one that was refused by the server has taken nothing with it."""
         self.missed = False
         """Whether it has been noticed that it broke."""
 

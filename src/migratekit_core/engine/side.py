@@ -36,7 +36,7 @@ class Side:
         self._pause = FIRST_PAUSE
         self._lost_since: float | None = None
         self._news = False
-        """Whether a connection broke that nobody has heard of."""
+        """Whether a connection broke that had served, and nobody has heard of it."""
 
     def connect(self) -> Connection:
         """Begin a connection that can be asked anything. Raises nbd.Error where that fails at once."""
@@ -63,6 +63,8 @@ class Side:
         """Look again which connections can be used, and which have broken."""
         self._note_losses()
         self.ready = [held for held in self.kept() if held.usable()]
+        for held in self.ready:
+            held.served = True
 
     def pick(self) -> Connection | None:
         """Return the usable connection with the least on its way; None where there is none now."""
@@ -96,14 +98,15 @@ class Side:
         return any(held.missed for held in self.connections)
 
     def lost(self) -> bool:
-        """Return whether a connection was found broken since this was asked last."""
+        """Return whether a connection that had served was found broken since this was asked last."""
         news, self._news = self._news, False
         return news
 
     def _note_losses(self) -> None:
         for held in self.connections:
             if held.broken() and not held.missed:
-                held.missed = self._news = True
+                held.missed = True
+                self._news |= held.served
 
     def mend(self, now: float) -> None:
         """Drop connections that broke, and open as many as are wanted; `now` is in seconds of a monotonic clock.
