@@ -60,7 +60,7 @@ def test_sqlite_from_nothing(shared_lab: Lab, tmp_path: Path) -> None:
     before = embedded(lab, tmp_path, "db", "check")
     assert before.returncode == 7
     assert "replication_jobs" in before.stdout
-    assert "schema" in refused(lab, embedded(lab, tmp_path, "jobs", "list"), 7)
+    assert "the oma database is empty" in refused(lab, embedded(lab, tmp_path, "jobs", "list"), 7)
     first = embedded(lab, tmp_path, "db", "upgrade", "-o", "json")
     assert first.returncode == 0, first.stderr
     made = {item["database"]: item for item in json.loads(first.stdout)["databases"]}
