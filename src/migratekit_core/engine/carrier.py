@@ -125,6 +125,5 @@ class Carrier:
         if self._shape.can_zero:
             self._target.handle.zero(length, offset)
             return
-        for begin in range(offset, offset + length, self._shape.request):
-            size = min(self._shape.request, offset + length - begin)
+        for begin, size in self._shape.parts(offset, length):
             self._target.handle.pwrite(self._zeros[:size], begin)

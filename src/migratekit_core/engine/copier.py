@@ -95,8 +95,6 @@ class Copier:
 
         worker = Worker(shape, ledger, *first)
         self._widen(worker, job.connections or CONNECTIONS, target.multi_conn)
-        if job.carriers and target.multi_conn:
-            worker.want_carriers(job.carriers)
         emit = self._emit
         checkpoints = Checkpoints(job.disk, ledger, worker.to_flush_on, worker.drive, lambda at: emit(Checkpoint(at)))
         try:
@@ -175,6 +173,7 @@ class Copier:
             checkpoints.tick(now)
 
         while not checkpoints.complete:
+            self._adapt(ledger, worker, target, pace)
             worker.work(time.monotonic() + LOOK_SECONDS, look)
             now = time.monotonic()
             look(now)
@@ -188,7 +187,6 @@ class Copier:
             if stopped_at is not None and (not ledger.flying or now - stopped_at > LANDING_SECONDS):
                 self._last_checkpoint(checkpoints)
                 raise Interrupted
-            self._adapt(ledger, worker, target, pace, now)
             if now - reported >= PROGRESS_SECONDS:
                 self._report(ledger, worker, (ledger.done - reported_done) / (now - reported))
                 reported, reported_done = now, ledger.done
@@ -199,7 +197,7 @@ class Copier:
         with contextlib.suppress(OperationFailedError):
             checkpoints.last(LAST_FLUSH_SECONDS)
 
-    def _adapt(self, ledger: Ledger, worker: Worker, target: Abilities, pace: Pace, now: float) -> None:
+    def _adapt(self, ledger: Ledger, worker: Worker, target: Abilities, pace: Pace) -> None:
         """Fit connections, window and who carries to how fast answers are, as far as the job leaves them open."""
         job = self._job
         if ledger.answers >= ENOUGH_ANSWERS:
@@ -209,9 +207,10 @@ class Copier:
             if job.connections is None:
                 self._widen(worker, size.connections, target.multi_conn)
         if target.multi_conn:
-            worker.want_carriers(self._carriers(ledger, bool(worker.carriers), pace, now))
+            worker.want_carriers(self._carriers(ledger, bool(worker.carriers), pace))
 
-    def _carriers(self, ledger: Ledger, carrying: bool, pace: Pace, now: float) -> int:
+    def _carriers(self, ledger: Ledger, carrying: bool, pace: Pace) -> int:
+        """Return how many carriers are wanted now."""
         job = self._job
         if job.carriers is not None:
             return job.carriers
@@ -219,7 +218,7 @@ class Copier:
         if job.window is not None or job.connections is not None or ledger.limit.bytes_per_second is not None:
             return 0
         beside, large = max(ledger.latency, ledger.reading) <= BESIDE, ledger.read >= LARGE * ledger.pieces
-        return CARRIERS if beside and large and pace.carry(now, ledger.read, carrying) else 0
+        return CARRIERS if beside and large and pace.carry(time.monotonic(), ledger.read, carrying) else 0
 
     def _report(self, ledger: Ledger, worker: Worker, rate: float) -> None:
         self._emit(

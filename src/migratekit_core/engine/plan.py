@@ -23,6 +23,11 @@ class Shape(NamedTuple):
     request: int
     can_zero: bool
 
+    def parts(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """Yield (offset, length) of the requests that a stretch takes where its bytes have to be sent."""
+        for begin in range(offset, offset + length, self.request):
+            yield begin, min(self.request, offset + length - begin)
+
 
 class Action(Enum):
     """What a piece needs."""

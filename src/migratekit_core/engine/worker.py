@@ -135,8 +135,9 @@ class Worker:
 
     def _hand_out(self) -> bool:
         count = self._wanted_carriers
-        # A flush may be under way on one.
-        if len(self.target.idle()) < count:
+        # One may have broken in this very turn, and a flush may be under way on one.
+        self._refresh()
+        if len(self.source.idle()) < count or len(self.target.idle()) < count or not self._may_hand_out():
             return False
         lent = list(zip(self.source.lend(count), self.target.lend(count), strict=True))
         for connection in (each for pair in lent for each in pair):
@@ -212,8 +213,7 @@ class Worker:
 
     def _send_zero(self, flight: Flight, connection: Connection, offset: int, length: int) -> None:
         if not self._shape.can_zero:
-            for begin in range(offset, offset + length, self._shape.request):
-                size = min(self._shape.request, offset + length - begin)
+            for begin, size in self._shape.parts(offset, length):
                 self._send_write(flight, connection, self._zeros[:size], begin)
             return
         try:
