@@ -167,16 +167,20 @@ def require_schema(databases: Databases, names: tuple[str, ...] = NAMES) -> None
 
 def stop_at(differences: list[Difference]) -> None:
     """Raise SchemaMismatchError, naming the first, where there are differences."""
-    if not differences:
-        return
+    if differences:
+        raise mismatch(differences)
+
+
+def mismatch(differences: list[Difference]) -> SchemaMismatchError:
+    """Return the error for a database that differs: what is missing first, and what to do."""
     if _is_empty(differences):
-        raise SchemaMismatchError(
+        return SchemaMismatchError(
             f"the {differences[0].database} database is empty",
             "its tables have not been made yet",
             "make them with: migratekit db upgrade",
         )
     more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
-    raise SchemaMismatchError(
+    return SchemaMismatchError(
         "the database schema is not the one this version writes",
         f"{differences[0]}{more}",
         "look with: migratekit db check; bring it up to date with: migratekit db upgrade",

@@ -8,10 +8,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from migratekit_core.db.crypto import decrypt, encrypt
-from migratekit_core.db.schema import check_both
+from migratekit_core.db.schema import check_both, mismatch
 from migratekit_core.doctor.model import Answer, SkippedError, check, failed, ok, warning
 from migratekit_core.doctor.site import Site
-from migratekit_core.errors import SchemaMismatchError
 
 OLDEST_MARIADB = (10, 6)
 
@@ -41,9 +40,8 @@ def schema(site: Site) -> Iterator[Answer]:
     if not differences:
         yield ok("database schema", "that of this version")
         return
-    more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
-    todo = "look with: migratekit db check; bring it up to date with: migratekit db upgrade"
-    yield failed("database schema", f"{differences[0]}{more}", todo, SchemaMismatchError.exit_code)
+    error = mismatch(differences)
+    yield failed("database schema", error.why, error.todo, error.exit_code)
 
 
 @check("database.key", "encryption key", lambda config: config.ossea is not None and config.vcenter is not None)
