@@ -288,5 +288,5 @@ def test_the_estate_of_a_vcenter_against_the_target(place: Place, source: Estate
             found.setdefault(each["vm_path"], set()).add(each["rule"])
     site = found.pop("")
     assert found == {estate.path_of(odd): {odd.target} for odd in estate.MACHINES if odd.target}
-    # 100 machines are more than one OMA holds, and a disk of 2 TiB is more than all of the storage.
+    # 100 machines are more than one OMA holds at a time, and a disk of 2 TiB is more than all of the storage.
     assert site == {"MK-TGT-008", "MK-TGT-011", "MK-TGT-012"}

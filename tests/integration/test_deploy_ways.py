@@ -129,12 +129,9 @@ def check(vm: dict[str, Any], lab: Lab, volume_ids: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def replicated(shared_lab: Lab) -> Iterator[None]:
-    """A replica, for a failover belongs to one; its place at the OMA is given back."""
+def replicated(shared_lab: Lab) -> None:
+    """A replica, for a failover belongs to one."""
     report(shared_lab, "replicate", VM)
-    yield
-    for volume in volume_ids_of(shared_lab):
-        report(shared_lab, "volumes", "detach", volume, "--yes")
 
 
 def test_a_volume_of_a_template_is_deployed_by_volumeid(lab: Lab, replicated: None) -> None:

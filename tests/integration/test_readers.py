@@ -30,7 +30,6 @@ from tests.integration.support import (
     refused,
     report,
     run,
-    volume_ids,
     vsphere,
 )
 from tests.integration.test_secrets import watching
@@ -51,15 +50,6 @@ def host(shared_lab: Lab) -> Iterator[esxi.Esxi]:
 def library(tmp_path: Path, lab: Lab) -> Vddk:
     """VDDK, unpacked."""
     return unpack(tmp_path / "vmware-vix-disklib-distrib", lab.vcenter.datastore)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def released(shared_lab: Lab) -> Iterator[None]:
-    """Detach the volumes of this module's machines: the OMA takes 13."""
-    yield
-    for vm in ("esxi01", "vddk01", "auto01"):
-        for volume in volume_ids(shared_lab, vm):
-            report(shared_lab, "volumes", "detach", volume, "--yes")
 
 
 def by_ssh(lab: Lab, host: esxi.Esxi, **other: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from migratekit_core.runtime import open_runtime
 from migratekit_core.waves import claims, files, store
 from migratekit_core.waves.resolve import config_for
 from migratekit_core.waves.states import REPLICATE
-from tests.integration.support import identical, leaked, refused, report, run, sql, volume_ids
+from tests.integration.support import identical, leaked, refused, report, run, sql
 from tests.integration.test_lock import lab_engine
 from tests.lab.lab import Lab
 
@@ -46,11 +46,9 @@ def config(shared_lab: Lab) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def released(shared_lab: Lab) -> Iterator[None]:
-    """Detach the volumes of this module's machines, and forget its waves."""
+def forgotten(shared_lab: Lab) -> Iterator[None]:
+    """Forget this module's waves."""
     yield
-    for volume in volume_ids(shared_lab, "wave01"):
-        report(shared_lab, "volumes", "detach", volume, "--yes")
     for table in ("wave_attempts", "wave_vms", "waves"):
         sql(shared_lab, f"DELETE FROM {table}")
 

@@ -126,6 +126,25 @@ def vm_lock(engine: Engine, vm_id: str, purpose: str) -> Iterator[Lock]:
 
 
 @contextmanager
+def destination_lock(engine: Engine, vm_uuid: str, purpose: str) -> Iterator[Lock]:
+    """Hold what was made of a machine in CloudStack; syncs go on. Raises BusyError, naming the holder."""
+    with vm_lock(engine, f"failover-{vm_uuid}", purpose) as lock:
+        yield lock
+
+
+@contextmanager
+def whole_lock(engine: Engine, vm_uuid: str, purpose: str) -> Iterator[Lock]:
+    """Hold a machine against syncs and against whoever makes, or takes away, machines of it; yield the former lock.
+
+    Raises BusyError, naming the holder.
+    """
+    with vm_lock(engine, vm_uuid, purpose) as lock, destination_lock(engine, vm_uuid, purpose) as destination:
+        # A database that was restarted has taken both away.
+        lock.hold_beside(destination)
+        yield lock
+
+
+@contextmanager
 def _file_lock(engine: Engine, name: str) -> Iterator[None]:
     path = Path(f"{engine.url.database}.{name}.lock")
     path.touch(mode=PRIVATE)

@@ -6,12 +6,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from migratekit_core.config.load import require
-from migratekit_core.db.locks import vm_lock
+from migratekit_core.db.locks import destination_lock, vm_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.errors import BusyError, PreconditionError
 from migratekit_core.failover import conversion_undo, remains
 from migratekit_core.failover.destination import settle
-from migratekit_core.failover.locks import destination_lock
 from migratekit_core.failover.record import CLEANED, COMPLETED, LIVE, TEST, Record, newest, unfinished
 from migratekit_core.failover.remains import Remains, Subject
 from migratekit_core.failover.rollback import PATIENCE_SECONDS

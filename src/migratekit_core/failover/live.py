@@ -7,7 +7,7 @@ from shlex import quote
 from typing import Any
 
 from migratekit_core.config.load import require
-from migratekit_core.db.locks import Lock
+from migratekit_core.db.locks import Lock, whole_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.errors import MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.failover import conversion, cutover, deploy, downtime, giving_up, machine, preflight
@@ -15,7 +15,6 @@ from migratekit_core.failover.cutover import AT_ONCE, Prediction, When
 from migratekit_core.failover.destination import settle
 from migratekit_core.failover.downtime import Downtime
 from migratekit_core.failover.facts import Case
-from migratekit_core.failover.locks import failover_locks
 from migratekit_core.failover.preflight import Plan
 from migratekit_core.failover.record import COMPLETED, LIVE, ROLLING_BACK, Record, begin, unfinished
 from migratekit_core.failover.rollback import PATIENCE_SECONDS, Way, go_back, to_go_on
@@ -101,7 +100,7 @@ def failover(runtime: Runtime, name: str, options: Options) -> FailoverResult:
     cloud = Cloud(runtime.ossea)
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)
-        with failover_locks(runtime.databases.oma, vm.uuid, f"failover {vm.name}") as lock:
+        with whole_lock(runtime.databases.oma, vm.uuid, f"failover {vm.name}") as lock:
             done = replica.live_failover(runtime.databases.oma, vm.uuid)
             if done is not None and done.status == COMPLETED:
                 raise failed_over(vm, done)

@@ -12,10 +12,10 @@ from sqlmodel import col, select
 
 from migratekit_core.config.load import require
 from migratekit_core.db.engine import session
+from migratekit_core.db.locks import whole_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.errors import BusyError
 from migratekit_core.failover import conversion_undo
-from migratekit_core.failover.locks import failover_locks
 from migratekit_core.failover.record import ENDED, FAILOVER_TAG, KIND_TAG, LIVE, TEST
 from migratekit_core.failover.remains import SNAPSHOT
 from migratekit_core.failover.rollback import PATIENCE_SECONDS
@@ -79,7 +79,7 @@ def remove(runtime: Runtime) -> Swept:
                 first = list(_find(engine, cloud, volumes))
             for uuid in dict.fromkeys(orphan.vm_uuid for orphan in first):
                 try:
-                    with failover_locks(engine, uuid, "cleanup --orphans"):
+                    with whole_lock(engine, uuid, "cleanup --orphans"):
                         # What a run had just made and not yet written down is known by now, or belongs to nobody.
                         again = [orphan for orphan in _find(engine, cloud, volumes) if orphan.vm_uuid == uuid]
                         swept += [_remove(runtime, cloud, volumes, job, orphan) for orphan in _in_order(again)]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from shlex import quote
 
 from migratekit_core.config.load import require
+from migratekit_core.db.locks import whole_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.errors import CancelledError, MigrateKitError, PreconditionError
 from migratekit_core.failover import cleanup, conversion, deploy, machine, preflight
 from migratekit_core.failover.facts import Case
-from migratekit_core.failover.locks import failover_locks
 from migratekit_core.failover.preflight import Plan
 from migratekit_core.failover.record import COMPLETED, FAILED, FAILOVER_TAG, MADE_FOR, TEST, Record, begin, unfinished
 from migratekit_core.failover.remains import Subject, rehearsal_name, snapshot_name
@@ -80,7 +80,7 @@ def rehearse(
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)
     with (
-        failover_locks(runtime.databases.oma, vm.uuid, f"test-failover {vm.name}"),
+        whole_lock(runtime.databases.oma, vm.uuid, f"test-failover {vm.name}"),
         runtime.tracker.job("test-failover", owner=vm.name) as job,
     ):
         volumes = runtime.volumes(job, PATIENCE_SECONDS)

@@ -11,7 +11,7 @@ from shlex import quote
 from typing import Any
 
 from migratekit_core.config.load import require
-from migratekit_core.db.locks import Lock
+from migratekit_core.db.locks import Lock, whole_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.errors import (
     BusyError,
@@ -23,7 +23,6 @@ from migratekit_core.errors import (
 from migratekit_core.failover import conversion_undo
 from migratekit_core.failover import record as records
 from migratekit_core.failover.destination import machine_of, settle
-from migratekit_core.failover.locks import failover_locks
 from migratekit_core.failover.record import KEPT, LIVE, ROLLED_BACK, UNKNOWN, Record
 from migratekit_core.joblog import Job
 from migratekit_core.ossea import compute
@@ -126,7 +125,7 @@ def rollback(runtime: Runtime, name: str) -> RolledBack:
     cloud = Cloud(runtime.ossea)
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)
-        with failover_locks(runtime.databases.oma, vm.uuid, f"rollback {vm.name}") as lock:
+        with whole_lock(runtime.databases.oma, vm.uuid, f"rollback {vm.name}") as lock:
             record = _record(runtime, vm)
             managed = managed_object(service, vm)
             if record.row().status == ROLLED_BACK:
@@ -196,9 +195,14 @@ def go_back(way: Way, job: Job, at_once: bool = False) -> RolledBack:
         with job.step("attach-volumes") as step:
             for volume_id in volume_ids:
                 # One that somebody has deleted is made anew by the next sync.
-                if volumes.get(volume_id) is not None:
+                if volumes.get(volume_id) is None:
+                    continue
+                try:
                     volumes.attach(volume_id)
                     step.log("volume attached to the OMA", volume_id=volume_id)
+                except BusyError as error:
+                    # All of the OMA is in use by others: the next sync attaches it, and the way back goes on.
+                    step.log("volume left detached", level="warning", volume_id=volume_id, error=str(error))
     with job.step("hand-back") as step:
         record.hand_back(content)
         step.log("replication may go on", content=content)

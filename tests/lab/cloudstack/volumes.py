@@ -163,7 +163,9 @@ def _check_device(cloud: Cloud, vm: Vm, device_id: int | None) -> None:
             raise invalid_value(f"Virtual machine {vm.id} has a root volume already.")
         return
     if sum(volume.type == "DATADISK" for volume in attached) >= MAX_DATA_VOLUMES:
-        raise invalid_value(f"Virtual machine {vm.id} has its {MAX_DATA_VOLUMES} data volumes, the most there can be.")
+        raise invalid_value(
+            f"Virtual machine {vm.id} already has the maximum number of data disks ({MAX_DATA_VOLUMES})."
+        )
     last = MAX_DATA_VOLUMES + 1
     if device_id is None:
         return

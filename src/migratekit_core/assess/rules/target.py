@@ -273,11 +273,12 @@ def over_committed(site: Site) -> Iterator[Hit]:
 
 @site_rule(
     "MK-TGT-012",
-    Severity.WARNING,
+    Severity.INFO,
     "more disks than the OMA holds at a time",
-    why="Replica volumes stay attached to the OMA until their machine is cut over, and CloudStack attaches a limited "
-    f"number to one machine: {DEFAULT_DISK_LIMIT} are assumed where listHypervisorCapabilities does not tell.",
-    remedy="Migrate in waves that fit, or set up several OMAs (an ossea.oma_vm for each profile).",
+    why="Replica volumes stay attached to the OMA between syncs, and CloudStack attaches a limited number to one "
+    f"machine: {DEFAULT_DISK_LIMIT} are assumed where listHypervisorCapabilities does not tell. Where it is full, a "
+    "sync has volumes of machines that nobody works with detached; machines synced at the same time have to fit.",
+    remedy="Sync only so many at a time as fit, or set up several OMAs (an ossea.oma_vm for each profile).",
     needs=("target",),
 )
 def waves_needed(site: Site) -> Iterator[Hit]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from migratekit_core.errors import BusyError, MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.models.volumes import VolumeOperation
-from migratekit_core.volumes.daemon import checksum, devices, records, snapshots
+from migratekit_core.volumes.daemon import checksum, devices, records, room, snapshots
 from migratekit_core.volumes.daemon.context import COPY_SECONDS, Context, Response, name_of, volume_id_of
 from migratekit_core.volumes.daemon.outcome import ascertain, attempt, await_result
 from migratekit_core.volumes.daemon.reconcile.repair import reconcile
@@ -159,9 +160,12 @@ def _attached(context: Context, operation: VolumeOperation, volume: Volume, vm_i
             context.passed(operation, "detached-again")
             volume = replace(volume, vm_id=None)
         if volume.vm_id is None:
-            volume = ascertain(
-                lambda: storage.attach(volume.id, vm_id, device_id, jobs), look, context.settings.settle_timeout
-            )
+
+            def act() -> Volume:
+                attach = partial(storage.attach, volume.id, vm_id, device_id, jobs)
+                return ascertain(attach, look, context.settings.settle_timeout)
+
+            volume = room.found(context, step, act) if vm_id == storage.oma_vm_id() else act()
         step.log("attached", volume_id=volume.id, vm_id=vm_id, device_id=volume.device_id)
     return volume
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ from migratekit_core.volumes.daemon.points import PassedJobs
 from migratekit_core.volumes.daemon.storage import Storage
 from migratekit_core.volumes.names import safe
 
+ORIGIN = "origin"
+"""Key under which an operation's request remembers where it came from."""
 COPY_SECONDS = 3600.0
 """How long CloudStack may take to copy a snapshot to or from secondary storage."""
 
@@ -33,6 +36,8 @@ class Context:
     oma: Engine
     job: Job
     points: Points
+    within: Callable[[str, str], None]
+    """Runs an operation of this kind on another volume, as part of this one; raises its error."""
 
     def jobs(self, operation: VolumeOperation) -> AsyncJobs:
         """Return where the operation's CloudStack jobs are recorded."""

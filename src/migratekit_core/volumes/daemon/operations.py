@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -34,7 +34,7 @@ from migratekit_core.ossea import tracking
 from migratekit_core.points import Points
 from migratekit_core.redact import redact
 from migratekit_core.volumes.daemon.actions import ACTIONS
-from migratekit_core.volumes.daemon.context import Context
+from migratekit_core.volumes.daemon.context import ORIGIN, Context
 from migratekit_core.volumes.daemon.exports.exporter import Exporter
 from migratekit_core.volumes.daemon.metrics import Metrics
 from migratekit_core.volumes.daemon.storage import Storage
@@ -46,8 +46,6 @@ PENDING, RUNNING, COMPLETED, FAILED = "pending", "running", "completed", "failed
 OPEN = (PENDING, RUNNING)
 MADE = {"create": "volume_id", "clone": "volume_id", "snapshot": "snapshot_id"}
 """What kinds of operations make, as their response names it."""
-ORIGIN = "origin"
-"""Key under which an operation's request remembers where it came from."""
 
 
 @dataclass(frozen=True)
@@ -111,20 +109,26 @@ class Operations:
                 operation.status, operation.error, operation.completed_at = PENDING, None, None
                 operation.response, operation.volume_id = None, volume_id
             else:
-                operation = VolumeOperation(
-                    id=str(uuid.uuid4()),
-                    type=kind,
-                    status=PENDING,
-                    volume_id=volume_id,
-                    vm_id=request.get("vm_id"),
-                    request={**request, ORIGIN: asdict(origin)},
-                )
+                operation = _new(kind, request, volume_id, origin)
                 db.add(operation)
                 if key:
                     db.flush()
                     db.add(IdempotencyKey(key=key, operation_id=operation.id, request_digest=digest))
         self._pool.submit(self._run, operation.id)
         return operation
+
+    def _within(self, kind: str, volume_id: str, origin: Origin) -> None:
+        """Run an operation that another one needs, in the same thread: all threads may be waiting for such ones.
+
+        Raises BusyError while another operation works on the volume, and the operation's own error.
+        """
+        with self._changed, session(self._databases.volumes) as db:
+            self._refuse_second_writer(volume_id)
+            operation = _new(kind, {}, volume_id, origin)
+            db.add(operation)
+        error = self._run(operation.id)
+        if error is not None:
+            raise error
 
     def _outlived(self, key: str) -> tuple[str, datetime | None] | None:
         """Return id and end of a key's operation where what it made is gone."""
@@ -204,7 +208,8 @@ class Operations:
                 f"wait for it to end (migratekit jobs show {job[:8]})" if job else "wait for it to end",
             )
 
-    def _run(self, operation_id: str) -> None:
+    def _run(self, operation_id: str) -> MigrateKitError | None:
+        """Run an operation to its end, and return what it failed with."""
         error: MigrateKitError | None = None
         response: dict[str, Any] | None = None
         kind = ""
@@ -221,6 +226,7 @@ class Operations:
         self._store(operation_id, response, error)
         self._metrics.ended(kind, FAILED if error else COMPLETED, time.monotonic() - began)
         self.wake(operation_id)
+        return error
 
     def _store(self, operation_id: str, response: dict[str, Any] | None, error: MigrateKitError | None) -> None:
         """Write an operation's outcome down, however long the database is away: until then its volume is locked."""
@@ -266,12 +272,25 @@ class Operations:
                 self._databases.oma,
                 job,
                 self._points,
+                lambda kind, volume_id: self._within(kind, volume_id, replace(origin, parent_job_id=job.id)),
             )
             # What a former daemon had CloudStack do is waited for, before anything is looked at or done again.
             tracking.settle(self._databases.oma, self._storage.cloud, operation.id)
             response = ACTIONS[operation.type](context, operation)
         self._points.reach(f"{operation.type}/operation/done")
         return response
+
+
+def _new(kind: str, request: dict[str, Any], volume_id: str | None, origin: Origin) -> VolumeOperation:
+    """Return the row of a new operation."""
+    return VolumeOperation(
+        id=str(uuid.uuid4()),
+        type=kind,
+        status=PENDING,
+        volume_id=volume_id,
+        vm_id=request.get("vm_id"),
+        request={**request, ORIGIN: asdict(origin)},
+    )
 
 
 def _known(db: Session, key: str | None) -> tuple[IdempotencyKey | None, VolumeOperation | None]:

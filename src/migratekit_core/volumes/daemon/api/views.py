@@ -13,7 +13,7 @@ from sqlmodel import col, select
 
 from migratekit_core.db.engine import session
 from migratekit_core.models.volumes import DeviceMapping, NbdExport, VolumeOperation
-from migratekit_core.volumes.daemon.operations import ORIGIN
+from migratekit_core.volumes.daemon.context import ORIGIN
 from migratekit_core.volumes.daemon.reconcile.reconciler import Report
 from migratekit_core.volumes.daemon.storage import Volume
 

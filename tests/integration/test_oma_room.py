@@ -1,0 +1,125 @@
+"""More disks than CloudStack attaches to the OMA: a replica that nobody works with gives way, and nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from migratekit_core.db.locks import vm_lock
+from tests.integration.machines import machine, random_disk, thin
+from tests.integration.support import (
+    MIB,
+    eventually,
+    finished,
+    identical,
+    nothing_left,
+    refused,
+    report,
+    run,
+    sql,
+    started,
+    volume_ids,
+)
+from tests.integration.test_lock import lab_engine
+from tests.lab.guest import Images
+from tests.lab.lab import Lab, running
+
+LIMIT = 13
+DISKS = {"wide01": 6, "wide02": 6, "wide03": 2}
+
+
+def inventory(images: Images) -> dict[str, object]:
+    machines = [
+        machine(name, random_disk(images, name, MIB), *(thin(MIB) for _ in range(count - 1)))
+        for name, count in DISKS.items()
+    ]
+    return {"vms": machines}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab whose machines have 14 disks together; the tests follow each other."""
+    with running(tmp_path_factory.mktemp("room") / "run", preferred_ports=False, inventory=inventory) as started_lab:
+        yield started_lab
+
+
+def attached(lab: Lab, vm: str) -> int:
+    """Return how many volumes of a machine's replica are attached to the OMA."""
+    made = [volume for volume in volume_ids(lab, vm) if volume is not None]
+    return sum(lab.cloud.volume(volume)["virtualmachineid"] is not None for volume in made)
+
+
+def replicate(lab: Lab, vm: str) -> None:
+    report(lab, "replicate", vm)
+    assert attached(lab, vm) == DISKS[vm]
+    assert sum(attached(lab, each) for each in DISKS) <= LIMIT
+
+
+def test_what_was_used_the_longest_ago_gives_way(lab: Lab) -> None:
+    for vm in DISKS:
+        replicate(lab, vm)
+    assert [attached(lab, vm) for vm in DISKS] == [5, 6, 2]
+    # Another sync has its volumes again: the same ones, and only what changed is copied.
+    lab.vcenter.write("wide01", 0, 64 * 1024, b"changed" * 100)
+    replicate(lab, "wide01")
+    assert [attached(lab, vm) for vm in DISKS] == [6, 5, 2]
+    assert "wide02: identical" in run(lab, "verify", "wide02").stdout
+    assert [attached(lab, vm) for vm in DISKS] == [6, 6, 1]
+    for vm in DISKS:
+        identical(lab, vm)
+    made = "SELECT message FROM joblog_events WHERE message = 'room made'"
+    assert len(sql(lab, made)) == 3
+    nothing_left(lab, *DISKS)
+
+
+def test_what_is_worked_with_stays(lab: Lab) -> None:
+    engine = lab_engine(lab)
+    query = "SELECT DISTINCT source_vm_id FROM replication_jobs WHERE source_vm_name <> 'wide03'"
+    try:
+        with ExitStack() as held:
+            for row in sql(lab, query):
+                held.enter_context(vm_lock(engine, row["source_vm_id"], "a test"))
+            said = refused(lab, run(lab, "replicate", "wide03"), 8)
+            assert "the OMA has no room for one more volume" in said
+            assert "all 13 stay: 13 of machines that are worked with" in said
+            assert "use a second OMA" in said
+            assert [attached(lab, vm) for vm in DISKS] == [6, 6, 1]
+    finally:
+        engine.dispose()
+    nothing_left(lab, *DISKS)
+
+
+def test_what_was_attached_by_hand_stays(lab: Lab) -> None:
+    mine = volume_ids(lab, "wide03")
+    for volume in mine:
+        report(lab, "volumes", "attach", volume, "--yes")
+    assert [attached(lab, vm) for vm in DISKS] == [5, 6, 2]
+    for vm in ("wide01", "wide02"):
+        replicate(lab, vm)
+    assert [attached(lab, vm) for vm in DISKS] == [5, 6, 2]
+    for volume in mine:
+        report(lab, "volumes", "detach", volume, "--yes")
+
+
+@pytest.mark.parametrize("place", ["detach/detached", "detach/operation/pending"])
+def test_the_daemon_is_killed_while_it_makes_room(lab: Lab, place: str) -> None:
+    for vm in ("wide01", "wide02"):
+        replicate(lab, vm)
+    folder = lab.run / "points"
+    folder.mkdir(exist_ok=True)
+    reached = folder / "reached"
+    reached.write_text("")
+    (folder / "stop").write_text(place)
+    lab.parts["daemon"].stop()
+    lab.restart_daemon(MIGRATEKIT_DAEMON_POINTS=str(folder))
+    with started(lab, "replicate", "wide03") as process:
+        eventually("room is being made", lambda: place in reached.read_text().splitlines())
+        lab.parts["daemon"].kill()
+        lab.restart_daemon()
+        finished(process)
+    replicate(lab, "wide03")
+    for vm in DISKS:
+        identical(lab, vm)
+    nothing_left(lab, *DISKS)
