@@ -109,6 +109,13 @@ def test_a_rate_that_is_set_holds_for_carriers(images: Path) -> None:
     assert done.seconds >= SIZE / (16 * MIB) * 0.9
 
 
+def test_a_rate_that_decides_anyway_keeps_carriers_away(images: Path) -> None:
+    events: list[Event] = []
+    with nbdkit(images, "source") as here, nbdkit(images, "target") as there:
+        copy(Job("a disk", here.uri, there.uri, SIZE, True, rate=RATE), [(0, SIZE)], events.append, Engines())
+    assert {event.carriers for event in events if isinstance(event, Progress)} == {0}
+
+
 def test_a_server_that_takes_no_more_connections_only_has_less_of_them(images: Path, carriers: int) -> None:
     """Who was never let in has taken nothing with it: nothing is written again."""
     # One that asks for extents, and one that writes: the loop wants two, and carriers three.

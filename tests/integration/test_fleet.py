@@ -9,6 +9,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -60,8 +61,12 @@ def test_without_a_fleet_the_command_does_it_all_and_is_steered_from_elsewhere(l
     assert done.returncode == 130, done.stderr
     assert "nothing of it goes on" in done.stderr
     assert processes(lab) == []
+    said = run(lab, "fleet", "status").stdout
+    assert f"wave alone: replicate; nobody drives it now (the last was {socket.gethostname()}:{first.pid})" in said
+    assert "migratekit wave run alone" in said
     with started(lab, "wave", "run", "alone", **ALONE) as second:
         eventually("it goes on", lambda: processes(lab), 120)
+        assert f"driven by {socket.gethostname()}:{second.pid}" in run(lab, "fleet", "status").stdout
         said = refused(lab, run(lab, "wave", "run", "alone", **ALONE), 8)
         assert "the fleet has a driver already" in said
         assert run(lab, "wave", "cancel", "alone", "--yes").returncode == 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from sqlalchemy import Engine
-from sqlmodel import select
+from sqlmodel import Session, select
 
-from migratekit_core.db.engine import session
+from migratekit_core.db.engine import session, write
 from migratekit_core.errors import OperationFailedError
 from migratekit_core.models.base import utcnow
 from migratekit_core.models.waves import WaveAttempt, WaveMachine, WaveRow
@@ -41,6 +41,17 @@ def wave(machines: int = 12) -> Wave:
     )  # fmt: skip
 
 
+def lose(engine: Engine, worker: str) -> tuple[claims.Released, ...]:
+    """Have a worker give no sign of life for an hour, and its machines be taken back."""
+
+    def silence(db: Session) -> None:
+        for row in db.exec(select(WaveMachine).where(WaveMachine.worker == worker)):
+            row.heartbeat_at = utcnow() - timedelta(hours=1)
+
+    write(engine, silence)
+    return claims.release_stale(engine, 1800)
+
+
 def make(engine: Engine) -> Wave:
     """Store it in the middle of its copies: done, at work, failed after a retry, lost with a worker, waiting."""
     made = wave()
@@ -56,7 +67,7 @@ def make(engine: Engine) -> Wave:
         elif number == 4:
             claims.fail(engine, held, OperationFailedError("the copy failed", HOSTILE, "run it again"))
         elif number == 5:
-            claims.release_worker(engine, held.worker)
+            lose(engine, held.worker)
         else:
             claims.heartbeat(engine, held, done=size * (number - 5) // 4, total=size, rate=64 * MIB, job_id="job-9")
     held = claims.claim(engine, made.name, "u-0", CUTOVER, "host0:410")

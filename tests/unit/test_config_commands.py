@@ -217,6 +217,11 @@ def test_validate_of_a_right_configuration_is_quiet(tmp_path: Path) -> None:
     assert str(file) in done.stdout
 
 
+def test_validate_without_any_configuration_says_how_to_begin(tmp_path: Path) -> None:
+    done = run("config", "validate", HOME=str(tmp_path), XDG_CONFIG_HOME=str(tmp_path))
+    assert (done.returncode, done.stdout) == (0, "nothing is configured yet; begin with: migratekit config init\n")
+
+
 def test_commands_of_secrets_run_only_when_asked(tmp_path: Path) -> None:
     file, mark = tmp_path / "c.toml", tmp_path / "ran"
     file.write_text(f"[volumes]\ntoken = {{ command = ['sh', '-c', 'echo x | tee {mark}'] }}\n")

@@ -56,6 +56,18 @@ def test_nothing_is_saved_up_before_the_first_byte() -> None:
     assert sent(RateLimit(8 * MIB, 0.0), 0.0, 1.0, [64 * KIB]) <= 8 * MIB + 128 * KIB
 
 
+def test_a_limit_binds_while_somebody_waits_for_it_and_a_moment_longer() -> None:
+    limit = RateLimit(10 * MIB, 0.0)
+    assert not limit.binds(0.0)
+    limit.spend(MIB)
+    assert limit.delay(0.05) > 0 and limit.binds(0.05) and limit.binds(1.0)
+    assert limit.delay(1.0) == 0 and not limit.binds(1.1)
+    limit.spend(20 * MIB)
+    limit.delay(1.2)
+    limit.change(None, 1.2)
+    assert not limit.binds(1.2)
+
+
 def test_without_a_limit_nothing_waits() -> None:
     limit = RateLimit(None, 0.0)
     for _ in range(100):

@@ -254,7 +254,7 @@ def test_a_wave_is_followed_to_its_end_on_a_terminal(stored: Databases, director
         seen.until("web08: copying by host9:1")
         claims.finish(stored.oma, held)
         for worker in ("host0:416", "host1:417"):
-            claims.release_worker(stored.oma, worker)
+            sample_wave.lose(stored.oma, worker)
         store.end(stored.oma, "shop-1")
         assert seen.end() == 1, "a machine failed"
     assert max(map(len, seen.lines)) <= 80

@@ -12,6 +12,7 @@ from migratekit_core.errors import OperationFailedError, PreconditionError
 from migratekit_core.waves import asks, claims, look, store
 from migratekit_core.waves.model import Machine, Wave
 from migratekit_core.waves.states import CUTOVER, REHEARSE, REPLICATE, ROLLBACK
+from tests.unit.sample_wave import lose
 
 WAVE = Wave(
     name="shop",
@@ -112,7 +113,7 @@ def test_who_was_late_reports_nothing(engine: Engine) -> None:
 def test_a_dead_workers_machines_are_taken_back_at_once(engine: Engine) -> None:
     for vm, worker in (("u-db", "w1"), ("u-web", "w1"), ("u-web2", "w2")):
         assert claims.claim(engine, "shop", vm, REPLICATE, worker)
-    assert {each.vm_name for each in claims.release_worker(engine, "w1")} == {"db01", "web01"}
+    assert {each.vm_name for each in lose(engine, "w1")} == {"db01", "web01"}
     assert states(engine) == {"db01": "waiting", "web01": "waiting", "web02": "running"}
 
 

@@ -14,7 +14,7 @@ from migratekit_core.waves.look import Snapshot
 from migratekit_core.waves.states import CUTOVER, REPLICATE
 from migratekit_core.waves.view import overview
 from tests.unit import sample_wave
-from tests.unit.sample_wave import GIB, MIB
+from tests.unit.sample_wave import GIB, MIB, lose
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_what_happens_is_told_once_where_there_is_no_terminal(
             lambda: None,
             lambda: claims.claim(databases.oma, "shop-1", "u-8", REPLICATE, "host9:1"),
             lambda: None,
-            lambda: claims.release_worker(databases.oma, "host9:1"),
+            lambda: lose(databases.oma, "host9:1"),
         ]
     )
     over: list[bool] = []

@@ -75,6 +75,8 @@ def validate(
         "findings": [asdict(each) for each in found],
     }
     text = "" if found else f"the configuration is right ({files})"
+    if not found and not sources.merged:
+        text = "nothing is configured yet; begin with: migratekit config init"
     render.result(output, "migratekit.config-validate/1", data, table, text)
     if found:
         raise typer.Exit(found[0].exit_code)

@@ -27,17 +27,20 @@ def status(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
              "asked_by": run.asked_by, "driver": run.driver or None}
             for run in runs.open_runs(opened.databases.oma)
         ]  # fmt: skip
+        driven = runs.driven(opened.databases.oma)
         found: dict[str, Any] | None = None
         if fleet.scheduler is not None:
             dask.load(fleet)
             from migratekit_core.fleet.status import ask
 
             found = ask(fleet)
-    data = {"scheduler": fleet.scheduler, "fleet": found, "runs": going}
-    render.result(output, "migratekit.fleet-status/1", data, _table(found), _text(found, fleet.scheduler, going))
+    data = {"scheduler": fleet.scheduler, "fleet": found, "driven": driven, "runs": going}
+    render.result(
+        output, "migratekit.fleet-status/1", data, _table(found), _text(found, fleet.scheduler, going, driven)
+    )
 
 
-def _text(found: dict[str, Any] | None, scheduler: str | None, going: list[dict[str, Any]]) -> str:
+def _text(found: dict[str, Any] | None, scheduler: str | None, going: list[dict[str, Any]], driven: bool | None) -> str:
     if found is None:
         lines = ["no fleet is configured (fleet.scheduler): wave run runs waves itself, on its host"]
     else:
@@ -51,8 +54,17 @@ def _text(found: dict[str, Any] | None, scheduler: str | None, going: list[dict[
         lines.append(f"places taken: {', '.join(places) or 'none'}")
     for run in going:
         note = f": {run['note']}" if run["note"] else ""
-        lines.append(f"wave {run['wave']}: {run['phase']}{note}; driven by {run['driver'] or 'nobody yet'}")
+        driver = f"driven by {run['driver'] or 'nobody yet'}"
+        if driven is False:
+            last = f" (the last was {run['driver']})" if run["driver"] else ""
+            driver = f"nobody drives it now{last}; start the scheduler, or: {_again(run)}"
+        lines.append(f"wave {run['wave']}: {run['phase']}{note}; {driver}")
     return "\n".join(lines)
+
+
+def _again(run: dict[str, Any]) -> str:
+    """Return the command that drives a run on without a fleet."""
+    return f"migratekit wave {run['kind']} {run['wave']}"
 
 
 def _table(found: dict[str, Any] | None) -> render.Table | None:

@@ -214,11 +214,14 @@ class Copier:
         job = self._job
         if job.carriers is not None:
             return job.carriers
-        # A limit makes all ways equally fast.
-        if job.window is not None or job.connections is not None or ledger.limit.bytes_per_second is not None:
+        if job.window is not None or job.connections is not None:
+            return 0
+        now = time.monotonic()
+        # A limit that is felt makes all ways equally fast.
+        if not carrying and ledger.limit.binds(now):
             return 0
         beside, large = max(ledger.latency, ledger.reading) <= BESIDE, ledger.read >= LARGE * ledger.pieces
-        return CARRIERS if beside and large and pace.carry(time.monotonic(), ledger.read, carrying) else 0
+        return CARRIERS if beside and large and pace.carry(now, ledger.read, carrying) else 0
 
     def _report(self, ledger: Ledger, worker: Worker, rate: float) -> None:
         self._emit(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 BURST_SECONDS = 0.25
 """Long enough for requests of 1 MiB at a few MiB/s, short enough that the limit holds over any second."""
+BINDING_SECONDS = 1.0
+"""For how long a limit counts as what decides how fast it goes, after somebody had to wait for it."""
 
 
 class RateLimit:
@@ -13,6 +15,11 @@ class RateLimit:
         self.bytes_per_second = bytes_per_second
         self._credit = 0.0
         self._then = now
+        self._waited = -BINDING_SECONDS
+
+    def binds(self, now: float) -> bool:
+        """Return whether it has made anybody wait lately: without it, it would go faster."""
+        return self.bytes_per_second is not None and now - self._waited < BINDING_SECONDS
 
     def delay(self, now: float) -> float:
         """Return for how many seconds nothing may be sent; 0 if something may be."""
@@ -22,7 +29,10 @@ class RateLimit:
             self._credit + (now - self._then) * self.bytes_per_second, self.bytes_per_second * BURST_SECONDS
         )
         self._then = now
-        return max(0.0, -self._credit / self.bytes_per_second)
+        if self._credit >= 0:
+            return 0.0
+        self._waited = now
+        return -self._credit / self.bytes_per_second
 
     def change(self, bytes_per_second: int | None, now: float) -> None:
         """Set another limit. What was sent ahead of the old one still counts: changes must not add up to more."""

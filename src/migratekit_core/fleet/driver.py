@@ -37,7 +37,6 @@ from migratekit_core.waves.model import Limits, Machine, Wave
 from migratekit_core.waves.places import Need, Places, needs
 from migratekit_core.waves.states import CUTOVER, REPLICAS, REPLICATE, ROLLBACK, RUNNING, WAITING
 
-LOCK = "fleet"
 RESULT_SECONDS = 20.0
 """What fetching a task's outcome may take: it is a word."""
 LOOK_SECONDS = 2.0
@@ -108,7 +107,7 @@ class Driver:
         Raises BusyError where another driver has the database.
         """
         try:
-            with vm_lock(self._engine, LOCK, LOCK) as lock:
+            with vm_lock(self._engine, runs.LOCK, runs.LOCK) as lock:
                 self.alone.set()
                 if not self._settled:
                     grants.prepare(self._engine)

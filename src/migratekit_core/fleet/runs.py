@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from migratekit_core.db.engine import write
+from migratekit_core.db.locks import is_held
 from migratekit_core.errors import BusyError, PreconditionError
 from migratekit_core.fleet import phases
 from migratekit_core.fleet.phases import DONE, GATE, Course
@@ -16,6 +17,9 @@ from migratekit_core.models.fleet import FleetRun
 from migratekit_core.models.waves import WaveRow
 from migratekit_core.waves import rows
 from migratekit_core.waves.asks import who
+
+LOCK = "fleet"
+"""Held by the one driver of a database."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,13 @@ def open_runs(engine: Engine) -> tuple[Run, ...]:
         return tuple(_run(name, row) for row, name in found)
 
     return write(engine, read)
+
+
+def driven(engine: Engine) -> bool | None:
+    """Return whether a process drives the runs now; None with SQLite, which does not tell."""
+    if engine.dialect.name == "sqlite":
+        return None
+    return write(engine, lambda db: is_held(db, LOCK))
 
 
 def note(engine: Engine, wave: str, driver: str, phase: str, words: str, failed: bool = False) -> None:

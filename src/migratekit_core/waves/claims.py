@@ -169,6 +169,9 @@ def heartbeat(
 def finish(engine: Engine, held: Claim, *, done: int | None = None, result: dict[str, Any] | None = None) -> None:
     """Note that the task is done. `result` is added to what earlier tasks left. Raises LostClaimError."""
     news: dict[str, Any] = {"rate": 0} if done is None else {"bytes_done": done, "rate": 0}
+    if done:
+        # What was planned, or last heard of, was a guess.
+        news["bytes_total"] = done
 
     def more(db: Session) -> dict[str, Any]:
         if not result:
@@ -209,33 +212,18 @@ def release_stale(engine: Engine, seconds: float = STALE_SECONDS) -> tuple[Relea
         query = select(WaveMachine).where(WaveMachine.state == RUNNING, col(WaveMachine.heartbeat_at) < limit)
         return limit, list(db.exec(query))
 
-    limit, found = write(engine, read)
-    return _released(engine, found, limit)
+    limit, stale = write(engine, read)
+    return tuple(found for row in stale if (found := write(engine, _taker(row, limit))) is not None)
 
 
-def release_worker(engine: Engine, worker: str) -> tuple[Released, ...]:
-    """Take back, in all waves, the machines of a worker that is known to be dead."""
-
-    def read(db: Session) -> list[WaveMachine]:
-        return list(db.exec(select(WaveMachine).where(WaveMachine.state == RUNNING, WaveMachine.worker == worker)))
-
-    return _released(engine, write(engine, read), None)
-
-
-def _released(engine: Engine, machines: list[WaveMachine], limit: datetime | None) -> tuple[Released, ...]:
-    return tuple(found for row in machines if (found := write(engine, _taker(row, limit))) is not None)
-
-
-def _taker(row: WaveMachine, limit: datetime | None) -> Callable[[Session], Released | None]:
+def _taker(row: WaveMachine, limit: datetime) -> Callable[[Session], Released | None]:
     def change(db: Session) -> Released | None:
         # That very claim, and only if it has still given no sign: it may have ended, or woken up, meanwhile.
         take = (
             update(WaveMachine)
             .where(col(WaveMachine.id) == row.id, col(WaveMachine.token) == row.token)
-            .where(col(WaveMachine.state) == RUNNING)
+            .where(col(WaveMachine.state) == RUNNING, col(WaveMachine.heartbeat_at) < limit)
         )
-        if limit is not None:
-            take = take.where(col(WaveMachine.heartbeat_at) < limit)
         now = rows.now(db)
         if not rows.met(db, take.values(state=row.came_from, rate=0, ended_at=now)):
             return None
