@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from migratekit_cli.options import Output
 from migratekit_cli.session import as_given
+
+ID = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+"""What is never broken in a table, for somebody has to copy it: without room for it, each row is drawn as a record."""
+BROKEN = 10
+"""How much room other words get at least."""
+GAP = 2
+"""Between two columns."""
 
 
 def result(output: Output, schema: str, data: dict[str, Any], table: Table | None = None, text: str = "") -> None:
@@ -72,11 +80,46 @@ class Table:
                 sys.stdout.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
             return
         from rich.console import Console
+
+        console = Console(file=sys.stdout)
+        columns = list(zip(self._columns, *self._rows, strict=True))
+        least, most = ([max(map(size, cells)) for cells in columns] for size in (_least, len))
+        between = GAP * (len(columns) - 1)
+        if sum(least) + between <= console.width:
+            # rich takes width away from every column that it may wrap; from one with a width of its own it does not.
+            tight = sum(most) + between > console.width
+            console.print(self._drawn([width if tight and width > BROKEN else None for width in least]))
+            return
+        for number, row in enumerate(self._rows):
+            if number:
+                console.print()
+            console.print(self._record(row))
+
+    def _drawn(self, widths: Sequence[int | None]) -> Any:
         from rich.table import Table as RichTable
 
         drawn = RichTable(box=None, header_style="bold", pad_edge=False)
-        for column in self._columns:
-            drawn.add_column(column, justify="right" if column in self._right else "left", overflow="fold")
+        for column, width in zip(self._columns, widths, strict=True):
+            right = column in self._right
+            drawn.add_column(column, justify="right" if right else "left", overflow="fold", width=width)
         for row in self._rows:
             drawn.add_row(*row)
-        Console(file=sys.stdout).print(drawn)
+        return drawn
+
+    def _record(self, row: list[str]) -> Any:
+        """Return a row drawn as lines of name and value: an id that is torn apart cannot be copied."""
+        from rich.table import Table as RichTable
+
+        drawn = RichTable(box=None, show_header=False, pad_edge=False)
+        drawn.add_column(style="bold", min_width=max(map(len, self._columns)), no_wrap=True)
+        drawn.add_column(overflow="fold")
+        for name, cell in zip(self._columns, row, strict=True):
+            if cell:
+                drawn.add_row(name, cell)
+        return drawn
+
+
+def _least(text: str) -> int:
+    """Return how many characters a cell needs."""
+    found = ID.search(text)
+    return len(found[0]) if found else min(max(map(len, text.split()), default=0), BROKEN)
