@@ -73,6 +73,7 @@ def about(wave: Wave) -> Iterator[str]:
     limits = wave.limits
     each = {"ESXi host": limits.esxi_host, "datastore": limits.datastore, "vCenter": limits.vcenter, "OMA": limits.oma}
     told = [f"{most} per {name}" for name, most in each.items() if most is not None]
+    told += [f"{limits.oma_disks} disks per OMA"] if limits.oma_disks else []
     told += [human_rate(limits.bandwidth)] if limits.bandwidth else []
     yield f"at most {', '.join(told)}" if told else "without limits"
 

@@ -44,8 +44,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 BEGUN = """SELECT DISTINCT vm_name FROM wave_vms JOIN wave_attempts ON wave_attempts.machine_id = wave_vms.id
-JOIN waves ON waves.id = wave_vms.wave_id WHERE waves.name = 'stormed' AND wave_attempts.task = 'cutover'"""
-"""The machines that a cut-over was begun of."""
+JOIN waves ON waves.id = wave_vms.wave_id
+WHERE waves.name = 'stormed' AND wave_attempts.task = 'cutover' AND wave_attempts.outcome IN ('done', 'failed')"""
+"""The machines whose cut-over came to an end, and was not given back before it had done anything."""
 ALONE = {"MIGRATEKIT_FLEET__SLOTS": "1", "MIGRATEKIT_FLEET__LEASE": "6"}
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from contextlib import ExitStack
+
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import Session
 
 from migratekit_core.config.schema import Database
 from migratekit_core.config.secret import SecretSource
-from migratekit_core.db.engine import open_engine
-from migratekit_core.db.locks import vm_lock
+from migratekit_core.db.engine import open_engine, write
+from migratekit_core.db.locks import MOMENTARY, vm_lock
 from migratekit_core.errors import BusyError
+from migratekit_core.models.base import utcnow
+from migratekit_core.models.oma import VmLock
 from tests.integration.gate import gate
 from tests.integration.support import (
     MIB,
@@ -88,3 +96,42 @@ def _cut(engine: Engine) -> None:
             holder = connection.exec_driver_sql("SELECT IS_USED_LOCK(%s)", (row[0],)).scalar()
             if holder is not None:
                 connection.exec_driver_sql(f"KILL {int(holder)}")
+
+
+def test_a_process_that_freezes_within_a_transaction_keeps_nobody_waiting_for_long(shared_lab: Lab) -> None:
+    """Its host may have lost its power: MariaDB hears nothing of that."""
+    engine = lab_engine(shared_lab)
+    with engine.connect() as frozen:
+        frozen.exec_driver_sql("INSERT INTO vm_locks (name, holder, acquired_at) VALUES ('frozen', 'x', NOW())")
+        began = time.monotonic()
+
+        def change(db: Session) -> None:
+            db.merge(VmLock(name="frozen", holder="another", acquired_at=utcnow()))
+
+        write(engine, change)
+        assert time.monotonic() - began < 40
+        with pytest.raises(DBAPIError):
+            frozen.exec_driver_sql("UPDATE vm_locks SET holder = 'x' WHERE name = 'frozen'")
+        frozen.invalidate()
+    (row,) = sql(shared_lab, "SELECT holder FROM vm_locks WHERE name = 'frozen'")
+    assert row["holder"] == "another"
+    sql(shared_lab, "DELETE FROM vm_locks WHERE name = 'frozen'")
+    engine.dispose()
+
+
+def test_who_holds_a_machine_for_a_moment_only_is_waited_for(shared_lab: Lab) -> None:
+    engine = lab_engine(shared_lab)
+    released = threading.Event()
+    with ExitStack() as moment:
+        moment.enter_context(vm_lock(engine, "some machine", f"{MOMENTARY} on the OMA"))
+
+        def release() -> None:
+            released.set()
+            moment.close()
+
+        timer = threading.Timer(1.5, release)
+        timer.start()
+        with vm_lock(engine, "some machine", "second"):
+            assert released.is_set()
+        timer.join()
+    engine.dispose()

@@ -50,6 +50,7 @@ from migratekit_core.waves.states import (
 from migratekit_core.waves.store import Stored
 
 NOW = datetime(2026, 11, 24)
+NO_LIMITS = Limits(esxi_host=None, datastore=None, vcenter=None, oma=None, oma_disks=None)
 
 
 def machine(number: int, **more: Any) -> Machine:
@@ -61,7 +62,14 @@ def machine(number: int, **more: Any) -> Machine:
 
 def test_places_are_taken_in_one_order() -> None:
     found = [need.name for need in needs(machine(1, vcenter="vc"), Limits(), REPLICATE)]
-    assert found == ["vcenter:vc", "oma:default", "host:vc/esx1", "datastore:vc/a", "datastore:vc/b"]
+    assert found == [
+        "vcenter:vc",
+        "oma:default",
+        "oma-disks:default",
+        "host:vc/esx1",
+        "datastore:vc/a",
+        "datastore:vc/b",
+    ]
     assert [name.partition(":")[0] for name in found] == sorted(
         (name.partition(":")[0] for name in found), key=KINDS.index
     )
@@ -69,16 +77,26 @@ def test_places_are_taken_in_one_order() -> None:
 
 def test_what_reads_no_disk_takes_no_host() -> None:
     assert [need.name for need in needs(machine(1), Limits(), REHEARSE)] == ["vcenter:default", "oma:default"]
-    assert needs(machine(1), Limits(esxi_host=None, datastore=None, vcenter=None, oma=None), REPLICATE) == ()
+    assert needs(machine(1), NO_LIMITS, REPLICATE) == ()
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 1)), min_size=1, max_size=40),
-       st.integers(1, 3), st.integers(1, 6))  # fmt: skip
+def test_a_machine_takes_as_many_places_of_its_oma_as_it_has_disks() -> None:
+    for disks, taken in ((0, 1), (1, 1), (5, 5), (13, 13), (40, 13)):
+        found = {need.name: need.number for need in needs(machine(1, disks=disks), Limits(), REPLICATE)}
+        assert found.pop("oma-disks:default") == taken
+        assert set(found.values()) == {1}
+
+
+Where = st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 1), st.integers(1, 7))
+
+
+@given(st.lists(Where, min_size=1, max_size=40), st.integers(1, 3), st.integers(1, 6), st.integers(3, 9))
 def test_machines_begin_in_order_past_those_whose_places_are_taken(
-    where: list[tuple[int, int, int]], most: int, slots: int
+    where: list[tuple[int, int, int, int]], most: int, slots: int, disks: int
 ) -> None:
     wave = [placed(number, *each) for number, each in enumerate(where)]
-    limits = Limits(esxi_host=most, datastore=most, vcenter=most + 1, oma=None)
+    limits = Limits(esxi_host=most, datastore=most, vcenter=most + 1, oma=None, oma_disks=disks)
+    room = {"vcenter": most + 1, "oma-disks": disks}
     wanted = {each.uuid: needs(each, limits, REPLICATE) for each in wave}
     waiting, places = Waiting(wanted), Places()
     waiting.add(wanted)
@@ -91,7 +109,7 @@ def test_machines_begin_in_order_past_those_whose_places_are_taken(
             earlier = [vm_ for vm_ in wanted if vm_ in waiting and list(wanted).index(vm_) < list(wanted).index(vm)]
             assert all(not places.room(wanted[vm_]) for vm_ in earlier)
             places.take(need)
-            assert all(number <= most + name.startswith("vcenter") for name, number in places.taken().items())
+            assert all(number <= room.get(name.partition(":")[0], most) for name, number in places.taken().items())
             running.append(vm)
             begun.append(vm)
         ended = wanted[running.pop(0)]
@@ -100,8 +118,9 @@ def test_machines_begin_in_order_past_those_whose_places_are_taken(
     assert sorted(begun) == sorted(wanted)
 
 
-def placed(number: int, host: int, store: int, vcenter: int) -> Machine:
-    return replace(machine(number), host=f"esx{host}", datastores=(f"store{store}",), vcenter=f"vc{vcenter}")
+def placed(number: int, host: int, store: int, vcenter: int, disks: int) -> Machine:
+    where = {"host": f"esx{host}", "datastores": (f"store{store}",), "vcenter": f"vc{vcenter}"}
+    return replace(machine(number), **where, disks=disks)
 
 
 # Phases

@@ -10,7 +10,6 @@ import pytest
 
 from migratekit_cli import render
 
-
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 

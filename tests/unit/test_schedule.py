@@ -165,7 +165,13 @@ def test_a_run_is_told_in_one_line_and_trouble_below_it(capsys: pytest.CaptureFi
         Standing("old", 900, "in step", None, 1, 5),
     )  # fmt: skip
     bad = Result(
-        (outcome("web", late=60), outcome("db", 6, error="error: x\n  why: y"), outcome("held", 8)), found, 2.5
+        (
+            outcome("web", late=60),
+            outcome("db", 6, error="error: x\n  why: y"),
+            outcome("held", 8, error="error: x\n  why: held"),
+        ),
+        found,
+        2.5,
     )
     replicate_due._show(bad, True, Output.TABLE)
     assert capsys.readouterr().out.splitlines() == [
@@ -175,6 +181,9 @@ def test_a_run_is_told_in_one_line_and_trouble_below_it(capsys: pytest.CaptureFi
         "db: the sync failed with exit 6",
         "  error: x",
         "    why: y",
+        "held: left for the next run",
+        "  error: x",
+        "    why: held",
     ]
     replicate_due._show(bad, True, Output.JSON)
     data = json.loads(capsys.readouterr().out)

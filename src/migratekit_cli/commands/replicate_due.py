@@ -94,7 +94,7 @@ def _show(done: Result, quiet: bool, output: Output) -> None:
     if quiet and not done.trouble:
         return
     sys.stdout.write(summary(done) + "\n")
-    for line in troubles(done):
+    for line in [*troubles(done), *busy(done)]:
         sys.stdout.write(line + "\n")
 
 
@@ -114,10 +114,9 @@ def summary(done: Result) -> str:
     synced = [each for each in done.outcomes if each.exit_code == 0]
     moved = human_bytes(sum(each.moved for each in synced))
     parts = [f"{len(synced)} synced ({moved} in {human_seconds(done.seconds)})" if synced else "nothing synced"]
-    busy = sum(each.busy for each in done.outcomes)
     for number, name in (
         (len(done.failed), "failed"),
-        (busy, "busy"),
+        (sum(each.busy for each in done.outcomes), "busy"),
         (len(done.late), "late"),
         (done.count("in step"), "in step"),
         (done.count("failed over"), "failed over"),
@@ -125,6 +124,15 @@ def summary(done: Result) -> str:
     ):
         parts += [f"{number} {name}"] if number else []
     return f"{count(len(done.standings), 'machine')} scheduled: {', '.join(parts)}"
+
+
+def busy(done: Result) -> list[str]:
+    """Return why machines were left for the next run: mostly that somebody else works on them."""
+    lines = []
+    for each in done.outcomes:
+        if each.busy:
+            lines += [f"{each.name}: left for the next run", *(f"  {line}" for line in each.error.splitlines())]
+    return lines
 
 
 def troubles(done: Result) -> list[str]:

@@ -62,7 +62,9 @@ def run(
 def _plan(scheduler: str | None, chosen: waverun.Chosen, output: Output) -> None:
     wave, limits = chosen.wave, chosen.wave.limits
     most = {"host": limits.esxi_host, "datastore": limits.datastore, "vcenter": limits.vcenter, "oma": limits.oma}
-    at_a_time = ", ".join(f"{number} for each {name}" for name, number in most.items() if number is not None)
+    told = [f"{number} for each {name}" for name, number in most.items() if number is not None]
+    told += [f"{limits.oma_disks} disks for each oma"] if limits.oma_disks else []
+    at_a_time = ", ".join(told)
     size = sum(machine.data_bytes for machine in wave.machines)
     lines = [
         f"wave {chosen.name}: {count(len(wave.machines), 'machine')}, about {human_bytes(size)}",

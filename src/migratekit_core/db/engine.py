@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
@@ -29,6 +30,9 @@ Name = Literal["oma", "volumes"]
 OUTAGE_SECONDS = 180
 """How long a database may be away (a restart, a link that is cut for a minute and noticed late) before the work that it
 records fails."""
+FROZEN_SECONDS = 10
+"""After how long MariaDB ends a transaction whose process says nothing any more. A host that froze, or lost its power
+or its link, would else keep rows locked for hours, and stop whoever takes its work over. Ours take milliseconds."""
 SQLITE_BUSY_TIMEOUT = 30
 """Seconds; several processes write the same SQLite file, each for a moment."""
 GONE = frozenset({1053, 1927, 2002, 2003, 2006, 2013})
@@ -64,7 +68,11 @@ def open_engine(database: Database, name: Name, socket: Path | None = None) -> E
     """Return the engine of one database."""
     if database.kind == "sqlite":
         return _sqlite(database.directory or default_directory(), name)
-    connect: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, "charset": "utf8mb4"}
+    connect: dict[str, Any] = {
+        "connect_timeout": CONNECT_TIMEOUT,
+        "charset": "utf8mb4",
+        "init_command": f"SET SESSION idle_transaction_timeout = {FROZEN_SECONDS}",
+    }
     if database.password is not None:
         connect["password"] = database.password.read("database.password")
     path = socket or database.socket
@@ -119,6 +127,8 @@ def session(engine: Engine) -> Iterator[Session]:
             opened.commit()
     except DBAPIError as error:
         raise database_error(error, engine) from error
+    except PoolTimeoutError as error:
+        raise crowded(engine, error) from None
 
 
 def write(engine: Engine, change: Callable[[Session], T]) -> T:
@@ -135,6 +145,12 @@ def write(engine: Engine, change: Callable[[Session], T]) -> T:
         with attempt, session(engine) as db:
             return change(db)
     raise AssertionError("unreachable")
+
+
+def crowded(engine: Engine, error: PoolTimeoutError) -> UnreachableError:
+    """Return our error where all connections of this process stayed in use."""
+    why = f"this process has all its connections to it in use ({error})"
+    return UnreachableError(f"{engine.url.database} is too busy", why, "wait a moment and run the command again")
 
 
 def database_error(error: DBAPIError, engine: Engine) -> MigrateKitError:

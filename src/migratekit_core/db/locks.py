@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +20,19 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
-from migratekit_core.db.engine import database_error, session, write
+from migratekit_core.db.engine import crowded, database_error, session, write
 from migratekit_core.errors import BusyError
 from migratekit_core.files import PRIVATE
 from migratekit_core.models.base import utcnow
 from migratekit_core.models.oma import VmLock
+
+MOMENTARY = "making room"
+"""How the purpose begins of who holds a machine only while the volume daemon detaches one of its idle volumes."""
+MOMENT_SECONDS = 90
+"""How long such a one is waited for; as a rule it takes seconds."""
 
 
 class Lock:
@@ -67,9 +74,15 @@ class Lock:
             raise _busy(self._engine, self._name)
 
     def take(self) -> None:
-        """Take the lock, and write down who has it. Raises BusyError, naming the holder, if it is held."""
+        """Take the lock, and write down who has it. Raises BusyError, naming the holder, if it is held. Who holds it
+        for a moment only is waited for."""
         if self._engine.dialect.name != "sqlite":
-            self._acquire(0)
+            try:
+                self._acquire(0)
+            except BusyError:
+                if not _for_a_moment(self._engine, self._name):
+                    raise
+                self._acquire(MOMENT_SECONDS)
         write(
             self._engine,
             lambda db: db.merge(VmLock(name=self._name, holder=self._holder, acquired_at=utcnow())),
@@ -82,6 +95,8 @@ class Lock:
             self._connection.commit()
         except DBAPIError as error:
             raise database_error(error, self._engine) from error
+        except PoolTimeoutError as error:
+            raise crowded(self._engine, error) from None
         if got != 1:
             self.release()
             raise _busy(self._engine, self._name)
@@ -148,12 +163,22 @@ def whole_lock(engine: Engine, vm_uuid: str, purpose: str) -> Iterator[Lock]:
 def _file_lock(engine: Engine, name: str) -> Iterator[None]:
     path = Path(f"{engine.url.database}.{name}.lock")
     path.touch(mode=PRIVATE)
+    deadline = time.monotonic() + MOMENT_SECONDS
     with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise _busy(engine, name) from None
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline or not _for_a_moment(engine, name):
+                    raise _busy(engine, name) from None
+                time.sleep(0.2)
         yield
+
+
+def _for_a_moment(engine: Engine, name: str) -> bool:
+    held = write(engine, lambda db: db.get(VmLock, name))
+    return held is not None and held.holder.startswith(MOMENTARY)
 
 
 def _busy(engine: Engine, name: str) -> BusyError:

@@ -126,6 +126,14 @@ def convert_copies(
     """Convert a rehearsal's own volumes, where that was decided; nothing has to be protected."""
     if not record.state().get(DECIDED):
         return
+    # Both together may be more than the OMA takes; the next sync attaches the replica again.
+    found = replica.newest(runtime.databases.oma, vm.uuid)
+    assert found is not None, "it was copied just now"
+    with job.step("detach-replica"):
+        for disk in found.disks:
+            volumes.unexport(str(disk.ossea_volume_id))
+            volumes.detach(str(disk.ossea_volume_id))
+    job.stop_if_cancelled()
     _convert(runtime, volumes, job, record, vm, volume_ids)
     job.stop_if_cancelled()
     with job.step("detach-volumes"):

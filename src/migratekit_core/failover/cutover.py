@@ -15,7 +15,7 @@ from shlex import quote
 from typing import Any
 
 from migratekit_core.db.locks import Lock
-from migratekit_core.errors import OperationFailedError, PreconditionError, UnreachableError
+from migratekit_core.errors import BusyError, OperationFailedError, PreconditionError, UnreachableError
 from migratekit_core.failover import control
 from migratekit_core.failover.downtime import Usual, usual
 from migratekit_core.joblog import Job
@@ -200,7 +200,9 @@ def wait(
             with job.step("keep-in-step"), runtime.tracker.job("replication", owner=vm.name, parent=job) as inner:
                 last = sync(runtime, lock, inner, service, find_vm(service, vm.moref))
             failures = 0
-        except (OperationFailedError, UnreachableError) as error:
+        except (OperationFailedError, UnreachableError, BusyError) as error:
+            # Busy may be the OMA, which has no room just now; or it is the machine itself, and then this is over.
+            lock.ensure()
             failures += 1
             if failures >= FAILURES:
                 raise

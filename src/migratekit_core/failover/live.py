@@ -61,6 +61,7 @@ class FailoverResult:
 
 NO_RETURN = "the point of no return"
 STEPS = (
+    "have the replica's volumes attached to the OMA, where they have given way to others",
     "shut the source down (guest shutdown)",
     "final sync of what changed since the last one",
     "verify that every disk is on its volume, and hand the volumes over: the source is not replicated any more",
@@ -212,6 +213,8 @@ def _hand_over(parts: Parts, record: Record) -> tuple[str, SyncResult | None]:
             f"keep it with: migratekit rollback {quote(vm.name)}; or power it off, if that may be lost, "
             "and run this again",
         )
+    if not committed:
+        _take_places(parts)
     job.stop_if_cancelled()
     with job.step(downtime.BEGINS) as step:
         settings = runtime.config.failover
@@ -230,6 +233,24 @@ def _hand_over(parts: Parts, record: Record) -> tuple[str, SyncResult | None]:
         parts.lock.ensure()
         record.commit()
     return how, final
+
+
+def _take_places(parts: Parts) -> None:
+    """Have the replica's volumes attached to the OMA while the source still runs: where that is full, nothing is
+    shut down for it. With the machine held, they stay."""
+    found = replica.newest(parts.runtime.databases.oma, parts.vm.uuid)
+    assert found is not None, "the preflight has seen it"
+    volumes = parts.runtime.volumes(parts.job, PATIENCE_SECONDS)
+    try:
+        with parts.job.step("attach-volumes") as step:
+            for disk in found.disks:
+                volume = volumes.get(str(disk.ossea_volume_id))
+                if volume is not None and volume["linux_state"] != "attached":
+                    parts.job.stop_if_cancelled()
+                    volumes.attach(volume["id"])
+                    step.log("volume attached", volume_id=volume["id"])
+    finally:
+        volumes.close()
 
 
 def _verify(parts: Parts, final: SyncResult) -> None:

@@ -46,14 +46,15 @@ class Leases:
     async def _take(self, wanted: Sequence[Need]) -> bool:
         if not any(place._leases for place in self._places.values()):
             self._refreshed = time.monotonic()
-        for number, need in enumerate(wanted):
+        units = _units(wanted)
+        for number, need in enumerate(units):
             try:
                 got = await self._acquire(need)
             except BaseException:
-                await self._give(wanted[:number])
+                await self._release(units[:number])
                 raise
             if not got:
-                await self._give(wanted[:number])
+                await self._release(units[:number])
                 return False
         return True
 
@@ -85,7 +86,10 @@ class Leases:
             self._call(self._give, wanted=wanted)
 
     async def _give(self, wanted: Sequence[Need]) -> None:
-        for need in reversed(wanted):
+        await self._release(_units(wanted))
+
+    async def _release(self, units: Sequence[Need]) -> None:
+        for need in reversed(units):
             place = self._places.get(need)
             if place is not None and place._leases:
                 await place._release(lease_id=place._leases.popleft())
@@ -117,6 +121,11 @@ class Leases:
             raise UnreachableError(
                 "the fleet's scheduler does not answer", f"{type(error).__name__}: {error}", "is it up? fleet status"
             ) from None
+
+
+def _units(wanted: Sequence[Need]) -> list[Need]:
+    """Return each place as often as it is taken: a lease is of one."""
+    return [need for need in wanted for _ in range(need.number)]
 
 
 def held(extension: Any) -> dict[str, tuple[int, int]]:

@@ -198,15 +198,17 @@ class _Watch:
             why, often = running.last_words(), MOST_SETBACKS
             todo = f"run it by hand: migratekit {held.task} {held.vm_name} --debug"
             error = OperationFailedError(f"the process of {held.vm_name} died {often} times", why, todo)
-        elif isinstance(error, BusyError | CancelledError) or (
+        elif isinstance(error, BusyError):
+            return self._give_back(error)
+        elif isinstance(error, CancelledError) or (
             isinstance(error, UnreachableError) and self._setbacks() < MOST_UNREACHABLE
         ):
             return self._give_back()
         claims.fail(engine, held, error)
         return FAILED
 
-    def _give_back(self) -> str:
-        claims.give_back(self._site.engine, self._held)
+    def _give_back(self, error: BusyError | None = None) -> str:
+        claims.give_back(self._site.engine, self._held, error)
         return AGAIN
 
     def _setbacks(self) -> int:

@@ -93,7 +93,7 @@ class WaveAttempt(OmaTable, table=True):
     number: int
     worker: str = Field(max_length=NAME)
     outcome: str | None = Field(default=None, max_length=16)
-    """done, failed, cancelled, given-back, lost (its worker died); NULL while it runs."""
+    """done, failed, cancelled, given-back, busy (others had what it needs), lost (its worker died); NULL: it runs."""
     job_id: str | None = Field(default=None, max_length=ID)
     bytes_done: int = Field(default=0, sa_type=BigInteger)
     error_what: str | None = Field(default=None, sa_type=LongText)

@@ -23,7 +23,7 @@ from migratekit_core.redact import redact
 from migratekit_core.waves import rows
 from migratekit_core.waves.states import CANCELLED, CUT_OVER, CUTOVER, FAILED, ROLLBACK, RUNNING, TASKS
 
-DONE, GIVEN_BACK, LOST = "done", "given-back", "lost"
+DONE, GIVEN_BACK, BUSY, LOST = "done", "given-back", "busy", "lost"
 """Outcomes of an attempt, beside FAILED and CANCELLED."""
 STALE_SECONDS = 60.0
 """Without a sign of life for so long a claim counts as lost."""
@@ -184,12 +184,7 @@ def finish(engine: Engine, held: Claim, *, done: int | None = None, result: dict
 
 def fail(engine: Engine, held: Claim, error: MigrateKitError) -> None:
     """Note that the task failed, and why. Raises LostClaimError."""
-    said = {
-        "error_what": redact(error.what),
-        "error_why": redact(error.why),
-        "error_todo": redact(error.todo),
-        "exit_code": error.exit_code,
-    }
+    said = _said(error)
     _close(engine, held, FAILED, FAILED, lambda _: {**said, "rate": 0}, said)
 
 
@@ -199,9 +194,12 @@ def cancelled(engine: Engine, held: Claim, error: MigrateKitError | None = None)
     _close(engine, held, CANCELLED, CANCELLED, lambda _: {**said, "rate": 0, "cancel_asked": False}, said)
 
 
-def give_back(engine: Engine, held: Claim) -> None:
-    """Put the machine back to where it was, for others to take: the worker stops, say. Raises LostClaimError."""
-    _close(engine, held, held.came_from, GIVEN_BACK, lambda _: {"rate": 0})
+def give_back(engine: Engine, held: Claim, error: BusyError | None = None) -> None:
+    """Put the machine back to where it was, for others to take: the worker stops, say, or what it needs is in use by
+    somebody else (`error`). Raises LostClaimError."""
+    said = _said(error) if error is not None else {}
+    outcome = GIVEN_BACK if error is None else BUSY
+    _close(engine, held, held.came_from, outcome, lambda _: {**said, "rate": 0}, said)
 
 
 def release_stale(engine: Engine, seconds: float = STALE_SECONDS) -> tuple[Released, ...]:
@@ -234,6 +232,15 @@ def _taker(row: WaveMachine, limit: datetime) -> Callable[[Session], Released | 
         return Released(name, row.vm_id, row.vm_name, row.task or "", row.worker or "", row.attempts)
 
     return change
+
+
+def _said(error: MigrateKitError) -> dict[str, Any]:
+    return {
+        "error_what": redact(error.what),
+        "error_why": redact(error.why),
+        "error_todo": redact(error.todo),
+        "exit_code": error.exit_code,
+    }
 
 
 def _close(

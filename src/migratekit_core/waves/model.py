@@ -17,6 +17,8 @@ from migratekit_core import advice
 from migratekit_core.units import SLOWEST, parse_rate
 
 SCHEMA = "migratekit.wave/1"
+DATA_DISKS = 13
+"""Volumes that CloudStack attaches to one machine on KVM by default: so many disks of replicas one OMA holds."""
 _CLOSED = ConfigDict(extra="forbid")
 
 Name = Annotated[str, Field(min_length=1, max_length=255)]
@@ -167,6 +169,8 @@ class Limits:
     """Through each vCenter profile: each has sessions of its own."""
     oma: Most | None = 8
     """Into each OMA."""
+    oma_disks: Most | None = DATA_DISKS
+    """Disks of these, which are all attached to it: as many as CloudStack attaches."""
     bandwidth: Rate = None
     """Bytes per second of the whole wave, shared among the machines that are copied."""
 

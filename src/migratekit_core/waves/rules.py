@@ -19,6 +19,7 @@ from migratekit_core.vsphere.inventory import Filter, VirtualMachine
 from migratekit_core.vsphere.inventory.filters import any_fits
 from migratekit_core.waves import documents
 from migratekit_core.waves.model import (
+    DATA_DISKS,
     Limits,
     Most,
     Name,
@@ -33,8 +34,6 @@ from migratekit_core.waves.model import (
 SCHEMA = "migratekit.wave-rules/1"
 TODO = "docs/waves.md has an example"
 BY_NAME, BY_VAPP = "name:", "vapp"
-DATA_DISKS = 13
-"""Volumes that CloudStack attaches to one machine on KVM by default: so many disks of replicas one OMA holds."""
 _CLOSED = ConfigDict(extra="forbid")
 Globs = tuple[Name, ...]
 

@@ -24,6 +24,7 @@ SILENT_SECONDS = 30.0
 """Workers give a sign of life every few seconds; after so many without one that is worth saying."""
 COPIED = frozenset({REPLICATED, REHEARSED, CUT_OVER})
 TROUBLE = (FAILED, SKIPPED)
+ON_THE_WAY = (WAITING, REPLICATED, REHEARSED, CUT_OVER)
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,15 @@ def overview(seen: Snapshot) -> Overview:
         finished=sum(each.state in reached(goal) for each in counted),
         expected=len(counted),
         running=tuple(sorted(running, key=lambda each: (-fraction(each), each.position))),
-        troubles=seen.of(*TROUBLE),
+        # Also what waits because somebody else has what it needs: why, is told with it.
+        troubles=seen.of(*TROUBLE) + tuple(each for each in seen.of(*ON_THE_WAY) if each.error is not None),
         silent=tuple(each for each in running if silence(each, seen) > SILENT_SECONDS),
     )
 
 
 def reached(goal: str) -> tuple[str, ...]:
     """Return the states of a machine that is where a task leads, or beyond."""
-    way = (WAITING, REPLICATED, REHEARSED, CUT_OVER)
-    return way[way.index(goal) :] if goal in way else (ROLLED_BACK,)
+    return ON_THE_WAY[ON_THE_WAY.index(goal) :] if goal in ON_THE_WAY else (ROLLED_BACK,)
 
 
 def fraction(machine: MachineState) -> float:

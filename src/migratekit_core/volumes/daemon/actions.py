@@ -165,7 +165,7 @@ def _attached(context: Context, operation: VolumeOperation, volume: Volume, vm_i
                 attach = partial(storage.attach, volume.id, vm_id, device_id, jobs)
                 return ascertain(attach, look, context.settings.settle_timeout)
 
-            volume = room.found(context, step, act) if vm_id == storage.oma_vm_id() else act()
+            volume = room.found(context, step, volume, act) if vm_id == storage.oma_vm_id() else act()
         step.log("attached", volume_id=volume.id, vm_id=vm_id, device_id=volume.device_id)
     return volume
 
@@ -186,6 +186,11 @@ def detach(context: Context, operation: VolumeOperation) -> Response:
     volume_id = volume_id_of(operation)
     _refuse_exported(context, volume_id, "detached")
     volume = _volume(context, volume_id)
+    only_from = operation.request.get("only_from")
+    if only_from and volume.vm_id not in (None, only_from):
+        raise PreconditionError(
+            f"volume {volume_id} is attached elsewhere", f"to virtual machine {volume.vm_id}", "detach it there by hand"
+        )
     with context.job.step("detach-volume") as step:
         device = devices.find(context.settings.device_dir, volume_id)
         if device is not None:

@@ -36,8 +36,8 @@ class Context:
     oma: Engine
     job: Job
     points: Points
-    within: Callable[[str, str], None]
-    """Runs an operation of this kind on another volume, as part of this one; raises its error."""
+    within: Callable[[str, str, dict[str, Any]], None]
+    """Runs an operation of this kind on another volume, with this request, as part of this one; raises its error."""
 
     def jobs(self, operation: VolumeOperation) -> AsyncJobs:
         """Return where the operation's CloudStack jobs are recorded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from dataclasses import dataclass
@@ -43,6 +44,18 @@ def find(directory: Path, volume_id: str) -> Device | None:
             os.close(descriptor)
         return Device(link, link.resolve(), size)
     return None
+
+
+def held(directory: Path, volume_id: str) -> bool:
+    """Return whether the device of a volume is mounted, or part of a volume group or an array: then it cannot be opened
+    for oneself alone (open(2), O_EXCL on a block device)."""
+    for link in candidates(directory, volume_id):
+        try:
+            os.close(os.open(link, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                return True
+    return False
 
 
 def appears(directory: Path, volume_id: str, timeout: float) -> bool:

@@ -117,14 +117,14 @@ class Operations:
         self._pool.submit(self._run, operation.id)
         return operation
 
-    def _within(self, kind: str, volume_id: str, origin: Origin) -> None:
+    def _within(self, kind: str, volume_id: str, request: dict[str, Any], origin: Origin) -> None:
         """Run an operation that another one needs, in the same thread: all threads may be waiting for such ones.
 
         Raises BusyError while another operation works on the volume, and the operation's own error.
         """
         with self._changed, session(self._databases.volumes) as db:
             self._refuse_second_writer(volume_id)
-            operation = _new(kind, {}, volume_id, origin)
+            operation = _new(kind, request, volume_id, origin)
             db.add(operation)
         error = self._run(operation.id)
         if error is not None:
@@ -272,7 +272,9 @@ class Operations:
                 self._databases.oma,
                 job,
                 self._points,
-                lambda kind, volume_id: self._within(kind, volume_id, replace(origin, parent_job_id=job.id)),
+                lambda kind, volume_id, request: self._within(
+                    kind, volume_id, request, replace(origin, parent_job_id=job.id)
+                ),
             )
             # What a former daemon had CloudStack do is waited for, before anything is looked at or done again.
             tracking.settle(self._databases.oma, self._storage.cloud, operation.id)

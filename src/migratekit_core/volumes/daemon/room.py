@@ -4,112 +4,181 @@ a replica's volumes stay attached to the OMA between its syncs: where it is full
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from migratekit_core.db.engine import write
-from migratekit_core.db.locks import whole_lock
-from migratekit_core.errors import BusyError, OperationFailedError, PreconditionError
+from migratekit_core.db.locks import MOMENTARY, whole_lock
+from migratekit_core.errors import BusyError, MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.joblog import Step
 from migratekit_core.models.joblog import JoblogJob
+from migratekit_core.models.oma import ReplicationJob
 from migratekit_core.models.volumes import VolumeOperation
-from migratekit_core.volumes.daemon import records
+from migratekit_core.volumes.daemon import devices, records
 from migratekit_core.volumes.daemon.context import ORIGIN, Context
-from migratekit_core.volumes.daemon.records import ATTACHED
 from migratekit_core.volumes.daemon.storage import Volume
 from migratekit_core.volumes.names import TAG
 
 FULL = "maximum number of data disks"
 """How CloudStack refuses (VolumeApiServiceImpl, in all versions since 4.0); the error's number is any parameter's."""
-TRIES = 20
-"""How often room is made for one volume: others that attach at the same time may take it."""
 BY_HAND = "volumes-"
 """How the kinds of jobs begin that `migratekit volumes attach` and its like run in."""
+LEAVING_SECONDS = 0.5
+"""Between two attempts while a volume is just being detached by somebody else."""
+OWN, LEAVING = "of this machine itself", "being detached"
+WORKED_WITH, CONNECTED = "of machines that are worked with", "exported, with somebody connected"
+PASSING = frozenset({WORKED_WITH, CONNECTED, LEAVING})
+"""Reasons to stay that are over when a run ends."""
+
+_making = threading.Lock()
+"""One at a time makes room, and attaches what it is for: several would take each other's."""
 
 
-def found(context: Context, step: Step, attach: Callable[[], Volume]) -> Volume:
-    """Return what `attach` returns, which attaches a volume to the OMA; while that is full, room is made.
+def found(context: Context, step: Step, volume: Volume, attach: Callable[[], Volume]) -> Volume:
+    """Return what `attach` returns, which attaches `volume` to the OMA; while that is full, room is made.
 
-    Raises BusyError where none can be made, and what `attach` raises.
+    Raises BusyError where there is none until a run ends, PreconditionError where there never will be, and what
+    `attach` raises.
     """
-    for _ in range(TRIES):
-        try:
-            return attach()
-        except OperationFailedError as error:
-            if FULL not in error.why.lower():
-                raise
-        _make(context, step)
-    return attach()
+    try:
+        return attach()
+    except OperationFailedError as error:
+        if not _full(error):
+            raise
+    stuck: set[str] = set()
+    deadline = time.monotonic() + context.settings.settle_timeout
+    with _making:
+        while True:
+            try:
+                return attach()
+            except OperationFailedError as error:
+                if not _full(error):
+                    raise
+            _make(context, step, volume, stuck, deadline)
 
 
-def _make(context: Context, step: Step) -> None:
-    """Detach from the OMA the volume that was last worked with the longest ago, of those that nobody works with now.
+def _full(error: OperationFailedError) -> bool:
+    return FULL in error.why.lower()
 
-    Nobody does where no run has the machine that it is a replica of, it is not exported, and it was not attached by
-    hand. The machine is held meanwhile, so that no run of it can begin.
 
-    Raises BusyError where there is no such volume, saying what all of them are there for.
+def _make(context: Context, step: Step, wanted: Volume, stuck: set[str], deadline: float) -> None:
+    """Detach from the OMA the volume that was last worked with the longest ago, of those that nobody works with now; or
+    wait a moment for one that is leaving. What cannot be detached is put into `stuck`, and not tried again.
+
+    Nobody does where no run has the machine that it is a replica of, nobody is connected to it or has it open, and it
+    was not attached by hand. The machine is held meanwhile, so that no run of it can begin.
+
+    Raises BusyError, or PreconditionError, where there is no such volume, saying what all of them are there for.
     """
     kept: Counter[str] = Counter()
-    for volume, _ in _by_age(context):
-        reason = _reason_to_stay(context, volume)
+    for volume in _by_age(context):
+        reason = "that could not be detached" if volume.id in stuck else _reason_to_stay(context, volume, wanted)
         if not reason:
             try:
-                with whole_lock(context.oma, volume.tags[TAG], f"making room on the OMA: detaching {volume.name}"):
-                    # Exported, or attached by hand, while we got the lock?
-                    reason = _reason_to_stay(context, volume)
-                    if not reason:
-                        context.within("detach", volume.id)
-                        step.log("room made", level="warning", detached=volume.id, name=volume.name)
-                        return
-            except (BusyError, PreconditionError):
-                reason = "of machines that are worked with"
+                with whole_lock(context.oma, volume.tags[TAG], f"{MOMENTARY} on the OMA: detaching {volume.name}"):
+                    # Attached by hand, or opened, while we got the lock?
+                    reason = _reason_to_stay(context, volume, wanted) or _let_go(context, step, volume, stuck)
+            except BusyError:
+                reason = WORKED_WITH
+            if not reason:
+                return
         kept[reason] += 1
-    raise BusyError(
-        "the OMA has no room for one more volume",
-        f"CloudStack attaches no more to it, and all {kept.total()} stay: "
-        + ", ".join(f"{number} {reason}" for reason, number in kept.most_common()),
-        "wait until a run ends and run again; or replicate fewer machines at a time, or use a second OMA",
+    if kept[LEAVING] and time.monotonic() < deadline:
+        time.sleep(LEAVING_SECONDS)
+        return
+    raise _no_room(kept)
+
+
+def _no_room(kept: Counter[str]) -> MigrateKitError:
+    why = f"CloudStack attaches no more to it, and all {kept.total()} stay: " + ", ".join(
+        f"{number} {reason}" for reason, number in kept.most_common()
+    )
+    if any(kept[reason] for reason in PASSING):
+        return BusyError(
+            "the OMA has no room for one more volume",
+            why,
+            "wait until a run ends and run again; or run fewer machines at a time, or use a second OMA",
+        )
+    return PreconditionError(
+        "the OMA has no room for one more volume, and will have none by itself",
+        why,
+        "detach what was attached by hand (migratekit volumes list, volumes detach VOLUME); a machine with more disks "
+        "than the OMA takes needs a higher max_data_volumes_limit of KVM in CloudStack",
     )
 
 
-def _by_age(context: Context) -> list[tuple[Volume, datetime | None]]:
-    """Return the data volumes of the OMA and when each was last worked with, the longest ago first."""
+def _let_go(context: Context, step: Step, volume: Volume, stuck: set[str]) -> str:
+    """Detach a volume whose machine is held; return why it stays, or "" where something has changed."""
+    try:
+        if records.export(context.volumes, volume.id) is not None:
+            # Of a run that was killed; refused where somebody is connected.
+            context.within("unexport", volume.id, {})
+        context.within("detach", volume.id, {"only_from": context.storage.oma_vm_id()})
+    except BusyError:
+        return CONNECTED
+    except MigrateKitError as error:
+        stuck.add(volume.id)
+        step.log(
+            "volume could not be detached", level="warning", volume_id=volume.id, name=volume.name, error=str(error)
+        )
+        return ""
+    step.log("room made", level="warning", detached=volume.id, name=volume.name)
+    return ""
+
+
+def _by_age(context: Context) -> list[Volume]:
+    """Return the data volumes of the OMA; first that which was last worked with the longest ago."""
     attached = [volume for volume in context.storage.attached_to(context.storage.oma_vm_id()) if volume.type != "ROOT"]
 
     def read(db: Session) -> dict[str | None, datetime]:
         mine = col(VolumeOperation.volume_id).in_([volume.id for volume in attached])
-        query = select(VolumeOperation.volume_id, VolumeOperation.updated_at).where(mine)
-        return dict(db.exec(query.order_by(col(VolumeOperation.updated_at))).all())
+        query = select(VolumeOperation.volume_id, func.max(VolumeOperation.updated_at)).where(mine)
+        return dict(db.exec(query.group_by(col(VolumeOperation.volume_id))).all())
 
     last = write(context.volumes, read)
-    never = datetime.min
-    return sorted(((volume, last.get(volume.id)) for volume in attached), key=lambda pair: pair[1] or never)
+    return sorted(attached, key=lambda volume: last.get(volume.id, datetime.min))
 
 
-def _reason_to_stay(context: Context, volume: Volume) -> str:
+def _reason_to_stay(context: Context, volume: Volume, wanted: Volume) -> str:
     """Return why a volume must not be detached; "" where nothing is known that speaks against it."""
     if TAG not in volume.tags:
         return "not ours"
+    if volume.tags[TAG] == wanted.tags.get(TAG):
+        return OWN
+    if _newest(context, volume.id, "detach", only_open=True) is not None:
+        return LEAVING
     row = records.mapping(context.volumes, volume.id)
-    if row is None or (row.cloudstack_state, row.linux_state) != (ATTACHED, ATTACHED):
-        return "just being attached or detached"
-    if records.export(context.volumes, volume.id) is not None:
-        return "exported"
-    return "attached by hand" if _by_hand(context, volume.id) else ""
+    if row is None:
+        return "attached outside MigrateKit"
+    if row.device_path is not None and devices.held(context.settings.device_dir, volume.id):
+        return "in use on this host (mounted, or part of a volume group)"
+    kind = "export" if records.export(context.volumes, volume.id) is not None else "attach"
+    return f"{kind}ed by hand" if _by_hand(context, volume.id, kind) else ""
 
 
-def _by_hand(context: Context, volume_id: str) -> bool:
-    def newest(db: Session) -> VolumeOperation | None:
-        query = select(VolumeOperation).where(VolumeOperation.volume_id == volume_id, VolumeOperation.type == "attach")
-        return db.exec(query.order_by(col(VolumeOperation.created_at).desc())).first()
-
-    operation = write(context.volumes, newest)
+def _by_hand(context: Context, volume_id: str, kind: str) -> bool:
+    """Return whether it was not a run of its machine that attached or exported a volume last."""
+    operation = _newest(context, volume_id, kind)
     parent = operation.request.get(ORIGIN, {}).get("parent_job_id") if operation is not None else None
     if not parent:
         return True
     job = write(context.oma, lambda db: db.get(JoblogJob, parent))
-    return job is None or job.kind.startswith(BY_HAND)
+    if job is not None:
+        return job.kind.startswith(BY_HAND)
+    # Pruned from the joblog; what is in neither table was asked for by somebody with another database.
+    return write(context.oma, lambda db: db.get(ReplicationJob, parent)) is None
+
+
+def _newest(context: Context, volume_id: str, kind: str, *, only_open: bool = False) -> VolumeOperation | None:
+    def read(db: Session) -> VolumeOperation | None:
+        query = select(VolumeOperation).where(VolumeOperation.volume_id == volume_id, VolumeOperation.type == kind)
+        if only_open:
+            query = query.where(col(VolumeOperation.completed_at).is_(None))
+        return db.exec(query.order_by(col(VolumeOperation.created_at).desc()).limit(1)).first()
+
+    return write(context.volumes, read)
