@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,39 @@ def test_waves_with_the_same_limits_run_side_by_side_and_others_one_after_the_ot
         assert set(look.snapshot(engine, name).counts) == {REPLICATED}
     # With the limit that the next wave has, not the one of the wave before.
     assert seen == {"narrow": 1, "wide": 2}
+
+
+@pytest.mark.timeout(150)
+def test_machines_take_as_many_places_of_their_oma_as_they_have_disks(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dask.load(FLEET)
+    from migratekit_core.fleet import local
+
+    monkeypatch.setattr(local, "MachineProcess", lambda work, options: Timed(work))
+    made = wave("disks", 4, 6)
+    # 7 and 6 of 13 go together, twice 7 do not.
+    machines = tuple(replace(each, disks=7 if number % 2 else 6) for number, each in enumerate(made.machines))
+    store.create(engine, replace(made, machines=machines))
+    stop, most = threading.Event(), 0
+    with local.cluster(FLEET, engine, [], lambda message: None) as driver:
+        thread = threading.Thread(target=driver.drive, args=(stop,), daemon=True)
+        thread.start()
+        try:
+            runs.ask(engine, "disks", Asked(RUN))
+
+            def over() -> bool:
+                nonlocal most
+                running = {each.vm_id for each in look.snapshot(engine, "disks").of("running")}
+                most = max(most, sum(each.disks for each in machines if each.uuid in running))
+                return _over(engine, "disks")
+
+            until(over)
+        finally:
+            stop.set()
+            thread.join(30)
+    assert set(look.snapshot(engine, "disks").counts) == {REPLICATED}
+    assert most in (12, 13), "two at a time, and never three"
 
 
 def _note(engine: Engine, name: str) -> str:

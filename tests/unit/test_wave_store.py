@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine
 
 from migratekit_core.db.engine import Databases
-from migratekit_core.errors import OperationFailedError, PreconditionError
+from migratekit_core.errors import BusyError, OperationFailedError, PreconditionError
+from migratekit_core.joblog.prune import prune
+from migratekit_core.models.base import utcnow
 from migratekit_core.waves import asks, claims, look, store
 from migratekit_core.waves.model import Machine, Wave
 from migratekit_core.waves.states import CUTOVER, REHEARSE, REPLICATE, ROLLBACK
+from migratekit_core.waves.view import overview
 from tests.unit.sample_wave import lose
 
 WAVE = Wave(
@@ -234,3 +238,25 @@ def test_an_unknown_wave(engine: Engine) -> None:
     with pytest.raises(PreconditionError, match="no wave 'shpo'"):
         look.snapshot(engine, "shpo")
     assert claims.claim(engine, "shpo", "u-db", REPLICATE, "w1") is None
+
+
+def test_who_gives_a_machine_back_because_others_have_it_says_so_and_it_is_pruned_later(
+    engine: Engine, databases: Databases
+) -> None:
+    for number in range(3):
+        held = claims.claim(engine, "shop", "u-db", REPLICATE, "w1")
+        assert held is not None and held.attempt == number + 1
+        claims.give_back(engine, held, BusyError("the OMA has no room", "all 13 stay", "wait"))
+    view = overview(look.snapshot(engine, "shop"))
+    [waits] = view.troubles
+    assert (waits.name, waits.state, waits.error and waits.error.what) == ("db01", "waiting", "the OMA has no room")
+    assert [each.outcome for each in look.attempts(engine, "shop")] == ["busy"] * 3
+    held = claims.claim(engine, "shop", "u-db", REPLICATE, "w1")
+    assert held is not None
+    claims.finish(engine, held)
+    assert overview(look.snapshot(engine, "shop")).troubles == ()
+    later = utcnow() + timedelta(seconds=2)
+    assert prune(engine, later - timedelta(days=1)).attempts == 0
+    assert prune(engine, later, dry_run=True).attempts == 3
+    assert prune(engine, later).attempts == 3
+    assert [each.outcome for each in look.attempts(engine, "shop")] == ["done"]

@@ -43,6 +43,8 @@ def prune(
         done = core.prune(opened.databases.oma, before, dry_run)
     verb = "would be deleted" if dry_run else "deleted"
     text = f"{count(done.jobs, 'job')}, {count(done.steps, 'step')}, {count(done.events, 'event')} {verb}"
+    if done.attempts:
+        text += f"; {count(done.attempts, 'attempt')} of waves that came to nothing"
     if done.kept:
         text += (
             f"; {count(done.kept, 'job')} kept, which {'has' if done.kept == 1 else 'have'} not ended long enough ago"
@@ -53,5 +55,6 @@ def prune(
         "steps": done.steps,
         "events": done.events,
         "kept": done.kept,
+        "attempts": done.attempts,
     }
     render.result(output, f"migratekit.jobs-prune{'-plan' if dry_run else ''}/1", data, text=text)

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from asyncio import CancelledError
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -46,6 +47,8 @@ LOOK_BIG_SECONDS = 10.0
 BIG = 1000
 AGAIN_SECONDS = {worker.NO_PLACE: 1.0, worker.NO_CLAIM: 2.0, worker.LOST: 2.0, worker.AGAIN: 10.0}
 """When a machine is tried again, by the outcome of the last try."""
+LONGEST_SECONDS = 60.0
+"""At most, for one that comes back again and again: each time doubles it."""
 
 
 @dataclass
@@ -65,6 +68,8 @@ class _Active:
     """Machines that are to be tried again, and when."""
     needs: dict[str, dict[str, tuple[Need, ...]]] = field(default_factory=dict)
     """Of each machine, by task."""
+    tries: Counter[str] = field(default_factory=Counter)
+    """How often in a row machines came back with nothing done."""
     again: dict[str, int] = field(default_factory=dict)
     """Machines that do once more what they have done, and how many attempts they had when that was seen."""
 
@@ -329,7 +334,13 @@ class Driver:
             self._note(f"{task.task} {task.vm}: {type(outcome).__name__}: {outcome}")
             outcome = worker.AGAIN
         if held is not None and outcome in AGAIN_SECONDS:
-            held.later[task.vm] = time.monotonic() + AGAIN_SECONDS[outcome]
+            pause = AGAIN_SECONDS[outcome]
+            if outcome == worker.AGAIN:
+                pause = min(pause * 2 ** min(held.tries[task.vm], 8), LONGEST_SECONDS)
+                held.tries[task.vm] += 1
+            held.later[task.vm] = time.monotonic() + pause
+        elif held is not None:
+            held.tries.pop(task.vm, None)
         if held is not None and not held.waiting and not self._has_tasks(held):
             held.looked = 0.0
 

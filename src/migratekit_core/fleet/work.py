@@ -29,7 +29,7 @@ from migratekit_core.waves import claims
 from migratekit_core.waves.claims import Claim, LostClaimError
 from migratekit_core.waves.model import Machine, Wave
 from migratekit_core.waves.places import needs
-from migratekit_core.waves.states import CUTOVER, REPLICATE, ROLLBACK
+from migratekit_core.waves.states import CUTOVER, GIVEN_BACK, REPLICATE, ROLLBACK
 
 LOOK_SECONDS = 0.2
 SHARE_SECONDS = 1.0
@@ -217,6 +217,6 @@ class _Watch:
             select(func.count())
             .select_from(WaveAttempt)
             .where(WaveAttempt.machine_id == self._held.machine_id, WaveAttempt.task == self._held.task)
-            .where(col(WaveAttempt.outcome).in_((claims.LOST, claims.GIVEN_BACK)))
+            .where(col(WaveAttempt.outcome).in_((claims.LOST, GIVEN_BACK)))
         )
         return write(self._site.engine, lambda db: db.exec(query).one())

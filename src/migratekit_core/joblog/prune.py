@@ -1,11 +1,12 @@
 """Deletes what is old from the joblog: whole jobs, with everything within them, once all of it has ended.
 
+With them go the attempts of waves that came to nothing (somebody else had the machine): there may be one each minute.
 The rows of replications and failovers stay: they describe replicas and machines, not history.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Engine, delete, func
@@ -15,6 +16,8 @@ from migratekit_core.db.engine import session, write
 from migratekit_core.joblog.search import descendants, lots
 from migratekit_core.joblog.states import RUNNING
 from migratekit_core.models.joblog import JoblogEvent, JoblogJob, JoblogProgress, JoblogStep
+from migratekit_core.models.waves import WaveAttempt
+from migratekit_core.waves.states import BUSY, GIVEN_BACK
 
 LOT = 100
 """Jobs (with all within them) of one transaction: nobody waits for long."""
@@ -29,6 +32,8 @@ class Pruned:
     events: int = 0
     kept: int = 0
     """Jobs that are as old, but not over: they, or something within them, still run."""
+    attempts: int = 0
+    """Of waves, and given back."""
 
     def plus(self, other: Pruned) -> Pruned:
         """Return the sum."""
@@ -44,10 +49,18 @@ def prune(engine: Engine, before: datetime, dry_run: bool = False) -> Pruned:
     while True:
         roots = _roots(engine, before, after)
         if not roots:
-            return total
+            return replace(total, attempts=write(engine, lambda db: _attempts(db, before, dry_run)))
         after = roots[-1]
         done = write(engine, lambda db, roots=roots: _lot(db, roots, before, dry_run))  # type: ignore[misc]
         total = total.plus(done)
+
+
+def _attempts(db: Session, before: datetime, dry_run: bool) -> int:
+    old = (col(WaveAttempt.outcome).in_((BUSY, GIVEN_BACK)), col(WaveAttempt.ended_at) < before)
+    number = db.exec(select(func.count()).select_from(WaveAttempt).where(*old)).one()
+    if number and not dry_run:
+        db.execute(delete(WaveAttempt).where(*old))
+    return number
 
 
 def _roots(engine: Engine, before: datetime, after: str) -> list[str]:

@@ -21,10 +21,20 @@ from migratekit_core.errors import BusyError, MigrateKitError
 from migratekit_core.models.waves import WaveAttempt, WaveMachine, WaveRow
 from migratekit_core.redact import redact
 from migratekit_core.waves import rows
-from migratekit_core.waves.states import CANCELLED, CUT_OVER, CUTOVER, FAILED, ROLLBACK, RUNNING, TASKS
+from migratekit_core.waves.states import (
+    BUSY,
+    CANCELLED,
+    CUT_OVER,
+    CUTOVER,
+    FAILED,
+    GIVEN_BACK,
+    ROLLBACK,
+    RUNNING,
+    TASKS,
+)
 
-DONE, GIVEN_BACK, BUSY, LOST = "done", "given-back", "busy", "lost"
-"""Outcomes of an attempt, beside FAILED and CANCELLED."""
+DONE, LOST = "done", "lost"
+"""Outcomes of an attempt, beside FAILED, CANCELLED, GIVEN_BACK and BUSY."""
 STALE_SECONDS = 60.0
 """Without a sign of life for so long a claim counts as lost."""
 

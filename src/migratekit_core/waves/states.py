@@ -18,6 +18,8 @@ ROLLED_BACK = "rolled-back"
 CANCELLED = "cancelled"
 STATES = (WAITING, RUNNING, REPLICATED, REHEARSED, CUT_OVER, FAILED, SKIPPED, ROLLED_BACK, CANCELLED)
 
+GIVEN_BACK, BUSY = "given-back", "busy"
+"""Outcomes of an attempt that came to nothing: its worker stopped; somebody else had what it needs."""
 REPLICATE, REHEARSE, CUTOVER, ROLLBACK = "replicate", "rehearse", "cutover", "rollback"
 
 
