@@ -34,7 +34,8 @@ class Scenario:
     """A command that is killed, the state that it begins in, and what may be run afterwards."""
 
     begins: str
-    """`replicated`, `failed-over`, `converted` (failed over with its guest converted), `rehearsed` or `lost`."""
+    """`replicated`, `detached` (its volumes have given way to others), `failed-over`, `converted` (failed over with its
+    guest converted), `rehearsed` or `lost`."""
     command: tuple[str, ...]
     then: tuple[str, ...]
     """Commands, each of which has to lead to a clean state."""
@@ -76,6 +77,7 @@ SCENARIOS = {
         ("failover", "rollback"),
         only=("failover/keep-in-step", "failover/predict-downtime"),
     ),
+    "detached": Scenario("detached", FAILOVER, ("failover", "rollback"), only=("failover/attach-volumes",)),
     "convert": Scenario(
         "replicated",
         CONVERT,
@@ -96,7 +98,7 @@ SCENARIOS = {
         ("test-failover", "cleanup"),
         only=tuple(
             f"test-failover/{step}"
-            for step in ("decide-conversion", "inspect-guest", "convert-guest", "detach-volumes")
+            for step in ("decide-conversion", "inspect-guest", "detach-replica", "convert-guest", "detach-volumes")
         ),
         tool=WORKS,
     ),
@@ -180,7 +182,7 @@ class Lane:
         """Bring the machine to where a scenario begins."""
         if state == self.state and state != "lost":
             return
-        if self.state not in ("new", "replicated"):
+        if self.state not in ("new", "replicated", "detached"):
             if self.state in ("failed-over", "converted"):
                 self.report("rollback", self.vm, "--yes")
             else:
@@ -196,6 +198,9 @@ class Lane:
             made = self.report("test-failover", self.vm)
             if state == "lost":
                 forget(self.lab, made["failover_id"])
+        elif state == "detached":
+            for volume_id in volume_ids(self.lab, self.vm):
+                self.report("volumes", "detach", volume_id, "--yes")
         self.state = state
 
     def write_there(self) -> None:

@@ -40,6 +40,7 @@ SAMPLE = [
     ("cancelled", "rollback/take-volumes-off/completed", "failover"),
     ("rollback", "rollback/stop-machine/stopVirtualMachine/answered", "rollback"),
     ("rollback", "rollback/destroy-machine/destroyVirtualMachine/asking", "rollback"),
+    ("detached", "failover/attach-volumes/daemon-post-attach/answered", "failover"),
     ("test", "test-failover/deploy/deployVirtualMachine/answered", "cleanup"),
     ("test", "test-failover/clone-volumes/daemon-post-volume/answered", "test-failover"),
     ("cleanup", "cleanup/delete-volumes/daemon-delete-volumes/answered", "cleanup"),
@@ -48,6 +49,7 @@ SAMPLE = [
     ("convert", "failover/convert-guest/virt-v2v-in-place/answered", "failover"),
     # The replica's own export, which is not the rehearsal's to delete.
     ("convert-test", "test-failover/inspect-guest/daemon-post-export/answered", "cleanup"),
+    ("convert-test", "test-failover/detach-replica/daemon-post-detach/answered", "test-failover"),
     ("convert-fails", "rollback/put-back-replica/daemon-post-volume/answered", "rollback"),
     ("convert-kept", "cleanup/delete-conversion-snapshots/daemon-delete-snapshots/answered", "cleanup"),
 ]
