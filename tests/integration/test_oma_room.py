@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -78,33 +78,33 @@ def test_what_was_used_the_longest_ago_gives_way(lab: Lab) -> None:
     nothing_left(lab, *SOUND)
 
 
-def test_what_is_worked_with_stays(lab: Lab) -> None:
+@contextmanager
+def worked_with(lab: Lab) -> Iterator[None]:
+    """Hold all machines but wide03, as runs of them would."""
     engine = lab_engine(lab)
     query = "SELECT DISTINCT source_vm_id FROM replication_jobs WHERE source_vm_name <> 'wide03'"
     try:
         with ExitStack() as held:
             for row in sql(lab, query):
                 held.enter_context(vm_lock(engine, row["source_vm_id"], "a test"))
-            said = refused(lab, run(lab, "replicate", "wide03"), 8)
-            assert "the OMA has no room for one more volume" in said
-            assert "all 13 stay: 12 of machines that are worked with, 1 of this machine itself" in said
-            assert "use a second OMA" in said
-            assert [attached(lab, vm) for vm in SOUND] == [6, 6, 1]
+            yield
     finally:
         engine.dispose()
+
+
+def test_what_is_worked_with_stays(lab: Lab) -> None:
+    with worked_with(lab):
+        said = refused(lab, run(lab, "replicate", "wide03"), 8)
+    assert "the OMA has no room for one more volume" in said
+    assert "all 13 stay: 12 of machines that are worked with, 1 of this machine itself" in said
+    assert "use a second OMA" in said
+    assert [attached(lab, vm) for vm in SOUND] == [6, 6, 1]
     nothing_left(lab, *SOUND)
 
 
 def test_nothing_is_shut_down_for_a_cut_over_that_finds_no_room(lab: Lab) -> None:
-    engine = lab_engine(lab)
-    query = "SELECT DISTINCT source_vm_id FROM replication_jobs WHERE source_vm_name <> 'wide03'"
-    try:
-        with ExitStack() as held:
-            for row in sql(lab, query):
-                held.enter_context(vm_lock(engine, row["source_vm_id"], "a test"))
-            said = refused(lab, run(lab, "failover", "wide03", "--yes"), 8)
-    finally:
-        engine.dispose()
+    with worked_with(lab):
+        said = refused(lab, run(lab, "failover", "wide03", "--yes"), 8)
     assert "the OMA has no room for one more volume" in said
     assert lab.vcenter.vm("wide03")["power"] == "on"
     steps = {row["name"] for row in sql(lab, "SELECT name FROM joblog_steps")}
