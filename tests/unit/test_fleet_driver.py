@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,43 +51,51 @@ def until(what: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.timeout(150)
-def test_waves_with_the_same_limits_run_side_by_side_and_others_one_after_the_other(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def driving(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have a driver at work within the block."""
     dask.load(FLEET)
     from migratekit_core.fleet import local
 
     monkeypatch.setattr(local, "MachineProcess", lambda work, options: Timed(work))
-    waves = {"one": wave("one", 1), "also": wave("also", 1), "other": wave("other", 2)}
-    for each in waves.values():
-        store.create(engine, each)
-    stop, seen = threading.Event(), dict[str, int]()
-
-    def busy(*names: str) -> int:
-        return sum(len(look.snapshot(engine, name).of("running")) for name in names)
-
+    stop = threading.Event()
     with local.cluster(FLEET, engine, [], lambda message: None) as driver:
         thread = threading.Thread(target=driver.drive, args=(stop,), daemon=True)
         thread.start()
         try:
-            runs.ask(engine, "one", Asked(RUN))
-            until(lambda: busy("one") == 1)
-            # Beside it, although it runs; the one host is shared.
-            runs.ask(engine, "also", Asked(RUN))
-            runs.ask(engine, "other", Asked(RUN))
-            until(lambda: _note(engine, "other").startswith("waits for "))
-            assert not _note(engine, "also").startswith("waits for ")
-
-            def over() -> bool:
-                seen["narrow"] = max(seen.get("narrow", 0), busy("one", "also"))
-                seen["wide"] = max(seen.get("wide", 0), busy("other"))
-                return all(_over(engine, name) for name in waves)
-
-            until(over)
+            yield
         finally:
             stop.set()
             thread.join(30)
+
+
+@pytest.mark.timeout(150)
+def test_waves_with_the_same_limits_run_side_by_side_and_others_one_after_the_other(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waves = {"one": wave("one", 1), "also": wave("also", 1), "other": wave("other", 2)}
+    for each in waves.values():
+        store.create(engine, each)
+    seen = dict[str, int]()
+
+    def busy(*names: str) -> int:
+        return sum(len(look.snapshot(engine, name).of("running")) for name in names)
+
+    with driving(engine, monkeypatch):
+        runs.ask(engine, "one", Asked(RUN))
+        until(lambda: busy("one") == 1)
+        # Beside it, although it runs; the one host is shared.
+        runs.ask(engine, "also", Asked(RUN))
+        runs.ask(engine, "other", Asked(RUN))
+        until(lambda: _note(engine, "other").startswith("waits for "))
+        assert not _note(engine, "also").startswith("waits for ")
+
+        def over() -> bool:
+            seen["narrow"] = max(seen.get("narrow", 0), busy("one", "also"))
+            seen["wide"] = max(seen.get("wide", 0), busy("other"))
+            return all(_over(engine, name) for name in waves)
+
+        until(over)
     for name in waves:
         assert set(look.snapshot(engine, name).counts) == {REPLICATED}
     # With the limit that the next wave has, not the one of the wave before.
@@ -97,31 +106,21 @@ def test_waves_with_the_same_limits_run_side_by_side_and_others_one_after_the_ot
 def test_machines_take_as_many_places_of_their_oma_as_they_have_disks(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dask.load(FLEET)
-    from migratekit_core.fleet import local
-
-    monkeypatch.setattr(local, "MachineProcess", lambda work, options: Timed(work))
     made = wave("disks", 4, 6)
     # 7 and 6 of 13 go together, twice 7 do not.
     machines = tuple(replace(each, disks=7 if number % 2 else 6) for number, each in enumerate(made.machines))
     store.create(engine, replace(made, machines=machines))
-    stop, most = threading.Event(), 0
-    with local.cluster(FLEET, engine, [], lambda message: None) as driver:
-        thread = threading.Thread(target=driver.drive, args=(stop,), daemon=True)
-        thread.start()
-        try:
-            runs.ask(engine, "disks", Asked(RUN))
+    most = 0
 
-            def over() -> bool:
-                nonlocal most
-                running = {each.vm_id for each in look.snapshot(engine, "disks").of("running")}
-                most = max(most, sum(each.disks for each in machines if each.uuid in running))
-                return _over(engine, "disks")
+    def over() -> bool:
+        nonlocal most
+        running = {each.vm_id for each in look.snapshot(engine, "disks").of("running")}
+        most = max(most, sum(each.disks for each in machines if each.uuid in running))
+        return _over(engine, "disks")
 
-            until(over)
-        finally:
-            stop.set()
-            thread.join(30)
+    with driving(engine, monkeypatch):
+        runs.ask(engine, "disks", Asked(RUN))
+        until(over)
     assert set(look.snapshot(engine, "disks").counts) == {REPLICATED}
     assert most in (12, 13), "two at a time, and never three"
 

@@ -201,8 +201,9 @@ def wait(
                 last = sync(runtime, lock, inner, service, find_vm(service, vm.moref))
             failures = 0
         except (OperationFailedError, UnreachableError, BusyError) as error:
-            # Busy may be the OMA, which has no room just now; or it is the machine itself, and then this is over.
-            lock.ensure()
+            if isinstance(error, BusyError):
+                # It may be the OMA, which has no room just now; or the machine itself, and then this is over.
+                lock.ensure()
             failures += 1
             if failures >= FAILURES:
                 raise
