@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
+from migratekit_core.engine import scheduling
 from migratekit_core.engine.job import Done, Event, Failure, Job, decode, write_job
 from migratekit_core.errors import INTERRUPTED_EXIT_CODE, OperationFailedError, PreconditionError, from_fields
 from migratekit_core.redact import child_environment, redact
@@ -96,6 +97,7 @@ def copy(
             start_new_session=True,
         )
         engines.add(engine)
+        scheduling.favour_throughput(engine.pid)
         assert engine.stdin is not None and engine.stdout is not None, "both are pipes"
         try:
             last = _talk(engine.stdin, engine.stdout, job, areas, observe, listens)
