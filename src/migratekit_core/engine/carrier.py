@@ -1,9 +1,10 @@
-"""A thread that carries pieces one by one, with a connection to each side that only it uses: read, write, the next.
+"""A thread that carries pieces: it reads one, begins to write it, reads the next; with connections that only it uses.
 
-Where answers come at once, many requests on their way gain nothing. libnbd's waiting calls move a whole piece without
-coming back to Python or holding its lock, so two such threads use two cores, and a piece is still in the processor's
-caches when it is written. A carrier knows nothing of trouble: at the first error it ends, and the loop that it works
-for (engine.worker) takes its connections back.
+Where the source answers at once, many reads on their way gain nothing. libnbd's waiting calls move a whole piece
+without coming back to Python or holding its lock, so two such threads use two cores, and a piece is still in the
+processor's caches when it is sent on. A near target gets one piece at a time from each, for the same reason; a far one
+as many as the window allows. A carrier knows nothing of trouble: at the first error it lands what it has on its way and
+ends, and the loop that it works for (engine.worker) takes its connections back.
 """
 
 from __future__ import annotations
@@ -13,31 +14,44 @@ import contextlib
 import errno
 import os
 import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 import nbd
 
 from migratekit_core.engine import zeros
-from migratekit_core.engine.endpoint import Connection
+from migratekit_core.engine.endpoint import Connection, Poller
 from migratekit_core.engine.ledger import READ, WRITTEN, Flight, Ledger
 from migratekit_core.engine.plan import Action, Shape
 
 IDLE_SECONDS = 0.001
 """How long it waits where there is nothing to begin, for bandwidth or a flush."""
+ANSWER_SECONDS = 0.005
+"""How long it waits for an answer before it looks again whether there is something to begin."""
 LANDING_SECONDS = 0.3
-"""How long a carrier may go on with its piece when the copy ends; then its connections are cut."""
+"""How long a carrier may go on with what it has on its way when the copy ends; then its connections are cut."""
 
 
 class Carrier:
-    """Begins with its thread."""
+    """Begins with its thread; `most` is how many pieces it has on their way to the target at a time."""
 
-    def __init__(self, shape: Shape, ledger: Ledger, source: Connection, target: Connection) -> None:
+    def __init__(
+        self, shape: Shape, ledger: Ledger, source: Connection, targets: tuple[Connection, ...], most: int
+    ) -> None:
         self._shape = shape
         self._ledger = ledger
         self._source = source
-        self._target = target
+        self._targets = targets
+        self._most = most
+        self._poller = Poller()
         self._zeros = memoryview(b"" if shape.can_zero else bytes(shape.request))
+        self._flying = 0
+        self._answered: deque[tuple[Flight, Connection, int]] = deque()
+        """(flight, its connection, error) of requests that have been answered."""
         # Of our own: libnbd does not answer while a call hangs, and a number that it has closed may be another's.
-        self._descriptors = [os.dup(each.handle.aio_get_fd()) for each in (source, target)]
+        self._descriptors = [os.dup(each.handle.aio_get_fd()) for each in (source, *targets)]
         self._recalled = False
         self._failure: BaseException | None = None
         self._running = _thread.allocate_lock()
@@ -49,7 +63,7 @@ class Carrier:
         return not self._running.locked()
 
     def recall(self) -> None:
-        """Have it end after the piece that it carries."""
+        """Have it end after what it has on its way."""
         self._recalled = True
 
     def join(self) -> BaseException | None:
@@ -71,59 +85,106 @@ class Carrier:
 
     def _run(self) -> None:
         try:
-            while not self._recalled:
-                flight = self._ledger.take(time.monotonic())
-                if flight is None:
+            while self._flying or not self._recalled:
+                flight = self._next()
+                if flight is not None:
+                    self._carry(flight)
+                    self._land(0.0)
+                elif self._flying:
+                    self._land(ANSWER_SECONDS)
+                else:
                     time.sleep(IDLE_SECONDS)
-                elif not self._carry(flight):
-                    return
         except BaseException as error:
             self._failure = error
         finally:
             self._running.release()
 
-    def _carry(self, flight: Flight) -> bool:
-        """Have the piece on the target; return whether it is."""
-        flight.sent = time.monotonic()
-        try:
-            if flight.piece.action is Action.COPY:
-                self._copy(flight)
-            else:
-                flight.stage = WRITTEN
-                self._ledger.count(0, flight.piece.length)
-                self._write_zeros(flight.piece.offset, flight.piece.length)
-        except nbd.Error as error:
-            connection = self._source if flight.stage == READ else self._target
-            connection.reason = error.string
-            flight.error = errno.ENOTCONN if connection.broken() else error.errnum or errno.ENOTCONN
-            self._ledger.failed(flight)
-            return False
-        self._ledger.complete(flight)
-        return True
+    def _next(self) -> Flight | None:
+        if self._recalled or self._flying >= self._most:
+            return None
+        return self._ledger.take(time.monotonic())
 
-    def _copy(self, flight: Flight) -> None:
-        piece, target = flight.piece, self._target.handle
-        flight.stage = READ
+    def _carry(self, flight: Flight) -> None:
+        """Read a piece, if it is to be read, and send it to the target."""
+        piece = flight.piece
+        flight.sent = time.monotonic()
+        if piece.action is not Action.COPY:
+            self._ledger.count(0, piece.length)
+            self._send(flight, ((0, piece.length, True),), memoryview(b""))
+            return
         # What the disk does not have, but the target's block size wants, is zero.
         present = min(piece.length, self._shape.size - piece.offset)
-        data = self._source.handle.pread(present, piece.offset)
+        try:
+            data = self._source.handle.pread(present, piece.offset)
+        except nbd.Error as error:
+            self._source.reason = error.string
+            flight.error = errno.ENOTCONN if self._source.broken() else error.errnum or errno.ENOTCONN
+            flight.stage = READ
+            self._recalled = True
+            self._ledger.failed(flight)
+            return
+        self._ledger.was_read(flight)
         data += bytes(piece.length - present)
         now = time.monotonic()
-        flight.stage, flight.reading, flight.sent = WRITTEN, now - flight.sent, now
+        flight.reading, flight.sent = now - flight.sent, now
         buffer = memoryview(data)
-        written = zeroed = 0
-        for low, high, zero in zeros.runs(buffer):
-            if zero:
-                zeroed += high - low
-                self._write_zeros(piece.offset + low, high - low)
-            else:
-                written += high - low
-                target.pwrite(buffer[low:high], piece.offset + low)
-        self._ledger.count(written, zeroed)
+        runs = list(zeros.runs(buffer))
+        zeroed = sum(high - low for low, high, zero in runs if zero)
+        self._ledger.count(piece.length - zeroed, zeroed)
+        self._send(flight, runs, buffer)
 
-    def _write_zeros(self, offset: int, length: int) -> None:
-        if self._shape.can_zero:
-            self._target.handle.zero(length, offset)
+    def _send(self, flight: Flight, runs: Iterable[tuple[int, int, bool]], buffer: memoryview) -> None:
+        """Send all runs of a piece on the connection with the least on its way."""
+        connection = min(self._targets, key=lambda each: each.in_flight)
+        handle, base = connection.handle, flight.piece.offset
+        flight.buffer = buffer
+        self._flying += 1
+        # Until all have been sent, answers to the first ones are not the end of it.
+        flight.left += 1
+        for low, high, zero in runs:
+            if not zero:
+                self._ask(flight, connection, partial(handle.aio_pwrite, buffer[low:high], base + low))
+            elif self._shape.can_zero:
+                self._ask(flight, connection, partial(handle.aio_zero, high - low, base + low))
+            else:
+                for begin, size in self._shape.parts(base + low, high - low):
+                    self._ask(flight, connection, partial(handle.aio_pwrite, self._zeros[:size], begin))
+        self._end_request(flight, 0)
+
+    def _ask(self, flight: Flight, connection: Connection, request: Callable[[Callable[[Any], int]], object]) -> None:
+        answer = self._answered.append
+
+        def completed(error: Any) -> int:
+            answer((flight, connection, error.value))
+            return 1
+
+        flight.left += 1
+        connection.in_flight += 1
+        try:
+            request(completed)
+        except nbd.Error as error:
+            # libnbd will not call back.
+            connection.reason = error.string
+            answer((flight, connection, error.errnum or errno.ENOTCONN))
+
+    def _land(self, timeout: float) -> None:
+        """Wait at most `timeout` seconds for something to happen, and deal with what has been answered."""
+        self._poller.drive(self._targets, timeout)
+        while self._answered:
+            flight, connection, error = self._answered.popleft()
+            connection.in_flight -= 1
+            self._end_request(flight, errno.ENOTCONN if error and connection.broken() else error)
+
+    def _end_request(self, flight: Flight, error: int) -> None:
+        flight.left -= 1
+        if error and not flight.error:
+            flight.error, flight.stage = error, WRITTEN
+        if flight.left:
             return
-        for begin, size in self._shape.parts(offset, length):
-            self._target.handle.pwrite(self._zeros[:size], begin)
+        self._flying -= 1
+        flight.buffer = None
+        if flight.error:
+            self._recalled = True
+            self._ledger.failed(flight)
+        else:
+            self._ledger.complete(flight)

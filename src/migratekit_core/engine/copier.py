@@ -32,7 +32,7 @@ from migratekit_core.engine.sizing import (
     WINDOW,
     size_for,
 )
-from migratekit_core.engine.worker import Worker
+from migratekit_core.engine.worker import NONE, Wish, Worker
 from migratekit_core.errors import OperationFailedError, PreconditionError
 from migratekit_core.units import round_up
 
@@ -200,18 +200,22 @@ class Copier:
     def _adapt(self, ledger: Ledger, worker: Worker, target: Abilities, pace: Pace) -> None:
         """Fit connections, window and who carries to how fast answers are, as far as the job leaves them open."""
         job = self._job
-        if ledger.answers >= ENOUGH_ANSWERS:
-            size = size_for(ledger.latency)
+        known = ledger.answers >= ENOUGH_ANSWERS
+        size = size_for(ledger.latency if known else 0.0)
+        if known:
             if job.window is None:
                 ledger.window = max(ledger.window, size.window)
+                ledger.reading_window = max(ledger.reading_window, size_for(ledger.reading).window)
             if job.connections is None:
                 self._widen(worker, size.connections, target.multi_conn)
-        if target.multi_conn:
-            worker.want_carriers(self._carriers(ledger, bool(worker.carriers), pace))
+        if target.multi_conn and (count := self._carriers(ledger, worker, pace, known)):
+            worker.want_carriers(Wish(count, max(size.connections // count, 1), size.carried))
+        else:
+            worker.want_carriers(NONE)
 
-    def _carriers(self, ledger: Ledger, carrying: bool, pace: Pace) -> int:
-        """Return how many carriers are wanted now."""
-        job = self._job
+    def _carriers(self, ledger: Ledger, worker: Worker, pace: Pace, known: bool) -> int:
+        """Return how many carriers are wanted now; `known`: whether it is, how fast answers are."""
+        job, carrying = self._job, bool(worker.carriers)
         if job.carriers is not None:
             return job.carriers
         if job.window is not None or job.connections is not None:
@@ -220,8 +224,11 @@ class Copier:
         # A limit that is felt makes all ways equally fast.
         if not carrying and ledger.limit.binds(now):
             return 0
-        beside, large = max(ledger.latency, ledger.reading) <= BESIDE, ledger.read >= LARGE * ledger.pieces
-        return CARRIERS if beside and large and pace.carry(now, ledger.read, carrying) else 0
+        beside, large = ledger.reading <= BESIDE, ledger.read >= LARGE * ledger.pieces
+        if not beside or not large or not (known or carrying):
+            return 0
+        # What is on its way to a far target takes some time to land, in which nothing can be measured.
+        return CARRIERS if worker.awaited or pace.carry(now, ledger.read, carrying) else 0
 
     def _report(self, ledger: Ledger, worker: Worker, rate: float) -> None:
         self._emit(

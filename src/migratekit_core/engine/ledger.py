@@ -39,8 +39,8 @@ class Flight:
     """A piece on its way."""
 
     __slots__ = (
-        "attempts", "buffer", "complete", "doubts", "error", "left", "lent", "losses", "not_before", "payload", "piece",
-        "reading", "sent", "stage", "weight",
+        "attempts", "buffer", "coming", "complete", "doubts", "error", "left", "lent", "losses", "not_before",
+        "payload", "piece", "reading", "sent", "stage", "weight",
     )  # fmt: skip
 
     def __init__(self, piece: Piece, payload: int, weight: int) -> None:
@@ -49,6 +49,8 @@ class Flight:
         """How many bytes of data it moves."""
         self.weight = weight
         """How many bytes of the window it takes."""
+        self.coming = 0
+        """How much of that is on its way from the source."""
         self.complete = False
         """Whether the target has taken it; only a flush makes that last."""
         self.losses = 0
@@ -92,6 +94,10 @@ class Ledger:
         """What was begun since the last checkpoint, in ascending order; a flush has not covered all of it."""
         self._bytes_unsafe = 0
         self.window = window
+        self.reading_window = window
+        """How much of the window may be on its way from the source: what is read too early comes in any order, and what
+        comes late keeps everything behind it from being safe."""
+        self._bytes_reading = 0
         self.limit = limit
         self.latency = float("inf")
         """Fastest answer to a write so far, in seconds."""
@@ -157,6 +163,9 @@ class Ledger:
             self.limit.spend(flight.payload)
             flight.error = 0
             flight.reading = 0.0
+            if flight.piece.action is Action.COPY:
+                flight.coming = flight.weight
+                self._bytes_reading += flight.weight
             flight.doubts = self.doubts
             return flight
 
@@ -164,7 +173,7 @@ class Ledger:
         for _ in range(len(self._again)):
             flight = self._again[0]
             if flight.not_before <= now:
-                return self._again.popleft() if self._fits(flight.weight) else None
+                return self._again.popleft() if self._fits(flight.piece, flight.weight) else None
             self._again.rotate(-1)
         return None
 
@@ -175,7 +184,7 @@ class Ledger:
         payload = piece.length if piece.action is Action.COPY or self._zeros_weigh else 0
         weight = max(payload, LEAST_WEIGHT)
         self.stalled = bool(self._unsafe) and self._bytes_unsafe + weight > UNSAFE_BYTES
-        if self.stalled or not self._fits(weight):
+        if self.stalled or not self._fits(piece, weight):
             return None
         flight = Flight(piece, payload, weight)
         self._waiting = None
@@ -184,8 +193,11 @@ class Ledger:
         self._bytes_unsafe += flight.weight
         return flight
 
-    def _fits(self, weight: int) -> bool:
-        return not self._flying or self._bytes_flying + weight <= self.window
+    def _fits(self, piece: Piece, weight: int) -> bool:
+        if not self._flying:
+            return True
+        coming = self._bytes_reading + weight if piece.action is Action.COPY and self._bytes_reading else 0
+        return self._bytes_flying + weight <= self.window and coming <= self.reading_window
 
     def _following(self) -> Piece | None:
         """Return the plan's next piece that is any work."""
@@ -206,6 +218,12 @@ class Ledger:
             self.limit.spend(-flight.payload)
             flight.not_before = time.monotonic() + pause
             self._again.append(flight)
+
+    def was_read(self, flight: Flight) -> None:
+        """A piece has come from the source."""
+        with self._lock:
+            self._bytes_reading -= flight.coming
+            flight.coming = 0
 
     def complete(self, flight: Flight) -> None:
         """A piece is on the target."""
@@ -296,6 +314,8 @@ class Ledger:
     def _land(self, flight: Flight) -> None:
         self._flying -= 1
         self._bytes_flying -= flight.weight
+        self._bytes_reading -= flight.coming
+        flight.coming = 0
 
     def _refused(self, flight: Flight) -> OperationFailedError:
         where = f"{flight.piece.length} bytes at offset {flight.piece.offset} of {self._disk}"

@@ -26,27 +26,35 @@ NEAR = 0.005
 """Seconds up to which a write's fastest answer counts as that of a near target: WINDOW is enough for 1.6 GiB/s then,
 and a processor that is busy with TLS takes as long as that, too."""
 BESIDE = 0.005
-"""Seconds within which the fastest read and the fastest write have to be answered for carriers to be tried at all."""
+"""Seconds within which the fastest read has to be answered for carriers to be tried at all: they read one by one."""
 LARGE = 256 * KIB
 """Mean size of pieces from which carriers are tried: for smaller ones, it is their number that counts."""
+CARRIED = 1024
+"""Pieces that one may have on their way to a far target: as many as the window allows."""
 CARRIERS = 2
 """Three and four are no faster, on two cores."""
 ENOUGH_ANSWERS = 16
 """Writes that have to be answered before the fastest of them says anything: the first ones find everything cold."""
-PER_CONNECTIONS = 0.01
-"""Seconds of latency that FAR_CONNECTIONS more connections make up for."""
+PER_CONNECTIONS = 0.025
+"""Seconds of latency that FAR_CONNECTIONS more connections make up for: in that time, Linux sends 4 MiB on each at most
+(net.ipv4.tcp_wmem), which makes 0.6 GiB/s. More than are needed cost a tenth."""
 
 
 class Size(NamedTuple):
-    """Connections to each side, and bytes in flight."""
+    """Connections to the target, and bytes in flight."""
 
     connections: int
     window: int
+    carried: int
+    """Pieces that a carrier may have on their way to it."""
 
 
 def size_for(latency: float) -> Size:
     """Return the size for a target whose fastest answer to a write took `latency` seconds."""
     if latency <= NEAR:
-        return Size(CONNECTIONS, WINDOW)
-    connections = min(MOST_CONNECTIONS, FAR_CONNECTIONS * (1 + int(latency / PER_CONNECTIONS)))
-    return Size(connections, min(LARGEST_WINDOW, max(WINDOW, round_up(int(latency * FULL), MIB))))
+        return Size(CONNECTIONS, WINDOW, 1)
+    # More changes nothing, and nothing may have been answered yet.
+    latency = min(latency, 1.0)
+    connections = int(min(MOST_CONNECTIONS, FAR_CONNECTIONS * (1 + latency // PER_CONNECTIONS)))
+    window = min(LARGEST_WINDOW, max(WINDOW, round_up(int(latency * FULL), MIB)))
+    return Size(connections, window, CARRIED)

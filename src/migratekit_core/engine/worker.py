@@ -11,7 +11,7 @@ import errno
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbd
 
@@ -32,6 +32,17 @@ WATCH_SECONDS = 0.005
 """How often carriers are looked after: in some fifty ms they write what may be unsafe (ledger.UNSAFE_BYTES)."""
 
 
+class Wish(NamedTuple):
+    """How many carriers are wanted, with how many connections each to the target, and pieces on their way on them."""
+
+    carriers: int
+    connections: int = 1
+    most: int = 1
+
+
+NONE = Wish(0)
+
+
 class Worker:
     """Moves the bytes of a copy."""
 
@@ -47,23 +58,29 @@ class Worker:
         self._zeros = memoryview(b"" if shape.can_zero else bytes(shape.request))
         self._mended = 0.0
         self._carriers: list[Carrier] = []
-        self._wanted_carriers = 0
+        self._wish = NONE
 
     @property
     def carriers(self) -> int:
         """Return how many carriers do the work now; none: the loop does it."""
         return len(self._carriers)
 
-    def want_carriers(self, count: int) -> None:
-        """Have `count` carriers do the work as soon as there are connections for them; none: as soon as they land."""
-        self._wanted_carriers = count
-        if not count:
+    @property
+    def awaited(self) -> bool:
+        """Return whether carriers are wanted, and have not begun."""
+        return bool(self._wish.carriers and not self._carriers)
+
+    def want_carriers(self, wish: Wish) -> None:
+        """Have carriers do the work as soon as there are connections for them; none: as soon as they land."""
+        if not wish.carriers:
+            self._wish = wish
             self._recall()
         elif not self._carriers:
+            self._wish = wish
             self._mended = 0.0
-            self.source.widen(count)
+            self.source.widen(wish.carriers)
             # One remains here, to flush on.
-            self.target.widen(count + 1)
+            self.target.widen(wish.carriers * wish.connections + 1)
 
     def work(self, until: float, look: Callable[[float], None]) -> None:
         """Start what can be started, wait for something to happen, deal with it, and so on.
@@ -130,19 +147,23 @@ class Worker:
 
     def _may_hand_out(self) -> bool:
         """Return whether carriers are wanted and have all they need, once what is on its way has landed."""
-        count = self._wanted_carriers
-        return 0 < count <= len(self.source.ready) and count < len(self.target.ready)
+        count, connections, _ = self._wish
+        return 0 < count <= len(self.source.ready) and count * connections < len(self.target.ready)
 
     def _hand_out(self) -> bool:
-        count = self._wanted_carriers
+        count, connections, most = self._wish
         # One may have broken in this very turn, and a flush may be under way on one.
         self._refresh()
-        if len(self.source.idle()) < count or len(self.target.idle()) < count or not self._may_hand_out():
+        idle = len(self.source.idle()) >= count and len(self.target.idle()) >= count * connections
+        if not idle or not self._may_hand_out():
             return False
-        lent = list(zip(self.source.lend(count), self.target.lend(count), strict=True))
-        for connection in (each for pair in lent for each in pair):
+        sources, targets = self.source.lend(count), self.target.lend(count * connections)
+        for connection in sources + targets:
             self._poller.forget(connection)
-        self._carriers = [Carrier(self._shape, self._ledger, source, target) for source, target in lent]
+        self._carriers = [
+            Carrier(self._shape, self._ledger, source, targets[number::count], most)
+            for number, source in enumerate(sources)
+        ]
         return True
 
     def _watch(self, until: float, look: Callable[[float], None]) -> None:
@@ -169,7 +190,7 @@ class Worker:
     def _take_over(self) -> None:
         """Go on without the carriers, which have been recalled."""
         failures = [carrier.join() for carrier in self._carriers]
-        self._carriers, self._wanted_carriers = [], 0
+        self._carriers, self._wish = [], NONE
         self.source.take_back()
         self.target.take_back()
         self._ledger.measure_again()
@@ -247,6 +268,7 @@ class Worker:
             return
         assert flight.buffer is not None, "a piece is written after it was read"
         buffer, base = flight.buffer, flight.piece.offset
+        self._ledger.was_read(flight)
         now = time.monotonic()
         flight.reading, flight.sent = now - flight.sent, now
         written = zeroed = 0
