@@ -77,12 +77,13 @@ def disturb(
 ) -> Cell:
     """Kill `victim` at `count` random moments of as many runs; fewer once `stopping` is set."""
     cell = Cell(victim, kind)
-    with stage(folder, images) as place:
-        for number in range(count):
-            if stopping is not None and stopping.is_set():
-                break
-            rng = random.Random(f"{victim} {kind} {number} {seed}")
-            cell.runs.append(_once(place, victim, kind == "full", number % 2 == 0, rng))
+    for far in (False, True):
+        with stage(folder / ("far" if far else "near"), images, far) as place:
+            for number in range(far, count, 2):
+                if stopping is not None and stopping.is_set():
+                    break
+                rng = random.Random(f"{victim} {kind} {number} {seed}")
+                cell.runs.append(_once(place, victim, kind == "full", number // 2 % 2 == 0, rng))
     return cell
 
 

@@ -30,6 +30,7 @@ DATA = 112 * MIB
 """How much a run has to copy: enough that a run from the start would break the bound."""
 RATE = 96 * MIB
 """Bytes per second of the run that is disturbed, so that its middle can be hit."""
+FAR_MILLISECONDS = 20
 SETTLE_SECONDS = 0.5
 SECONDS = 60.0
 """Until a run that does not end counts as hanging."""
@@ -87,7 +88,7 @@ def _fill(path: Path, rng: random.Random, areas: Areas) -> None:
 class Stage:
     """A source, a tunnel and an exporter, on images of their own; everything is started by `ready`."""
 
-    def __init__(self, folder: Path, images: Images) -> None:
+    def __init__(self, folder: Path, images: Images, far: bool) -> None:
         self.folder = folder
         self.images = images
         self.source_image, self.target_image = folder / "source.img", folder / "target.img"
@@ -95,8 +96,9 @@ class Stage:
         socket = folder / "source.sock"
         self.source = Server(socket, "nbdkit", "-f", "-r", "-U", str(socket), "file", str(self.source_image))
         # What it has not flushed is in a cache of its own process, as a host's memory is.
-        exporter = ["nbdkit", "-f", "-i", "127.0.0.1", "-p", str(self._nbd), "--filter=cache"]
-        self.exporter = Server(self._nbd, *exporter, "file", str(self.target_image), "cache=writeback")
+        exporter = ["nbdkit", "-f", "-i", "127.0.0.1", "-p", str(self._nbd), "--filter=delay", "--filter=cache"]
+        settings = ["cache=writeback", f"wdelay={FAR_MILLISECONDS if far else 0}ms"]
+        self.exporter = Server(self._nbd, *exporter, "file", str(self.target_image), *settings)
         pki.init(folder / "pki")
         self._tunnel = Tunnel(
             kind="tls",
@@ -262,10 +264,10 @@ def gone(pid: int) -> None:
 
 
 @contextmanager
-def stage(folder: Path, images: Images) -> Iterator[Stage]:
-    """Yield a stage in `folder`, and stop everything at the end."""
+def stage(folder: Path, images: Images, far: bool = False) -> Iterator[Stage]:
+    """Yield a stage in `folder`, and stop everything at the end. A far target takes its time for every write."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = Stage(folder, images)
+    made = Stage(folder, images, far)
     try:
         yield made
     finally:

@@ -93,6 +93,53 @@ def test_carriers_take_over_again_after_trouble(images: Path) -> None:
     same(images / "target.img", images / "source.img")
 
 
+FAR = ("delay", "wdelay=20ms")
+
+
+def test_carriers_serve_a_far_target_too_with_more_on_its_way(tmp_path: Path) -> None:
+    images = unlike(tmp_path, 240 * MIB)
+    # Runs of zeros amid the data, too.
+    with (images / "source.img").open("r+b") as file:
+        for place in range(0, 240 * MIB, 5 * MIB):
+            file.seek(place)
+            file.write(bytes(256 * 1024))
+    events: list[Event] = []
+    with nbdkit(images, "source") as here, nbdkit(images, "target", *FAR) as there:
+        done = copy(
+            Job("a disk", here.uri, there.uri, 240 * MIB, True, carriers=2), [(0, 240 * MIB)], events.append, Engines()
+        )
+    last = [event for event in events if isinstance(event, Progress)][-1]
+    assert last.connections > 3 and last.window > 8 * MIB
+    assert any(event.carriers for event in events if isinstance(event, Progress))
+    assert (done.read, done.retries, done.zeroed) == (240 * MIB, 0, 48 * 256 * 1024)
+    same(images / "target.img", images / "source.img")
+
+
+@pytest.mark.parametrize("signalled", ["server", "engine"])
+def test_what_was_on_its_way_to_a_far_target_is_written_again_after_a_kill(images: Path, signalled: str) -> None:
+    job = Job("a disk", "", "", SIZE, True, rate=RATE, carriers=2)
+    with nbdkit(images, "source") as here, nbdkit(images, "target", *FAR) as there:
+        job = job._replace(source=here.uri, target=there.uri)
+        with engine(job) as copying:
+            events = copying.events()
+            progress = next(event for event in events if isinstance(event, Progress) and event.done > 20 * MIB)
+            # Those that began before it was known how far it is have given way.
+            assert progress.window > 8 * MIB
+            if signalled == "server":
+                there.kill()
+                there.start()
+                rest = list(events)
+                assert copying.process.wait(60) == 0
+                assert max(event.retries for event in rest if isinstance(event, Progress)) > 0
+            else:
+                copying.process.kill()
+                rest = list(events)
+                position = max((event.position for event in rest if isinstance(event, Checkpoint)), default=0)
+                done = copy(job._replace(start=position, rate=None), [(0, SIZE)], print, Engines())
+                assert done.read == SIZE - position
+    same(images / "target.img", images / "source.img")
+
+
 def test_one_connection_is_enough_for_the_loop_only(images: Path) -> None:
     """Where a flush covers its own connection only, nobody else may write."""
     events: list[Event] = []

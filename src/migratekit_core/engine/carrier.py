@@ -15,7 +15,7 @@ import errno
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -89,7 +89,8 @@ class Carrier:
                 flight = self._next()
                 if flight is not None:
                     self._carry(flight)
-                    self._land(0.0)
+                    if self._flying:
+                        self._land(0.0)
                 elif self._flying:
                     self._land(ANSWER_SECONDS)
                 else:
@@ -110,18 +111,14 @@ class Carrier:
         flight.sent = time.monotonic()
         if piece.action is not Action.COPY:
             self._ledger.count(0, piece.length)
-            self._send(flight, ((0, piece.length, True),), memoryview(b""))
+            self._write(flight, ((0, piece.length, True),), memoryview(b""))
             return
         # What the disk does not have, but the target's block size wants, is zero.
         present = min(piece.length, self._shape.size - piece.offset)
         try:
             data = self._source.handle.pread(present, piece.offset)
         except nbd.Error as error:
-            self._source.reason = error.string
-            flight.error = errno.ENOTCONN if self._source.broken() else error.errnum or errno.ENOTCONN
-            flight.stage = READ
-            self._recalled = True
-            self._ledger.failed(flight)
+            self._refused(flight, READ, self._source, error)
             return
         self._ledger.was_read(flight)
         data += bytes(piece.length - present)
@@ -131,24 +128,62 @@ class Carrier:
         runs = list(zeros.runs(buffer))
         zeroed = sum(high - low for low, high, zero in runs if zero)
         self._ledger.count(piece.length - zeroed, zeroed)
-        self._send(flight, runs, buffer)
+        self._write(flight, runs, buffer)
 
-    def _send(self, flight: Flight, runs: Iterable[tuple[int, int, bool]], buffer: memoryview) -> None:
-        """Send all runs of a piece on the connection with the least on its way."""
+    def _write(self, flight: Flight, runs: Iterable[tuple[int, int, bool]], buffer: memoryview) -> None:
+        """Write all runs of a piece to the target; to a near one by calls that wait, which is less work."""
+        # That with the least on its way.
         connection = min(self._targets, key=lambda each: each.in_flight)
-        handle, base = connection.handle, flight.piece.offset
+        handle, requests = connection.handle, self._requests(flight.piece.offset, runs, buffer)
+        if self._most > 1:
+            self._send(flight, connection, requests, buffer)
+            return
+        try:
+            for what, offset in requests:
+                if isinstance(what, int):
+                    handle.zero(what, offset)
+                else:
+                    handle.pwrite(what, offset)
+        except nbd.Error as error:
+            self._refused(flight, WRITTEN, connection, error)
+        else:
+            self._ledger.complete(flight)
+
+    def _requests(
+        self, base: int, runs: Iterable[tuple[int, int, bool]], buffer: memoryview
+    ) -> Iterator[tuple[memoryview | int, int]]:
+        """Yield what to write, or how many bytes to zero, and where."""
+        for low, high, zero in runs:
+            if not zero:
+                yield buffer[low:high], base + low
+            elif self._shape.can_zero:
+                yield high - low, base + low
+            else:
+                yield from ((self._zeros[:size], begin) for begin, size in self._shape.parts(base + low, high - low))
+
+    def _refused(self, flight: Flight, stage: str, connection: Connection, error: nbd.Error) -> None:
+        connection.reason = error.string
+        flight.error = errno.ENOTCONN if connection.broken() else error.errnum or errno.ENOTCONN
+        flight.stage = stage
+        self._recalled = True
+        self._ledger.failed(flight)
+
+    def _send(
+        self,
+        flight: Flight,
+        connection: Connection,
+        requests: Iterable[tuple[memoryview | int, int]],
+        buffer: memoryview,
+    ) -> None:
+        """Begin to write a piece; the answers are for `_land`."""
+        handle = connection.handle
         flight.buffer = buffer
         self._flying += 1
         # Until all have been sent, answers to the first ones are not the end of it.
         flight.left += 1
-        for low, high, zero in runs:
-            if not zero:
-                self._ask(flight, connection, partial(handle.aio_pwrite, buffer[low:high], base + low))
-            elif self._shape.can_zero:
-                self._ask(flight, connection, partial(handle.aio_zero, high - low, base + low))
-            else:
-                for begin, size in self._shape.parts(base + low, high - low):
-                    self._ask(flight, connection, partial(handle.aio_pwrite, self._zeros[:size], begin))
+        for what, offset in requests:
+            call = handle.aio_zero if isinstance(what, int) else handle.aio_pwrite
+            self._ask(flight, connection, partial(call, what, offset))
         self._end_request(flight, 0)
 
     def _ask(self, flight: Flight, connection: Connection, request: Callable[[Callable[[Any], int]], object]) -> None:

@@ -30,6 +30,7 @@ from migratekit_core.engine.sizing import (
     FAR_CONNECTIONS,
     LARGE,
     WINDOW,
+    Size,
     size_for,
 )
 from migratekit_core.engine.worker import NONE, Wish, Worker
@@ -64,6 +65,8 @@ class Copier:
         self._stopping = stopping
         self._commands = commands
         self._total = 0
+        self._size = size_for(0.0)
+        """For what has been measured so far."""
 
     def run(self, pairs: Iterator[tuple[int, int]]) -> Done:
         """Copy the areas of `pairs`, and return what was done.
@@ -201,15 +204,16 @@ class Copier:
         """Fit connections, window and who carries to how fast answers are, as far as the job leaves them open."""
         job = self._job
         known = ledger.answers >= ENOUGH_ANSWERS
-        size = size_for(ledger.latency if known else 0.0)
         if known:
+            # A target that was far once stays it: the copy would go to and fro where it is neither.
+            size = self._size = Size(*map(max, self._size, size_for(ledger.latency)))
             if job.window is None:
-                ledger.window = max(ledger.window, size.window)
+                ledger.window = size.window
                 ledger.reading_window = max(ledger.reading_window, size_for(ledger.reading).window)
             if job.connections is None:
                 self._widen(worker, size.connections, target.multi_conn)
         if target.multi_conn and (count := self._carriers(ledger, worker, pace, known)):
-            worker.want_carriers(Wish(count, max(size.connections // count, 1), size.carried))
+            worker.want_carriers(Wish(count, max(self._size.connections // count, 1), self._size.carried))
         else:
             worker.want_carriers(NONE)
 

@@ -81,6 +81,9 @@ class Worker:
             self.source.widen(wish.carriers)
             # One remains here, to flush on.
             self.target.widen(wish.carriers * wish.connections + 1)
+        elif wish.most > self._wish.most:
+            # The target turned out to be far.
+            self._recall()
 
     def work(self, until: float, look: Callable[[float], None]) -> None:
         """Start what can be started, wait for something to happen, deal with it, and so on.
