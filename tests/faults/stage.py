@@ -264,7 +264,7 @@ def gone(pid: int) -> None:
 
 
 @contextmanager
-def stage(folder: Path, images: Images, far: bool = False) -> Iterator[Stage]:
+def stage(folder: Path, images: Images, far: bool) -> Iterator[Stage]:
     """Yield a stage in `folder`, and stop everything at the end. A far target takes its time for every write."""
     folder.mkdir(parents=True, exist_ok=True)
     made = Stage(folder, images, far)

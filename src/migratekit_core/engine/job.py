@@ -52,7 +52,7 @@ class Job(NamedTuple):
     rate: int | None = None
     """Limit in bytes per second."""
     carriers: int | None = None
-    """Threads that carry pieces one by one (engine.carrier), to a target that has multi-conn; None: as many as turn out
+    """Threads that read pieces one by one (engine.carrier), for a target that has multi-conn; None: as many as turn out
     to be faster than none."""
     gate: Gate | None = None
     """How the data reach the target without a hop on this host; None: as everything else does, by `target`."""
@@ -73,7 +73,7 @@ class Progress(NamedTuple):
     connections: int
     retries: int
     carriers: int = 0
-    """Threads that carry pieces one by one now."""
+    """Threads that read and write pieces now, instead of the loop."""
     event: str = "progress"
 
 

@@ -196,8 +196,11 @@ class Ledger:
     def _fits(self, piece: Piece, weight: int) -> bool:
         if not self._flying:
             return True
-        coming = self._bytes_reading + weight if piece.action is Action.COPY and self._bytes_reading else 0
-        return self._bytes_flying + weight <= self.window and coming <= self.reading_window
+        # However small the window is, one piece may be read at a time.
+        coming = self._bytes_reading
+        if piece.action is Action.COPY and coming and coming + weight > self.reading_window:
+            return False
+        return self._bytes_flying + weight <= self.window
 
     def _following(self) -> Piece | None:
         """Return the plan's next piece that is any work."""

@@ -1,8 +1,9 @@
 """Which way of moving bytes is faster here: the loop (engine.worker) or carriers (engine.carrier).
 
-Where all that a request costs is memory being copied, carriers are a third faster; where a server or a link takes a
-millisecond, or pieces are small, the loop is twice as fast, for it has more on its way. Neither latency nor processor
-time tells the one from the other on a machine that is busy anyway. So both are tried, and measured by what they move.
+Where all that a request costs is memory being copied, carriers are a third faster, also to a far target, on whose link
+they have as much as the loop has. Where a source takes a millisecond, or a target a few, or pieces are small, the loop
+is twice as fast, for it has more on its way. Neither latency nor processor time tells the one case from the other on a
+machine that is busy anyway. So both are tried, and measured by what they move.
 """
 
 from __future__ import annotations

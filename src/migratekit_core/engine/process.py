@@ -97,9 +97,9 @@ def copy(
             start_new_session=True,
         )
         engines.add(engine)
-        scheduling.favour_throughput(engine.pid)
         assert engine.stdin is not None and engine.stdout is not None, "both are pipes"
         try:
+            scheduling.favour_throughput(engine.pid)
             last = _talk(engine.stdin, engine.stdout, job, areas, observe, listens)
             code = engine.wait()
         finally:
