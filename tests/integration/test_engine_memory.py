@@ -14,7 +14,11 @@ MOST_PER_AREA = 128
 
 
 def test_memory_does_not_grow_with_the_areas(tmp_path: Path) -> None:
-    few, _ = measure(tmp_path, 4 * TIB, FEW, WINDOW)
+    folders = [tmp_path / str(number) for number in range(3)]
+    for folder in folders:
+        folder.mkdir()
+    # One alone may never have had all of its window on its way: a busy machine's servers may answer before it asks.
+    few = max(measure(folder, 4 * TIB, FEW, WINDOW)[0] for folder in folders)
     many, done = measure(tmp_path, 4 * TIB, MANY, WINDOW)
     assert done.read > MANY * 4096, "all of them were copied"
     assert (many - few) / (MANY - FEW) < MOST_PER_AREA
