@@ -106,13 +106,16 @@ def storm(
     report.log = client.log.read_text()
     assert code == 0, f"exit {code}\n{report.log}\n{made.text()}"
     _take(report, counts)
+    assert counts.violations == [], _told(made, wave, report, counts)
+    assert counts.looks > 20
     check(made, wave)
     found = sql(lab, ATTEMPTS, wave.name)
     report.outcomes = dict(Counter(row["outcome"] or "open" for row in found))
     return report
 
 
-ATTEMPTS = """SELECT wave_vms.vm_name, wave_attempts.task, wave_attempts.outcome FROM wave_attempts
+ATTEMPTS = """SELECT wave_vms.vm_name, wave_attempts.task, wave_attempts.outcome, wave_attempts.worker,
+    wave_attempts.started_at, wave_attempts.ended_at FROM wave_attempts
     JOIN wave_vms ON wave_vms.id = wave_attempts.machine_id JOIN waves ON waves.id = wave_vms.wave_id
     WHERE waves.name = %s"""
 
@@ -151,24 +154,21 @@ def _kill(made: Fleet, client: Client, whom: str, rng: random.Random) -> None:
         made.scheduler.kill()
     else:
         # One that has machines, if there is one: an idle one's death is none.
-        busy = {parent(each.pid) for each in processes(made.lab)}
+        busy = {each.parent for each in processes(made.lab)}
         rng.choice([unit for unit in made.workers if unit.pid in busy] or made.workers).kill()
-
-
-def parent(pid: int) -> int:
-    """Return the parent of a process; 0 where it is gone."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
 
 
 def _take(report: Report, counts: Counts) -> None:
     report.most, report.looks = dict(sorted(counts.most.items())), counts.looks
     report.most_machines, report.most_granted = counts.most_machines, counts.most_granted
     report.most_written = round(counts.most_written)
-    assert counts.violations == [], counts.violations[:5]
-    assert counts.looks > 20
+
+
+def _told(made: Fleet, wave: Wave, report: Report, counts: Counts) -> str:
+    """Return what one needs to know to find out how it came to a violation."""
+    rows = sql(made.lab, ATTEMPTS, wave.name)
+    parts = [*counts.violations[:8], f"kills: {report.kills}", *map(str, rows), report.log, made.text()]
+    return "\n".join(parts)
 
 
 def lines(report: Report) -> Iterator[str]:

@@ -136,4 +136,4 @@ def _through_a_cut(made: Fleet, link: Wire, wave: Any, path: Path) -> dict[str, 
 
 
 def _of(made: Fleet, unit: Unit) -> bool:
-    return any(storm.parent(each.pid) == unit.pid for each in processes(made.lab))
+    return any(each.parent == unit.pid for each in processes(made.lab))

@@ -30,6 +30,8 @@ class Seen:
     """The process of one machine."""
 
     pid: int
+    parent: int = field(compare=False)
+    """Its worker; 1 where that has died."""
     began: str
     task: str
     name: str
@@ -61,8 +63,19 @@ def processes(lab: Lab) -> list[Seen]:
             command = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
             if CHILD in command and mark in (entry / "environ").read_bytes().split(b"\0"):
                 *_, task, name, _ = command
-                found.append(Seen(int(entry.name), started(int(entry.name)), task, name))
-    return [each for each in found if each.began and started(each.pid) == each.began]
+                found.append(Seen(int(entry.name), parent(int(entry.name)), started(int(entry.name)), task, name))
+    there = [each for each in found if each.began and started(each.pid) == each.began]
+    # A copy of a machine's process on its way to become an engine, say, is none: until then it has the same command.
+    pids = {each.pid for each in there}
+    return [each for each in there if each.parent not in pids]
+
+
+def parent(pid: int) -> int:
+    """Return the parent of a process; 0 where it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 class Watch:
@@ -75,6 +88,7 @@ class Watch:
         self._volumes = lab.run / "cloud" / "volumes"
         self.counts = Counts()
         self._ended = threading.Event()
+        self._began = time.monotonic()
         self._written: list[tuple[float, int]] = []
 
     def run(self) -> None:
@@ -96,7 +110,7 @@ class Watch:
         self.counts.most_machines = max(self.counts.most_machines, len(seen))
         twice = [name for name, number in Counter(each.name for each in seen).items() if number > 1]
         if twice:
-            self.counts.violations.append(f"two processes at a time: {twice}: {seen}")
+            self._violated(f"two processes at a time: {twice}: {seen}")
         taken: Counter[str] = Counter()
         most: dict[str, int] = {}
         for each in seen:
@@ -106,7 +120,10 @@ class Watch:
         for name, number in taken.items():
             self.counts.most[name] = max(self.counts.most[name], number)
             if number > most[name]:
-                self.counts.violations.append(f"{name}: {number} of {most[name]}: {seen}")
+                self._violated(f"{name}: {number} of {most[name]}: {seen}")
+
+    def _violated(self, what: str) -> None:
+        self.counts.violations.append(f"after {time.monotonic() - self._began:.2f} s: {what}")
 
     def _look_at_bandwidth(self) -> None:
         with contextlib.suppress(OSError):
@@ -125,7 +142,7 @@ class Watch:
             granted = int(row["granted"] or 0)
             self.counts.most_granted = max(self.counts.most_granted, granted)
             if granted > total:
-                self.counts.violations.append(f"granted {granted} of {total}")
+                self._violated(f"granted {granted} of {total}")
 
 
 @contextmanager

@@ -176,7 +176,7 @@ def _frozen(fleet: Fleet, lab: Lab, wave: Wave) -> None:
     with watching(lab, wave) as counts:
         assert migratekit(fleet, "wave", "run", str(path), "--detach").returncode == 0
         [first, *_] = eventually("somebody works", lambda: processes(lab), 60)
-        unit = eventually("whose", lambda: [u for u in fleet.workers if u.pid == storm.parent(first.pid)], 10)[0]
+        unit = eventually("whose", lambda: [u for u in fleet.workers if u.pid == first.parent], 10)[0]
         os.kill(unit.pid, signal.SIGSTOP)
         try:
             eventually("its machine has ended by itself", lambda: first not in processes(lab), 3 * stage.LEASE + 30)

@@ -17,8 +17,11 @@ from migratekit_core.config.schema import Database
 from migratekit_core.db.engine import open_databases, open_engine
 from migratekit_core.db.migrate import upgrade_both
 from migratekit_core.fleet import dask, runs
+from migratekit_core.fleet.child import Work
 from migratekit_core.fleet.phases import RUN
+from migratekit_core.fleet.process import Running
 from migratekit_core.fleet.runs import Asked
+from migratekit_core.fleet.site import SITES
 from migratekit_core.waves import look, store
 from migratekit_core.waves.model import Limits, Machine, Wave
 from migratekit_core.waves.states import REPLICATED
@@ -52,12 +55,14 @@ def until(what: Callable[[], bool], seconds: float = 60) -> None:
 
 
 @contextmanager
-def driving(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def driving(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, launch: Callable[[Work], Running] = Timed
+) -> Iterator[None]:
     """Have a driver at work within the block."""
     dask.load(FLEET)
     from migratekit_core.fleet import local
 
-    monkeypatch.setattr(local, "MachineProcess", lambda work, options: Timed(work))
+    monkeypatch.setattr(local, "MachineProcess", lambda work, options: launch(work))
     stop = threading.Event()
     with local.cluster(FLEET, engine, [], lambda message: None) as driver:
         thread = threading.Thread(target=driver.drive, args=(stop,), daemon=True)
@@ -123,6 +128,32 @@ def test_machines_take_as_many_places_of_their_oma_as_they_have_disks(
         until(over)
     assert set(look.snapshot(engine, "disks").counts) == {REPLICATED}
     assert most in (12, 13), "two at a time, and never three"
+
+
+@pytest.mark.timeout(150)
+def test_a_machine_is_given_back_when_its_process_has_ended_and_not_before(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that has to leave at once: whoever is given the machine then finds nobody beside it."""
+    made = wave("left", 1, 1)
+    # Long enough not to be over by itself.
+    store.create(engine, replace(made, machines=(replace(made.machines[0], data_bytes=60 * BYTES_PER_SECOND),)))
+    found: list[set[str]] = []
+
+    class Watched(Timed):
+        def kill(self) -> None:
+            found.append(set(look.snapshot(engine, "left").counts))
+            super().kill()
+
+    with driving(engine, monkeypatch, Watched):
+        runs.ask(engine, "left", Asked(RUN))
+        until(lambda: bool(look.snapshot(engine, "left").of("running")))
+        for site in list(SITES.values()):
+            site.leaving.set()
+        until(lambda: bool(found))
+        # Killed once more, to be sure, when all is over.
+        assert found[0] == {"running"}
+        until(lambda: set(look.snapshot(engine, "left").counts) == {"waiting"})
 
 
 def _note(engine: Engine, name: str) -> str:

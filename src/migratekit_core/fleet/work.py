@@ -145,6 +145,8 @@ class _Watch:
         stopped = False
         while not running.wait(LOOK_SECONDS):
             if self._site.leaving.is_set():
+                # Before the machine is given back: whoever takes it then must not find this process beside its own.
+                running.kill()
                 return
             self._beat(running)
             self._share(running)
