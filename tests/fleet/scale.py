@@ -52,7 +52,8 @@ class Size:
     """Seconds that a machine takes."""
 
 
-BIG = Size(5000, 64, 4, 250, 125, 2, 4, 10.0)
+BIG = Size(5000, 64, 4, 250, 125, 2, 20, 10.0)
+"""As many OMAs as take a disk of each slot: 13 each."""
 SMALL = Size(120, 8, 4, 10, 5, 2, 4, 1.0)
 
 
