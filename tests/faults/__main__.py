@@ -42,7 +42,7 @@ def main() -> int:
             # The kinds last, so that the lanes are not all at the same victim.
             wanted = [(victim, kind) for kind in KINDS for victim in VICTIMS]
             made = [
-                pool.submit(disturb, folder / str(number), images, *pair, count, seed, stopping)
+                pool.submit(_cell, folder / str(number), images, *pair, count, seed, stopping)
                 for number, pair in enumerate(wanted)
             ]
             for future in _until_interrupted(as_completed(made), pool, stopping):
@@ -57,6 +57,16 @@ def main() -> int:
     bad = [run for run in runs if not run.identical or run.again > BOUND]
     print(f"{len(runs)} runs in {seconds:.0f} s, {len(bad)} bad, bound {BOUND // MIB} MiB: {RESULTS}")
     return 1 if bad else 0
+
+
+def _cell(
+    folder: Path, images: Images, victim: str, kind: str, count: int, seed: int, stopping: threading.Event
+) -> Cell:
+    """Run a cell, and give its memory back: twelve at a time would not fit."""
+    try:
+        return disturb(folder, images, victim, kind, count, seed, stopping)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _until_interrupted(
