@@ -40,6 +40,22 @@ USE = (
     "bash -c 'source /usr/share/bash-completion/completions/migratekit; COMP_WORDS=(migratekit jo); COMP_CWORD=1; "
     '_migratekit_completion migratekit; echo "${COMPREPLY[@]}"\'',
 )
+DAEMON = r"""
+printf x | tee /etc/migratekit/ossea-api.secret > /etc/migratekit/ossea-secret.secret
+# What systemd does for the unit, which says itself who has to own what the daemon reads.
+install -d -m 0700 -o migratekit -g migratekit /run/migratekit
+chown -R migratekit: /etc/migratekit /var/lib/migratekit
+start=$(sed -n 's/^ExecStart=//p' /lib/systemd/system/migratekit-volumed.service)
+echo "as migratekit: $start"
+setpriv --reuid=migratekit --regid=migratekit --init-groups --no-new-privs --bounding-set=-all $start &
+for _ in $(seq 100); do migratekit volumes list >/dev/null 2>&1 && break; sleep 0.2; done
+migratekit volumes list
+migratekit doctor --topic daemon
+kill $!
+wait $!
+echo "ended by SIGTERM, exit $?"
+"""
+"""The daemon as its unit starts it: as its own user, without a capability; there is no CloudStack here."""
 AGAIN = (
     "migratekit --version",
     "migratekit config show --changed | sed -n '1,3p'",
@@ -47,8 +63,16 @@ AGAIN = (
 )
 
 
+ALONE = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+TOOLS = {"debootstrap": "debootstrap", "systemd-analyze": "systemd", "unshare": "util-linux", "ip": "iproute2"}
+"""What this machine itself needs, and the packages that have it."""
+
+
 def main(folder: Path) -> int:
     """Build the package into a folder, install and use it, upgrade and remove it."""
+    missing = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
+    if missing:
+        sys.exit(f"package: something is missing here; run: apt-get install {' '.join(missing)}")
     package = deb.build(folder, compression="gzip")
     print(f"built {package.name}, {package.stat().st_size / 1e6:.1f} MB", flush=True)
     with machine() as root:
@@ -56,6 +80,7 @@ def main(folder: Path) -> int:
         _say(root, f"apt-get install -y -q --no-install-recommends /root/{package.name} 2>&1 | tail -n 4")
         for command in USE:
             _say(root, command)
+        _say(root, DAEMON.strip(), alone=True)
         # The same package once more is an upgrade: what an operator wrote stays.
         _say(root, f"dpkg -i /root/{package.name} 2>&1 | tail -n 2")
         for command in AGAIN:
@@ -128,14 +153,16 @@ def _apt_as_here(root: Path) -> None:
     subprocess.run(["chroot", str(root), "apt-get", "update", "-q"], check=True, capture_output=True, timeout=SECONDS)
 
 
-def _say(root: Path, command: str) -> None:
-    """Run a command in the machine and show both; anything but success ends the run."""
+def _say(root: Path, command: str, *, alone: bool = False) -> None:
+    """Run a command in the machine and show both; anything but success ends the run. `alone`: with a network of its
+    own, where nobody else has the ports."""
     print(f"\n# {command}", flush=True)
     environment = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "DEBIAN_FRONTEND=noninteractive",
                    "LC_ALL=C.UTF-8", "NO_COLOR=1"]  # fmt: skip
     proxies = [f"{name}={value}" for name, value in _proxies().items()]
     subprocess.run(
-        ["chroot", str(root), *environment, *proxies, "bash", "-o", "pipefail", "-c", command],
+        [*(ALONE if alone else ()), "chroot", str(root), *environment, *proxies,
+         "bash", "-eo", "pipefail", "-c", command],
         check=True, timeout=SECONDS, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
