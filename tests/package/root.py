@@ -41,16 +41,18 @@ USE = (
     '_migratekit_completion migratekit; echo "${COMPREPLY[@]}"\'',
 )
 DAEMON = r"""
-printf x | tee /etc/migratekit/ossea-api.secret > /etc/migratekit/ossea-secret.secret
+(umask 077; printf x | tee /etc/migratekit/ossea-api.secret > /etc/migratekit/ossea-secret.secret)
 # What systemd does for the unit, which says itself who has to own what the daemon reads.
-install -d -m 0700 -o migratekit -g migratekit /run/migratekit
-chown -R migratekit: /etc/migratekit /var/lib/migratekit
+install -d -m 0700 -o migratekit -g migratekit /run/migratekit /var/lib/migratekit
+chown -R migratekit: /etc/migratekit
+export HOME=/var/lib/migratekit
+as="setpriv --reuid=migratekit --regid=migratekit --init-groups --no-new-privs --bounding-set=-all"
 start=$(sed -n 's/^ExecStart=//p' /lib/systemd/system/migratekit-volumed.service)
+$as migratekit db upgrade
 echo "as migratekit: $start"
-setpriv --reuid=migratekit --regid=migratekit --init-groups --no-new-privs --bounding-set=-all $start &
-for _ in $(seq 100); do migratekit volumes list >/dev/null 2>&1 && break; sleep 0.2; done
-migratekit volumes list
-migratekit doctor --topic daemon
+$as $start &
+until (: < /dev/tcp/127.0.0.1/8090) 2>/dev/null; do kill -0 $!; sleep 0.2; done
+$as migratekit doctor --topic daemon
 kill $!
 wait $!
 echo "ended by SIGTERM, exit $?"
