@@ -75,7 +75,8 @@ class Runtime:
             )
         endpoint = Endpoint(self._socket("volumes") or settings.socket, settings.host, settings.port)
         token = settings.token.read("volumes.token")
-        return VolumeClient(endpoint, token, job.correlation_id if job else "", job.id if job else "", patience)
+        ids = (job.correlation_id, job.id) if job else ("", "")
+        return VolumeClient(endpoint, token, *ids, patience, self.observer.note)
 
     def nbd_uri(self, export: str) -> str:
         """Return the URI of an export of the OMA, as it is reached from here."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from migratekit_core import errors, points
 from migratekit_core.digest import blocks
@@ -35,6 +35,8 @@ BUSY_SECONDS = 0.3
 """Between two attempts at a volume that is being worked on."""
 RETRY_SECONDS = 180.0
 """How long a daemon may be away (a restart, a link that is cut for a minute) before the command fails."""
+QUIET_SECONDS = 2.0
+"""How long that is nobody's concern: then it is said what is waited for."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,20 @@ class VolumeClient:
     """The daemon's API. A call returns when its operation has completed, and raises the operation's error otherwise."""
 
     def __init__(
-        self, endpoint: Endpoint, token: str, correlation_id: str = "", job_id: str = "", patience: float = 0.0
+        self,
+        endpoint: Endpoint,
+        token: str,
+        correlation_id: str = "",
+        job_id: str = "",
+        patience: float = 0.0,
+        note: Callable[[str], None] | None = None,
     ) -> None:
         """`patience`: how many seconds a change waits for a volume that another operation works on. A command that
-        takes up what a killed one began needs it: the daemon goes on with what that one has asked for."""
+        takes up what a killed one began needs it: the daemon goes on with what that one has asked for. `note` is told
+        when the daemon, or CloudStack behind it, does not answer and is waited for."""
         transport = httpx.HTTPTransport(uds=str(endpoint.socket)) if endpoint.socket else None
         self._patience = patience
+        self._note = note
         self._where = str(endpoint.socket) if endpoint.socket else f"{endpoint.host}:{endpoint.port}"
         headers = {"Authorization": f"Bearer {token}"}
         if correlation_id:
@@ -200,10 +210,21 @@ class VolumeClient:
                 time.sleep(BUSY_SECONDS)
 
     def _send(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        said: list[str] = []
+
+        def tell(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome is not None else None
+            if self._note is None or said or (state.seconds_since_start or 0.0) < QUIET_SECONDS:
+                return
+            if isinstance(error, MigrateKitError):
+                said.append(f"waiting, up to {RETRY_SECONDS:.0f} s: {error.what} ({error.why})")
+                self._note(said[0])
+
         for attempt in Retrying(
             retry=retry_if_exception_type(UnreachableError),
             wait=wait_exponential(multiplier=0.2, max=5),
             stop=stop_after_delay(RETRY_SECONDS),
+            before_sleep=tell,
             reraise=True,
         ):
             with attempt:

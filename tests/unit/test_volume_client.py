@@ -1,0 +1,36 @@
+"""What a client of the volume daemon says while it waits."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from migratekit_core.errors import UnreachableError
+from migratekit_core.volumes import client
+from migratekit_core.volumes.client import Endpoint, VolumeClient
+
+
+def nobody() -> Endpoint:
+    """Return a loopback port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return Endpoint(None, "127.0.0.1", server.getsockname()[1])
+
+
+def test_it_says_once_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "RETRY_SECONDS", 4.0)
+    monkeypatch.setattr(client, "QUIET_SECONDS", 0.3)
+    said: list[str] = []
+    where = nobody()
+    with pytest.raises(UnreachableError):
+        VolumeClient(where, "token", note=said.append).volumes()
+    assert len(said) == 1, said
+    assert said[0].startswith(f"waiting, up to 4 s: the volume daemon does not answer (127.0.0.1:{where.port}) (")
+
+
+def test_a_daemon_that_is_away_for_a_moment_is_nobodys_concern(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "RETRY_SECONDS", 0.5)
+    said: list[str] = []
+    with pytest.raises(UnreachableError):
+        VolumeClient(nobody(), "token", note=said.append).volumes()
+    assert said == []
