@@ -65,7 +65,10 @@ AGAIN = (
 )
 
 
-ALONE = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+ALONE = ("unshare", "--net", "--pid", "--mount", "--fork", "--kill-child",
+         "sh", "-c", 'ip link set lo up && mount -t proc proc "$2/proc" && exec "$@"', "sh")  # fmt: skip
+"""Where nobody else has the ports, and all that was started ends with the first of it: a daemon or an exporter that
+outlived a failure would keep the root busy. What follows is `chroot ROOT …`."""
 TOOLS = {"debootstrap": "debootstrap", "systemd-analyze": "systemd", "unshare": "util-linux", "ip": "iproute2"}
 """What this machine itself needs, and the packages that have it."""
 
@@ -156,8 +159,7 @@ def _apt_as_here(root: Path) -> None:
 
 
 def _say(root: Path, command: str, *, alone: bool = False) -> None:
-    """Run a command in the machine and show both; anything but success ends the run. `alone`: with a network of its
-    own, where nobody else has the ports."""
+    """Run a command in the machine and show both; anything but success ends the run. `alone`: see ALONE."""
     print(f"\n# {command}", flush=True)
     environment = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "DEBIAN_FRONTEND=noninteractive",
                    "LC_ALL=C.UTF-8", "NO_COLOR=1"]  # fmt: skip
