@@ -151,7 +151,6 @@ def test_a_machine_is_given_back_when_its_process_has_ended_and_not_before(
         for site in list(SITES.values()):
             site.leaving.set()
         until(lambda: bool(found))
-        # Killed once more, to be sure, when all is over.
         assert found[0] == {"running"}
         until(lambda: set(look.snapshot(engine, "left").counts) == {"waiting"})
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 
 from migratekit_core.errors import UnreachableError
 from migratekit_core.volumes import client
 from migratekit_core.volumes.client import Endpoint, VolumeClient
+from tests.lab.parts.process import choose_port
 
 
 def nobody() -> Endpoint:
     """Return a loopback port where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return Endpoint(None, "127.0.0.1", server.getsockname()[1])
+    return Endpoint(None, "127.0.0.1", choose_port(None))
 
 
 def test_it_says_once_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,26 +98,24 @@ class _Watch:
 
     def run(self) -> str:
         """Return the outcome. Raises LostClaimError, UnreachableError where the database or the scheduler is gone."""
-        running: Running | None = None
         try:
             rate = self._first_share()
             if self._total is not None and rate is None:
                 return self._give_back()
             self._beat(None)
             running = self._site.launch(self._work(rate))
-            self._watch(running)
+            try:
+                self._watch(running)
+            finally:
+                # Before the machine and its places are somebody else's, whatever happened.
+                running.kill()
             return self._close(running)
         except UnreachableError:
             # The scheduler is gone, or the database: what of the two is there hears that the machine is free.
-            if running is not None:
-                running.kill()
             with contextlib.suppress(MigrateKitError):
                 self._give_back()
             raise
         finally:
-            if running is not None:
-                # Before the places are given back, whatever happened.
-                running.kill()
             if self._total is not None:
                 grants.leave(self._site.engine, self._held.token)
 
@@ -145,8 +143,6 @@ class _Watch:
         stopped = False
         while not running.wait(LOOK_SECONDS):
             if self._site.leaving.is_set():
-                # Before the machine is given back: whoever takes it then must not find this process beside its own.
-                running.kill()
                 return
             self._beat(running)
             self._share(running)
