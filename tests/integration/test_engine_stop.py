@@ -19,6 +19,8 @@ from migratekit_core.engine.process import Engines, copy
 from tests.integration.servers import MIB, Server, same, unlike
 
 SIZE = 48 * MIB
+UNKNOWN = 1024 * MIB
+"""More than is read of a source that does not say what it has."""
 SECONDS = 2.0
 """What a stop may take."""
 INTERRUPTED = 130
@@ -115,16 +117,28 @@ SLOW = {
 
 @pytest.mark.parametrize("slow", SLOW)
 def test_a_stop_waits_for_no_server(images: Path, slow: str, carriers: int) -> None:
-    if slow in ("zeros", "block status of the target"):
+    size = UNKNOWN if slow == "block status of the source" else SIZE
+    if slow in ("zeros", "block status of the target", "block status of the source"):
         with (images / "source.img").open("wb") as file:
-            file.truncate(SIZE)
+            file.truncate(size)
+    with (images / "target.img").open("r+b") as file:
+        file.truncate(size)
     with nbdkit(images, "source", *SLOW[slow][0]) as here, nbdkit(images, "target", *SLOW[slow][1]) as there:
-        with engine(Job("a disk", here.uri, there.uri, SIZE, True, carriers=carriers)) as copying:
+        with engine(Job("a disk", here.uri, there.uri, size, True, carriers=carriers), [(0, size)]) as copying:
             copying.ready()
             time.sleep(0.5)
             seconds, code, _ = copying.stop(signal.SIGTERM)
     assert code == INTERRUPTED
     assert seconds < SECONDS
+
+
+def test_a_source_that_thinks_about_its_extents_is_read_meanwhile(images: Path, carriers: int) -> None:
+    with nbdkit(images, "source", "delay", "delay-extents=30") as here, nbdkit(images, "target") as there:
+        began = time.monotonic()
+        done = copy(Job("a disk", here.uri, there.uri, SIZE, True, carriers=carriers), [(0, SIZE)], print, Engines())
+        assert time.monotonic() - began < 30
+    assert done.read == SIZE
+    same(images / "target.img", images / "source.img")
 
 
 def test_a_stop_in_the_last_flush(images: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from migratekit_core.engine.pace import FIRST_PAUSE, LONGEST_PAUSE, SPAN_BYTES, Pace
+from migratekit_core.engine.pace import COMPARE_SECONDS, FIRST_PAUSE, LONGEST_PAUSE, SPAN_BYTES, Pace
 from migratekit_core.units import MIB
 
 LOOK = 0.02
@@ -13,8 +13,8 @@ LOOK = 0.02
 class Copy:
     """A copy whose loop and carriers have rates of their own, in MiB per second, looked at every 20 ms."""
 
-    def __init__(self, loop: float, carriers: float) -> None:
-        self.loop, self.carriers = loop, carriers
+    def __init__(self, loop: float, carriers: float, likely: bool = False) -> None:
+        self.loop, self.carriers, self.likely = loop, carriers, likely
         self.now, self.moved, self.carrying = 100.0, 0.0, False
         self.pace = Pace(self.now)
         self.carried = 0.0
@@ -26,7 +26,7 @@ class Copy:
             self.now += LOOK
             self.moved += (self.carriers if self.carrying else self.loop) * MIB * LOOK
             self.carried += LOOK * self.carrying
-            self.carrying = self.pace.carry(self.now, int(self.moved), self.carrying)
+            self.carrying = self.pace.carry(self.now, int(self.moved), self.carrying, self.likely)
 
 
 def test_faster_carriers_go_on() -> None:
@@ -74,3 +74,24 @@ def test_carriers_that_hang_make_way() -> None:
     copy.carriers = 0
     copy.run(0.3)
     assert not copy.carrying
+
+
+def test_carriers_that_are_likely_faster_begin() -> None:
+    copy = Copy(1000, 1300, likely=True)
+    copy.run(LOOK)
+    assert copy.carrying
+    copy.run(COMPARE_SECONDS - 2 * LOOK)
+    assert copy.carried >= COMPARE_SECONDS - 3 * LOOK
+    copy.run(10)
+    assert copy.carrying
+    # Compared once.
+    assert 9.8 < copy.carried - COMPARE_SECONDS < 10
+
+
+@pytest.mark.parametrize("carriers", [500, 0])
+def test_those_that_are_not_make_way_once_they_were_compared(carriers: float) -> None:
+    copy = Copy(1000, carriers, likely=True)
+    copy.run(COMPARE_SECONDS + 0.5)
+    assert not copy.carrying
+    copy.run(60)
+    assert copy.carried < COMPARE_SECONDS + 6 * 0.4

@@ -85,11 +85,14 @@ def aligned(
     position = start
     for low, high, zero in extents:
         first, last = -(-low // granule) * granule, high // granule * granule
-        if not zero or first >= last:
-            continue
-        if position < first:
-            yield position, first, False
-        yield first, last, True
-        position = last
+        if zero and first < last:
+            if position < first:
+                yield position, first, False
+            yield first, last, True
+            position = last
+        elif not zero and position < last:
+            # At once: what follows may not be known yet.
+            yield position, last, False
+            position = last
     if position < end:
         yield position, end, False

@@ -21,7 +21,7 @@ from typing import Any
 
 import nbd
 
-from migratekit_core.engine import zeros
+from migratekit_core.engine import processors, zeros
 from migratekit_core.engine.endpoint import Connection, Poller
 from migratekit_core.engine.ledger import READ, WRITTEN, Flight, Ledger
 from migratekit_core.engine.plan import Action, Shape
@@ -35,16 +35,24 @@ LANDING_SECONDS = 0.3
 
 
 class Carrier:
-    """Begins with its thread; `most` is how many pieces it has on their way to the target at a time."""
+    """Begins with its thread; `most` is how many pieces it has on their way to the target at a time, `number` which of
+    how many carriers it is."""
 
     def __init__(
-        self, shape: Shape, ledger: Ledger, source: Connection, targets: tuple[Connection, ...], most: int
+        self,
+        shape: Shape,
+        ledger: Ledger,
+        source: Connection,
+        targets: tuple[Connection, ...],
+        most: int,
+        number: tuple[int, int],
     ) -> None:
         self._shape = shape
         self._ledger = ledger
         self._source = source
         self._targets = targets
         self._most = most
+        self._number = number
         self._poller = Poller()
         self._zeros = memoryview(b"" if shape.can_zero else bytes(shape.request))
         self._flying = 0
@@ -85,6 +93,7 @@ class Carrier:
 
     def _run(self) -> None:
         try:
+            processors.keep_to(*self._number)
             while self._flying or not self._recalled:
                 flight = self._next()
                 if flight is not None:

@@ -15,7 +15,7 @@ from migratekit_core.engine import endpoint
 from migratekit_core.engine.areas import aligned, normalise
 from migratekit_core.engine.checkpoint import Checkpoints
 from migratekit_core.engine.endpoint import Abilities, Connection
-from migratekit_core.engine.extents import Extent, Extents
+from migratekit_core.engine.extents import FIRST_STRETCH, Extent, Extents
 from migratekit_core.engine.job import Checkpoint, Done, Event, Gate, Job, Progress
 from migratekit_core.engine.ledger import Ledger
 from migratekit_core.engine.pace import Pace
@@ -23,12 +23,15 @@ from migratekit_core.engine.plan import Ask, Shape, pieces
 from migratekit_core.engine.rate import RateLimit
 from migratekit_core.engine.side import SOURCE_PATIENCE, TARGET_PATIENCE, Side
 from migratekit_core.engine.sizing import (
+    AT_ONCE,
     BESIDE,
     CARRIERS,
     CONNECTIONS,
     ENOUGH_ANSWERS,
     FAR_CONNECTIONS,
     LARGE,
+    NEAR,
+    QUICK,
     WINDOW,
     Size,
     size_for,
@@ -40,10 +43,14 @@ from migratekit_core.units import round_up
 PROGRESS_SECONDS = 1.0
 LOOK_SECONDS = 0.02
 """How often everything but the transfer itself is looked after."""
+FIRST_LOOK_SECONDS, FIRST_SECONDS = 0.005, 1.0
+"""The same until it is known how fast the target answers, and who carries; and when it is too late to hurry."""
 LANDING_SECONDS = 0.5
 """How long a stop waits for what is in flight; what does not land is copied again."""
 LAST_FLUSH_SECONDS = 0.8
 """How long it then waits for the flush: a stop may take two seconds in all."""
+UNASKED = FIRST_STRETCH
+"""Bytes of the source that are read before it has said which of them are zeros, while it thinks about it."""
 
 
 class Interrupted(Exception):
@@ -77,7 +84,9 @@ class Copier:
         began = time.monotonic()
         job = self._job
         first = self._sides()
-        source, target = first[0].open(), first[1].open()
+        count = job.connections or CONNECTIONS
+        # All at once: nbdkit looks for the first hole of a whole file before it greets anybody.
+        source, target = first[0].open(min(count, FAR_CONNECTIONS)), first[1].open()
         self._check(source, target)
         granule = max(source.minimum_block, target.minimum_block)
         # A request is whole blocks of both servers.
@@ -97,7 +106,8 @@ class Copier:
         ledger.held = job.full and target.extents
 
         worker = Worker(shape, ledger, *first)
-        self._widen(worker, job.connections or CONNECTIONS, target.multi_conn)
+        # Without multi-conn a flush covers its own connection only, and what others wrote may be lost.
+        first[1].widen(count if target.multi_conn else 1)
         emit = self._emit
         checkpoints = Checkpoints(job.disk, ledger, worker.to_flush_on, worker.drive, lambda at: emit(Checkpoint(at)))
         try:
@@ -135,16 +145,10 @@ class Copier:
                 "set flush = true for the export, or use another exporter",
             )
 
-    def _widen(self, worker: Worker, count: int, multi_conn: bool) -> None:
-        """Want `count` connections to the target, and as many to the source as make sense on the same host."""
-        worker.source.widen(min(count, FAR_CONNECTIONS))
-        # Without multi-conn a flush covers its own connection only, and what others wrote may be lost.
-        worker.target.widen(count if multi_conn else 1)
-
     def _extents(
         self, source: Abilities, target: Abilities, from_side: Side, to_side: Side, granule: int
     ) -> tuple[Ask, Ask | None]:
-        ask = Extents(from_side.connect, source.size, from_side.name) if source.extents else None
+        ask = Extents(from_side.connect, source.size, from_side.name, UNASKED) if source.extents else None
         # The disk's last block may be less than the target's blocks are; it is always copied, with zeros behind it.
         whole = self._job.size // granule * granule
 
@@ -175,9 +179,11 @@ class Copier:
                 ledger.doubt()
             checkpoints.tick(now)
 
+        now = began
         while not checkpoints.complete:
             self._adapt(ledger, worker, target, pace)
-            worker.work(time.monotonic() + LOOK_SECONDS, look)
+            seconds = LOOK_SECONDS if pace.settled or now - began > FIRST_SECONDS else FIRST_LOOK_SECONDS
+            worker.work(time.monotonic() + seconds, look)
             now = time.monotonic()
             look(now)
             if ledger.failure is not None:
@@ -204,14 +210,17 @@ class Copier:
         """Fit connections, window and who carries to how fast answers are, as far as the job leaves them open."""
         job = self._job
         known = ledger.answers >= ENOUGH_ANSWERS
-        if known:
+        if ledger.answers and job.window is None:
             # A target that was far once stays it: the copy would go to and fro where it is neither.
+            ledger.window = max(self._size.window, size_for(ledger.latency).window)
+        if known:
             size = self._size = Size(*map(max, self._size, size_for(ledger.latency)))
             if job.window is None:
-                ledger.window = size.window
                 ledger.reading_window = max(ledger.reading_window, size_for(ledger.reading).window)
-            if job.connections is None:
-                self._widen(worker, size.connections, target.multi_conn)
+            if job.connections is None and target.multi_conn:
+                worker.target.widen(size.connections)
+            if job.connections is None and ledger.reading > BESIDE:
+                worker.source.widen(min(size.connections, FAR_CONNECTIONS))
         if target.multi_conn and (count := self._carriers(ledger, worker, pace, known)):
             worker.want_carriers(Wish(count, max(self._size.connections // count, 1), self._size.carried))
         else:
@@ -232,7 +241,11 @@ class Copier:
         if not beside or not large or not (known or carrying):
             return 0
         # What is on its way to a far target takes some time to land, in which nothing can be measured.
-        return CARRIERS if worker.awaited or pace.carry(now, ledger.read, carrying) else 0
+        if worker.awaited:
+            return CARRIERS
+        quick = ledger.read >= QUICK * ledger.reading * ledger.pieces
+        likely = quick and not AT_ONCE < ledger.latency <= NEAR
+        return CARRIERS if pace.carry(now, ledger.read, carrying, likely) else 0
 
     def _report(self, ledger: Ledger, worker: Worker, rate: float) -> None:
         self._emit(

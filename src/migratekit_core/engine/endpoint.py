@@ -156,17 +156,26 @@ def _notify(connection: Connection, happened: int) -> None:
 
 def open_one(connect: Callable[[], Connection], subject: str, seconds: float = CONNECT_SECONDS) -> Connection:
     """Return a usable connection. Raises UnreachableError where the server does not answer within `seconds`."""
+    return open_some(connect, subject, 1, seconds)[0]
+
+
+def open_some(
+    connect: Callable[[], Connection], subject: str, count: int, seconds: float = CONNECT_SECONDS
+) -> list[Connection]:
+    """Begin `count` connections, and return those that did not fail as soon as the first of them is usable; that one
+    comes first. Raises UnreachableError where the server does not answer within `seconds`."""
     deadline = time.monotonic() + seconds
     poller = Poller()
     try:
-        connection = connect()
-        while not connection.usable():
-            if connection.broken() or time.monotonic() > deadline:
-                raise unreachable(subject, connection.reason or "no NBD handshake")
-            poller.drive([connection], 0.1)
+        begun = [connect() for _ in range(count)]
+        while not any(connection.usable() for connection in begun):
+            if all(connection.broken() for connection in begun) or time.monotonic() > deadline:
+                raise unreachable(subject, begun[0].reason or "no NBD handshake")
+            poller.drive(begun, 0.1)
     except nbd.Error as error:
         raise unreachable(subject, error.string) from None
-    return connection
+    alive = [connection for connection in begun if not connection.broken()]
+    return sorted(alive, key=lambda connection: not connection.usable())
 
 
 def unreachable(subject: str, reason: str) -> UnreachableError:

@@ -15,7 +15,11 @@ from migratekit_core.errors import UnreachableError
 from migratekit_core.units import MIB
 
 FIRST_STRETCH = 256 * MIB
-"""Bytes that the first question is about: the copy waits for its answer, and for no other."""
+"""Bytes that the first question is about: its answer comes the sooner the fewer they are."""
+PATIENCE = 0.01
+"""Seconds that the first answer is waited for in any case: that of a disk with little on it takes no longer."""
+STEP = MIB
+"""Bytes that are called data at a time while nothing is known."""
 STATUS_LIMIT = 2**32 - 512
 """Most bytes that one block status request may ask about; its length is 32 bits on the wire."""
 
@@ -28,16 +32,18 @@ class Extents:
 
     Questions go through a connection of their own, so that none waits behind megabytes of data, and from a thread of
     their own: a server that walks a large file takes tens of milliseconds for an answer, in which the copy goes on.
-    What the server does not say counts as data.
+    What the server does not say counts as data; so do `unasked` bytes at most while its first answer is awaited: a
+    server that has to walk a full disk first takes a tenth of a second for it.
     """
 
-    def __init__(self, connect: Callable[[], Connection], size: int, subject: str) -> None:
+    def __init__(self, connect: Callable[[], Connection], size: int, subject: str, unasked: int = 0) -> None:
         self._connect = connect
+        self._unasked = unasked
         self._size = size
         self._subject = subject
         self._connection: Connection | None = None
         self._known: deque[Extent] = deque()
-        self._ahead: Callable[[], list[Extent]] | None = None
+        self._ahead: _Answer | None = None
         self._told = 0
         """The end of the last stretch that was asked about."""
 
@@ -45,6 +51,12 @@ class Extents:
         """Yield the extents of [start, end), cut at both ends."""
         while start < end:
             if not self._covers(start):
+                if self._unasked > 0 and not self._begun(start, end):
+                    stop = min((start // STEP + 1) * STEP, end)
+                    self._unasked -= stop - start
+                    yield start, stop, False
+                    start = stop
+                    continue
                 self._learn(start, end)
             _, known_end, zero = self._known[0]
             stop = min(known_end, end)
@@ -57,11 +69,20 @@ class Extents:
             known.popleft()
         return bool(known)
 
+    def _begun(self, start: int, end: int) -> bool:
+        """Ask the first question, if nobody has; return whether the server has answered any."""
+        if self._told:
+            return True
+        if self._ahead is None:
+            self._ahead = _Answer(partial(self._ask, start, min(start + FIRST_STRETCH, max(end, self._size))))
+            return self._ahead.come(PATIENCE)
+        return self._ahead.come()
+
     def _learn(self, start: int, end: int) -> None:
         """Find out about `start` and what follows; begin to ask about more where that will be wanted."""
         going_on = start - self._told < STATUS_LIMIT
         if self._ahead is not None:
-            self._known.extend(self._ahead())
+            self._known.extend(self._ahead.wait())
             self._ahead = None
         if not self._covers(start):
             longest = STATUS_LIMIT if self._told else FIRST_STRETCH
@@ -69,7 +90,7 @@ class Extents:
         self._told = self._known[-1][1]
         # Changes that lie far apart are asked about one by one: what lies between them is nobody's business.
         if self._told < self._size and (end > self._told or going_on):
-            self._ahead = _begin(partial(self._ask, self._told, min(self._told + STATUS_LIMIT, self._size)))
+            self._ahead = _Answer(partial(self._ask, self._told, min(self._told + STATUS_LIMIT, self._size)))
 
     def _ask(self, start: int, end: int) -> list[Extent]:
         found: list[int] = []
@@ -93,27 +114,35 @@ class Extents:
         return extents or [(start, end, False)]
 
 
-def _begin(work: Callable[[], list[Extent]]) -> Callable[[], list[Extent]]:
-    """Do `work` in a thread; return what waits for its result, and raises what it raised."""
-    done = _thread.allocate_lock()
-    done.acquire()
-    results: list[list[Extent]] = []
-    errors: list[BaseException] = []
+class _Answer:
+    """What `work` returns, or raises, in a thread of its own."""
 
-    def run() -> None:
+    def __init__(self, work: Callable[[], list[Extent]]) -> None:
+        self._work = work
+        self._extents: list[Extent] = []
+        self._error: BaseException | None = None
+        self._awaited = _thread.allocate_lock()
+        self._awaited.acquire()
+        _thread.start_new_thread(self._run, ())
+
+    def _run(self) -> None:
         try:
-            results.append(work())
+            self._extents = self._work()
         except BaseException as error:
-            errors.append(error)
+            self._error = error
         finally:
-            done.release()
+            self._awaited.release()
 
-    _thread.start_new_thread(run, ())
+    def come(self, seconds: float = 0.0) -> bool:
+        """Return whether it is there, or comes within `seconds`."""
+        here = self._awaited.acquire(timeout=seconds)
+        if here:
+            self._awaited.release()
+        return here
 
-    def wait() -> list[Extent]:
-        done.acquire()
-        if errors:
-            raise errors[0]
-        return results[0]
-
-    return wait
+    def wait(self) -> list[Extent]:
+        """Return it as soon as it is there."""
+        self._awaited.acquire()
+        if self._error is not None:
+            raise self._error
+        return self._extents

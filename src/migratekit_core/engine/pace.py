@@ -14,7 +14,11 @@ SPAN_BYTES = 32 * MIB
 SPAN_SECONDS = 0.1
 """What is measured at a time, whichever is first: some twenty milliseconds of a fast copy."""
 WARM_BYTES = 8 * MIB
-"""What is not, after a change: the first requests find everything cold."""
+"""What is not, in the beginning: the first requests find everything cold."""
+WARM_CARRIERS = 48 * MIB
+"""What is not of carriers: of nbdkit's 16 threads for each of their new connections, all find their buffers cold."""
+COMPARE_SECONDS = 4.0
+"""After which carriers that went first are compared with the loop: a copy that is done by then is spared the trial."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds until carriers that were slower are tried again; each time doubles them."""
 TOLERANCE = 0.9
@@ -38,24 +42,34 @@ class Pace:
         self._below = 0
         self._pause = FIRST_PAUSE
         self._not_before = now
+        self.settled = False
+        """Whether a way was chosen, for now."""
+        self._compare_at = float("inf")
 
-    def carry(self, now: float, moved: int, carrying: bool) -> bool:
+    def carry(self, now: float, moved: int, carrying: bool, likely: bool = False) -> bool:
         """Return whether carriers are to do the work; `moved`: bytes of data that are on the target, `carrying`: who
-        moves them now."""
+        moves them now, `likely`: whether carriers are most likely the faster ones: the loop is tried later then."""
         if carrying != self._carrying:
             self._carrying, self._cold, self._below = carrying, True, 0
             self._since, self._from = now, moved
+        if likely and not carrying and not self._loop and now < self._compare_at:
+            self._compare_at = min(self._compare_at, now + COMPARE_SECONDS)
+            return True
         size, seconds = moved - self._from, now - self._since
-        if size < (WARM_BYTES if self._cold else SPAN_BYTES) and seconds < SPAN_SECONDS:
+        warm = WARM_CARRIERS if carrying else WARM_BYTES
+        if size < (warm if self._cold else SPAN_BYTES) and seconds < SPAN_SECONDS:
             return carrying
         cold, self._cold = self._cold, False
         self._since, self._from = now, moved
         return carrying if cold else self._judge(now, size / max(seconds, 1e-6))
 
     def _judge(self, now: float, rate: float) -> bool:
+        self.settled = self._carrying
         if not self._carrying:
             self._loop = rate
             return now >= self._not_before
+        if not self._loop:
+            return now < self._compare_at
         if rate > TOLERANCE * self._loop:
             self._below, self._pause = 0, FIRST_PAUSE
             return True

@@ -42,15 +42,20 @@ class Side:
         """Begin a connection that can be asked anything. Raises nbd.Error where that fails at once."""
         return endpoint.dial(self.uri)
 
-    def open(self) -> Abilities:
-        """Open the first connection; return what the server can do. Raises UnreachableError."""
-        first = endpoint.open_one(self.connect, self.name)
-        able = endpoint.abilities(first)
-        if self._carry != self.connect:
+    def open(self, count: int = 1) -> Abilities:
+        """Open the first of `count` connections, and begin the others: return what the server can do.
+
+        Raises UnreachableError.
+        """
+        if self._carry == self.connect:
+            self.connections = endpoint.open_some(self.connect, self.name, count)
+            able = endpoint.abilities(self.connections[0])
+        else:
+            first = endpoint.open_one(self.connect, self.name)
+            able = endpoint.abilities(first)
             first.close()
-            first = endpoint.open_one(self._carry, self.name)
-        self.connections = [first]
-        self._wanted = 1
+            self.connections = endpoint.open_some(self._carry, self.name, count)
+        self._wanted = count
         self.refresh()
         return able
 

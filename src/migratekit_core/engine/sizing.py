@@ -29,6 +29,10 @@ BESIDE = 0.005
 """Seconds within which the fastest read has to be answered for carriers to be tried at all: they read one by one."""
 LARGE = 256 * KIB
 """Mean size of pieces from which carriers are tried: for smaller ones, it is their number that counts."""
+QUICK = 0.5 * GIB
+"""Bytes per second of the fastest read from which a carrier loses nothing by reading one piece after the other ..."""
+AT_ONCE = 0.001
+"""... nor by writing them so, where the fastest write takes no longer than this."""
 CARRIED = 1024
 """Pieces that one may have on their way to a far target: as many as the window allows."""
 CARRIERS = 2

@@ -164,7 +164,7 @@ class Worker:
         for connection in sources + targets:
             self._poller.forget(connection)
         self._carriers = [
-            Carrier(self._shape, self._ledger, source, targets[number::count], most)
+            Carrier(self._shape, self._ledger, source, targets[number::count], most, (number, count))
             for number, source in enumerate(sources)
         ]
         return True
