@@ -31,7 +31,9 @@ from migratekit_core.engine.sizing import (
     FAR_CONNECTIONS,
     LARGE,
     NEAR,
+    NEAR_AGAIN,
     QUICK,
+    SURE_ANSWERS,
     WINDOW,
     Size,
     size_for,
@@ -148,7 +150,10 @@ class Copier:
     def _extents(
         self, source: Abilities, target: Abilities, from_side: Side, to_side: Side, granule: int
     ) -> tuple[Ask, Ask | None]:
-        ask = Extents(from_side.connect, source.size, from_side.name, UNASKED) if source.extents else None
+        ask = None
+        if source.extents:
+            spared = from_side.spare()
+            ask = Extents(from_side.connect, source.size, from_side.name, UNASKED, spared, from_side.give_back)
         # The disk's last block may be less than the target's blocks are; it is always copied, with zeros behind it.
         whole = self._job.size // granule * granule
 
@@ -211,20 +216,26 @@ class Copier:
         job = self._job
         known = ledger.answers >= ENOUGH_ANSWERS
         if ledger.answers and job.window is None:
-            # A target that was far once stays it: the copy would go to and fro where it is neither.
-            ledger.window = max(self._size.window, size_for(ledger.latency).window)
+            ledger.window = self._larger(ledger.latency).window
         if known:
-            size = self._size = Size(*map(max, self._size, size_for(ledger.latency)))
+            size = self._size = self._larger(ledger.latency)
             if job.window is None:
                 ledger.reading_window = max(ledger.reading_window, size_for(ledger.reading).window)
             if job.connections is None and target.multi_conn:
                 worker.target.widen(size.connections)
-            if job.connections is None and ledger.reading > BESIDE:
+            # A source on this host has better things to do in the beginning, and is slow for a while.
+            if job.connections is None and ledger.reading > BESIDE and ledger.answers > SURE_ANSWERS:
                 worker.source.widen(min(size.connections, FAR_CONNECTIONS))
         if target.multi_conn and (count := self._carriers(ledger, worker, pace, known)):
             worker.want_carriers(Wish(count, max(self._size.connections // count, 1), self._size.carried))
         else:
             worker.want_carriers(NONE)
+
+    def _larger(self, latency: float) -> Size:
+        """Return the size for the larger of `latency` and what it was so far: otherwise, a copy to a target that is
+        neither near nor far would go to and fro."""
+        size = size_for(latency)
+        return size if latency <= NEAR_AGAIN else Size(*map(max, self._size, size))
 
     def _carriers(self, ledger: Ledger, worker: Worker, pace: Pace, known: bool) -> int:
         """Return how many carriers are wanted now; `known`: whether it is, how fast answers are."""

@@ -33,12 +33,23 @@ class Extents:
     Questions go through a connection of their own, so that none waits behind megabytes of data, and from a thread of
     their own: a server that walks a large file takes tens of milliseconds for an answer, in which the copy goes on.
     What the server does not say counts as data; so do `unasked` bytes at most while its first answer is awaited: a
-    server that has to walk a full disk first takes a tenth of a second for it.
+    server that has to walk a full disk first takes a tenth of a second for it. That question goes through `first`, if
+    there is such a connection, which `give_back` gets then: to greet, that server walks the disk as well.
     """
 
-    def __init__(self, connect: Callable[[], Connection], size: int, subject: str, unasked: int = 0) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        size: int,
+        subject: str,
+        unasked: int = 0,
+        first: Connection | None = None,
+        give_back: Callable[[Connection], None] = lambda connection: None,
+    ) -> None:
         self._connect = connect
         self._unasked = unasked
+        self._first = first
+        self._give_back = give_back
         self._size = size
         self._subject = subject
         self._connection: Connection | None = None
@@ -100,18 +111,28 @@ class Extents:
                 found.extend(entries)
             return 0
 
+        first, self._first = self._first, None
         try:
-            if self._connection is None or self._connection.broken():
-                self._connection = open_one(self._connect, self._subject)
-            self._connection.handle.block_status(end - start, start, collect)
+            if first is not None:
+                open_one(lambda: first, self._subject).handle.block_status(end - start, start, collect)
+            else:
+                self._connected().handle.block_status(end - start, start, collect)
         except (nbd.Error, UnreachableError):
             # Refused or broken off: nothing is known, and what is not known to be zero is copied.
             found = []
+        finally:
+            if first is not None:
+                self._give_back(first)
         extents, position = [], start
         for length, flags in zip(found[::2], found[1::2], strict=True):
             extents.append((position, position + length, bool(flags & nbd.STATE_ZERO)))
             position += length
         return extents or [(start, end, False)]
+
+    def _connected(self) -> Connection:
+        if self._connection is None or self._connection.broken():
+            self._connection = open_one(self._connect, self._subject)
+        return self._connection
 
 
 class _Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 import nbd
@@ -16,6 +17,8 @@ TARGET_PATIENCE = 180.0
 """The same for the target: a tunnel that is cut for a minute only delays the copy."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between attempts to connect again; each failure doubles them."""
+LEAST = 2
+"""How many connections are used even where all are to be left alone."""
 
 
 class Side:
@@ -31,6 +34,8 @@ class Side:
         self.ready: list[Connection] = []
         """Those that requests can be sent on, as of the last `refresh`."""
         self._lent: tuple[Connection, ...] = ()
+        self._reserved = 0
+        self._returned: deque[Connection] = deque()
         self._wanted = 0
         self._again = 0.0
         self._pause = FIRST_PAUSE
@@ -59,6 +64,18 @@ class Side:
         self.refresh()
         return able
 
+    def spare(self) -> Connection | None:
+        """Give away the connection that was begun last, which may still be shaking hands; None where there is one only.
+        `give_back` takes it, from any thread."""
+        if len(self.connections) < 2:
+            return None
+        self._wanted -= 1
+        return self.connections.pop()
+
+    def give_back(self, connection: Connection) -> None:
+        """Have a connection that was spared again."""
+        self._returned.append(connection)
+
     def widen(self, count: int) -> None:
         """Want `count` connections; they are opened while the copy goes on (`mend`)."""
         if count > self._wanted:
@@ -66,6 +83,8 @@ class Side:
 
     def refresh(self) -> None:
         """Look again which connections can be used, and which have broken."""
+        while self._returned:
+            self.connections.append(self._returned.popleft())
         self._note_losses()
         self.ready = [held for held in self.kept() if held.usable()]
         for held in self.ready:
@@ -74,14 +93,19 @@ class Side:
     def pick(self) -> Connection | None:
         """Return the usable connection with the least on its way; None where there is none now."""
         best: Connection | None = None
-        for connection in self.ready:
+        for connection in self.ready[: max(len(self.ready) - self._reserved, LEAST)]:
             if best is None or connection.in_flight < best.in_flight:
                 best = connection
         return best
 
+    def reserve(self, count: int) -> None:
+        """Have the newest `count` connections left alone, so that they can be lent, as far as others are left."""
+        self._reserved = count
+
     def lend(self, count: int) -> tuple[Connection, ...]:
         """Leave `count` connections with nothing on their way to somebody else; return them."""
-        self._lent = tuple(self.idle()[:count])
+        self._lent = tuple(self.idle()[-count:])
+        self._reserved = 0
         self.refresh()
         return self._lent
 

@@ -22,6 +22,7 @@ from migratekit_core.engine.endpoint import Connection, Poller
 from migratekit_core.engine.ledger import READ, WRITTEN, Flight, Ledger
 from migratekit_core.engine.plan import Action, Shape
 from migratekit_core.engine.side import Side
+from migratekit_core.engine.sizing import CONNECTIONS
 
 POLL_SECONDS = 0.1
 IDLE_SECONDS = 0.002
@@ -74,15 +75,17 @@ class Worker:
         """Have carriers do the work as soon as there are connections for them; none: as soon as they land."""
         if not wish.carriers:
             self._wish = wish
+            self.target.reserve(0)
             self._recall()
         elif not self._carriers:
             self._wish = wish
             self._mended = 0.0
             self.source.widen(wish.carriers)
-            # One remains here, to flush on.
-            self.target.widen(wish.carriers * wish.connections + 1)
-        elif wish.most > self._wish.most:
-            # The target turned out to be far.
+            # Those of now remain here: what is on its way on them lands while carriers begin, and one is to flush on.
+            self.target.widen(wish.carriers * wish.connections + CONNECTIONS)
+            self.target.reserve(wish.carriers * wish.connections)
+        elif wish.most != self._wish.most:
+            # The target turned out to be far, or not to be.
             self._recall()
 
     def work(self, until: float, look: Callable[[float], None]) -> None:
@@ -109,7 +112,7 @@ class Worker:
             if room and target.ready:
                 if not self._may_hand_out():
                     self._fill(now)
-                elif not ledger.flying and self._hand_out():
+                elif self._hand_out():
                     return
             timeout = min(POLL_SECONDS, max(until - now, 0.0)) if ledger.flying else IDLE_SECONDS
             happened, changed = drive(everyone, timeout)
@@ -149,7 +152,7 @@ class Worker:
         self.target.refresh()
 
     def _may_hand_out(self) -> bool:
-        """Return whether carriers are wanted and have all they need, once what is on its way has landed."""
+        """Return whether carriers are wanted and have all they need, once what is on its way to us has come."""
         count, connections, _ = self._wish
         return 0 < count <= len(self.source.ready) and count * connections < len(self.target.ready)
 
@@ -172,7 +175,10 @@ class Worker:
     def _watch(self, until: float, look: Callable[[float], None]) -> None:
         """Let the carriers work until `until`, or have them land at any trouble, and take over."""
         while True:
-            self.drive(min(WATCH_SECONDS, max(until - time.monotonic(), 0.0)))
+            # What was on its way when they began lands meanwhile.
+            ours = self.source.kept() + self.target.kept()
+            self._poller.drive(ours, min(WATCH_SECONDS, max(until - time.monotonic(), 0.0)))
+            self._take()
             # Asked before the connections are, so that whoever looks hears first of the one that ended it.
             ended = [carrier.ended() for carrier in self._carriers]
             self._refresh()
