@@ -51,6 +51,8 @@ def serve(config: Config) -> None:
         bridge.start(settings.log_level)
         token = TokenFile(settings.token_file)
         token.load()
+        # Reads its secrets: before the exporter starts, which a daemon that ends leaves to the next one.
+        storage = Storage(config.ossea)
         databases = open_databases(config.database)
         require_schema(databases, ("oma", "volumes"))
         # Before anything is begun: where somebody else listens, nothing is to be done twice.
@@ -67,7 +69,6 @@ def serve(config: Config) -> None:
         exporter.start()
         _tidy_exports(exporter, databases)
         metrics = Metrics(version("migratekit"), KINDS, WaveGauges(databases.oma))
-        storage = Storage(config.ossea)
         operations = Operations(settings, databases, storage, exporter, tracker, points, metrics)
         operations.recover()
         sides = Sides(settings, storage, exporter, databases.volumes)
