@@ -152,7 +152,7 @@ def test_a_taken_port_and_a_file_in_the_sockets_place_are_told(lab: Lab, daemon:
 def test_a_start_that_is_refused_leaves_no_exporter(daemon: Daemon) -> None:
     text = daemon.config.read_text()
     write_private(daemon.config, text.replace("ossea-secret.secret", "nowhere.secret"))
-    assert "nowhere.secret" in daemon.refused(5)
+    assert "nowhere.secret" in daemon.refused(2)
     assert not list((daemon.folder / "state").glob("nbdkit*"))
     assert str(daemon.folder) not in subprocess.check_output(["ps", "-eo", "args", "-C", "nbdkit"], text=True)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from migratekit_core.engine.areas import Areas, normalise, with_gaps
+from migratekit_core.engine.areas import Areas, aligned, normalise, with_gaps
 
 PAIRS = st.lists(st.tuples(st.integers(0, 120), st.integers(0, 40)), max_size=12)
 GRANULES = st.sampled_from([1, 2, 3, 8, 16])
@@ -76,3 +77,38 @@ def test_offsets_of_the_largest_disks_are_kept() -> None:
 def test_a_negative_number_is_refused(pair: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="negative"):
         normalise([(0, 1), pair], 0, 100)
+
+
+@given(st.lists(st.tuples(st.integers(1, 20), st.booleans()), max_size=12), st.integers(0, 6), GRANULES)
+@example([(3, True), (10, False), (4, True), (1, False), (30, True)], 1, 8)
+def test_a_granule_with_any_data_is_data(runs: list[tuple[int, bool]], first: int, granule: int) -> None:
+    start = first * granule
+    extents, position = [], start
+    for length, zero in runs:
+        extents.append((position, position + length, zero))
+        position += length
+    # A server may know less than the whole, and what it does not say is data.
+    end = -(-position // granule) * granule + granule
+    data = {byte // granule for low, high, zero in extents if not zero for byte in range(low, high)}
+    data |= {byte // granule for byte in range(position, end)}
+
+    found = list(aligned(iter(extents), start, end, granule))
+
+    assert [low for low, _, _ in found] == [start, *(high for _, high, _ in found)][: len(found)]
+    assert found[-1][1] == end
+    for low, high, zero in found:
+        assert low < high and low % granule == high % granule == 0
+        # Zeros that are told in pieces smaller than a granule count as data.
+        assert not zero or all(block not in data for block in range(low // granule, high // granule))
+    if all(one != other for (_, one), (_, other) in pairwise(runs)):
+        assert {
+            block for low, high, zero in found if not zero for block in range(low // granule, high // granule)
+        } == data
+
+
+def test_data_is_told_before_more_is_asked_for() -> None:
+    def asked() -> Iterator[tuple[int, int, bool]]:
+        yield 0, 20, False
+        raise AssertionError("nobody wanted more yet")
+
+    assert next(aligned(asked(), 0, 64, 8)) == (0, 16, False)

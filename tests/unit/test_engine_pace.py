@@ -95,3 +95,17 @@ def test_those_that_are_not_make_way_once_they_were_compared(carriers: float) ->
     assert not copy.carrying
     copy.run(60)
     assert copy.carried < COMPARE_SECONDS + 6 * 0.4
+
+
+@pytest.mark.parametrize("likely", [False, True])
+def test_nothing_is_compared_with_a_loop_that_moves_nothing(likely: bool) -> None:
+    copy = Copy(0, 0, likely=likely)
+    copy.run(COMPARE_SECONDS + 5)
+    assert not copy.carrying
+    # A target that was away is back.
+    copy.loop, copy.carriers = 1000, 1300
+    copy.run(1)
+    assert copy.carrying
+    copy.carriers = 0
+    copy.run(0.5)
+    assert not copy.carrying

@@ -46,7 +46,7 @@ PROGRESS_SECONDS = 1.0
 LOOK_SECONDS = 0.02
 """How often everything but the transfer itself is looked after."""
 FIRST_LOOK_SECONDS, FIRST_SECONDS = 0.005, 1.0
-"""The same until it is known how fast the target answers, and who carries; and when it is too late to hurry."""
+"""The same until carriers have been measured, and after how long there is no hurry any more."""
 LANDING_SECONDS = 0.5
 """How long a stop waits for what is in flight; what does not land is copied again."""
 LAST_FLUSH_SECONDS = 0.8
@@ -76,6 +76,8 @@ class Copier:
         self._total = 0
         self._size = size_for(0.0)
         """For what has been measured so far."""
+        self._corrected = False
+        """Whether a target that seemed to be far turned out to be near."""
 
     def run(self, pairs: Iterator[tuple[int, int]]) -> Done:
         """Copy the areas of `pairs`, and return what was done.
@@ -218,7 +220,9 @@ class Copier:
         if ledger.answers and job.window is None:
             ledger.window = self._larger(ledger.latency).window
         if known:
-            size = self._size = self._larger(ledger.latency)
+            size = self._larger(ledger.latency)
+            self._corrected |= size < self._size
+            self._size = size
             if job.window is None:
                 ledger.reading_window = max(ledger.reading_window, size_for(ledger.reading).window)
             if job.connections is None and target.multi_conn:
@@ -232,10 +236,10 @@ class Copier:
             worker.want_carriers(NONE)
 
     def _larger(self, latency: float) -> Size:
-        """Return the size for the larger of `latency` and what it was so far: otherwise, a copy to a target that is
-        neither near nor far would go to and fro."""
+        """Return the size for a target that answers in `latency` seconds, no less than it was so far: for one that is
+        neither near nor far, the copy would go to and fro. Once, it may be less: the first answers are slow ones."""
         size = size_for(latency)
-        return size if latency <= NEAR_AGAIN else Size(*map(max, self._size, size))
+        return size if latency <= NEAR_AGAIN and not self._corrected else Size(*map(max, self._size, size))
 
     def _carriers(self, ledger: Ledger, worker: Worker, pace: Pace, known: bool) -> int:
         """Return how many carriers are wanted now; `known`: whether it is, how fast answers are."""

@@ -167,7 +167,10 @@ def open_some(
     deadline = time.monotonic() + seconds
     poller = Poller()
     try:
-        begun = [connect() for _ in range(count)]
+        begun = [connect()]
+        for _ in range(count - 1):
+            with contextlib.suppress(nbd.Error):
+                begun.append(connect())
         while not any(connection.usable() for connection in begun):
             if all(connection.broken() for connection in begun) or time.monotonic() > deadline:
                 raise unreachable(subject, begun[0].reason or "no NBD handshake")

@@ -121,7 +121,7 @@ class Extents:
             # Refused or broken off: nothing is known, and what is not known to be zero is copied.
             found = []
         finally:
-            if first is not None and first.usable():
+            if first is not None:
                 self._give_back(first)
         extents, position = [], start
         for length, flags in zip(found[::2], found[1::2], strict=True):

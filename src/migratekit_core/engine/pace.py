@@ -14,7 +14,7 @@ SPAN_BYTES = 32 * MIB
 SPAN_SECONDS = 0.1
 """What is measured at a time, whichever is first: some twenty milliseconds of a fast copy."""
 WARM_BYTES = 8 * MIB
-"""What is not, in the beginning: the first requests find everything cold."""
+"""What is not, after a change: the first requests find everything cold."""
 WARM_CARRIERS = 48 * MIB
 """What is not of carriers: of nbdkit's 16 threads for each of their new connections, all find their buffers cold."""
 COMPARE_SECONDS = 4.0
@@ -37,13 +37,13 @@ class Pace:
         self._cold = True
         self._since, self._from = now, 0
         """Where the span began."""
-        self._loop = 0.0
-        """Bytes per second of the loop."""
+        self._loop: float | None = None
+        """Bytes per second of the loop, once it was measured."""
         self._below = 0
         self._pause = FIRST_PAUSE
         self._not_before = now
         self.settled = False
-        """Whether a way was chosen, for now."""
+        """Whether carriers have been measured, and nothing was chosen since."""
         self._compare_at = float("inf")
 
     def carry(self, now: float, moved: int, carrying: bool, likely: bool = False) -> bool:
@@ -52,7 +52,7 @@ class Pace:
         if carrying != self._carrying:
             self._carrying, self._cold, self._below = carrying, True, 0
             self._since, self._from = now, moved
-        if likely and not carrying and not self._loop and now < self._compare_at:
+        if likely and not carrying and self._loop is None and now < self._compare_at:
             self._compare_at = min(self._compare_at, now + COMPARE_SECONDS)
             return True
         size, seconds = moved - self._from, now - self._since
@@ -67,8 +67,9 @@ class Pace:
         self.settled = self._carrying
         if not self._carrying:
             self._loop = rate
-            return now >= self._not_before
-        if not self._loop:
+            # Where nothing moves, there is nothing to be compared with.
+            return rate > 0 and now >= self._not_before
+        if self._loop is None:
             return now < self._compare_at
         if rate > TOLERANCE * self._loop:
             self._below, self._pause = 0, FIRST_PAUSE

@@ -35,6 +35,8 @@ class Side:
         """Those that requests can be sent on, as of the last `refresh`."""
         self._lent: tuple[Connection, ...] = ()
         self._reserved = 0
+        self._spared = 0
+        """How many connections somebody has who gives them back."""
         self._returned: deque[Connection] = deque()
         self._wanted = 0
         self._again = 0.0
@@ -66,14 +68,16 @@ class Side:
 
     def spare(self) -> Connection | None:
         """Give away the connection that was begun last, which may still be shaking hands; None where there is one only.
-        `give_back` takes it, from any thread."""
+        Whoever gets it gives it back, whatever became of it."""
         if len(self.connections) < 2:
             return None
-        self._wanted -= 1
-        return self.connections.pop()
+        self._spared += 1
+        spared = self.connections.pop()
+        self.refresh()
+        return spared
 
     def give_back(self, connection: Connection) -> None:
-        """Have a connection that was spared again."""
+        """Have a connection that was spared again; for any thread."""
         self._returned.append(connection)
 
     def widen(self, count: int) -> None:
@@ -84,6 +88,7 @@ class Side:
     def refresh(self) -> None:
         """Look again which connections can be used, and which have broken."""
         while self._returned:
+            self._spared -= 1
             self.connections.append(self._returned.popleft())
         self._note_losses()
         self.ready = [held for held in self.kept() if held.usable()]
@@ -152,8 +157,8 @@ class Side:
             raise endpoint.unreachable(self.name, f"no connection for {self._patience:.0f} s{reason}")
         # A broken one with requests on it is kept until they have all been taken off it.
         self.connections = [held for held in self.connections if held.in_flight or not held.missed]
-        alive = sum(not held.missed for held in self.connections)
-        if alive == self._wanted:
+        alive = sum(not held.missed for held in self.connections) + self._spared
+        if alive >= self._wanted:
             self._pause = FIRST_PAUSE if self.ready else self._pause
             return
         if now < self._again:

@@ -26,7 +26,7 @@ NEAR = 0.005
 """Seconds up to which a write's fastest answer counts as that of a near target: WINDOW is enough for 1.6 GiB/s then,
 and a processor that is busy with TLS takes as long as that, too."""
 NEAR_AGAIN = NEAR / 4
-"""From which one that seemed to be far is near: the first answers are slow ones. Between the two, nothing changes."""
+"""From which one that seemed to be far is near after all: the first answers are slow ones."""
 BESIDE = 0.005
 """Seconds within which the fastest read has to be answered for carriers to be tried at all: they read one by one."""
 LARGE = 256 * KIB
@@ -42,7 +42,7 @@ CARRIERS = 2
 ENOUGH_ANSWERS = 16
 """Writes that have to be answered before the fastest of them says anything: the first ones find everything cold."""
 SURE_ANSWERS = 64
-"""Reads that have to be answered before a source counts as one that is not beside."""
+"""The same before the fastest read says that a source is not beside."""
 PER_CONNECTIONS = 0.025
 """Seconds of latency that FAR_CONNECTIONS more connections make up for: in that time, Linux sends 4 MiB on each at most
 (net.ipv4.tcp_wmem), which makes 0.6 GiB/s. More than are needed cost a tenth."""

@@ -2,7 +2,8 @@
 
 A piece is read on a source connection and written, or zeroed, on a target connection. One thread does it all, and has
 as much on its way as the target's latency asks for. Where nothing has to be waited for, carriers do the work
-(engine.carrier), with connections that the loop lends them: it only watches then, and goes on itself at any trouble.
+(engine.carrier), with connections that the loop lends them: it lands what it has on its way then, and watches, and goes
+on itself at any trouble.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ MEND_SECONDS = 0.05
 """How often connections are looked after, and for how long a piece rests that found none."""
 WATCH_SECONDS = 0.005
 """How often carriers are looked after: in some fifty ms they write what may be unsafe (ledger.UNSAFE_BYTES)."""
+RESERVE_SECONDS = 1.0
+"""How long the loop leaves connections to carriers that cannot begin yet: a server may never give as many as wanted."""
 
 
 class Wish(NamedTuple):
@@ -60,6 +63,7 @@ class Worker:
         self._mended = 0.0
         self._carriers: list[Carrier] = []
         self._wish = NONE
+        self._reserved_until = 0.0
 
     @property
     def carriers(self) -> int:
@@ -78,12 +82,15 @@ class Worker:
             self.target.reserve(0)
             self._recall()
         elif not self._carriers:
-            self._wish = wish
             self._mended = 0.0
+            if wish == self._wish:
+                return
+            self._wish = wish
             self.source.widen(wish.carriers)
             # Those of now remain here: what is on its way on them lands while carriers begin, and one is to flush on.
             self.target.widen(wish.carriers * wish.connections + CONNECTIONS)
             self.target.reserve(wish.carriers * wish.connections)
+            self._reserved_until = time.monotonic() + RESERVE_SECONDS
         elif wish.most != self._wish.most:
             # The target turned out to be far, or not to be.
             self._recall()
@@ -103,6 +110,8 @@ class Worker:
             self._mended = now
             source.mend(now)
             target.mend(now)
+            if now > self._reserved_until:
+                target.reserve(0)
         changed = room = True
         while True:
             if changed:
