@@ -36,6 +36,15 @@ def side(count: int, monkeypatch: pytest.MonkeyPatch) -> Side:
     return made
 
 
+def requests(used: Side, count: int) -> list[int]:
+    """Send requests; return how many each connection has on its way then."""
+    for _ in range(count):
+        picked = used.pick()
+        assert picked is not None
+        picked.in_flight += 1
+    return [held.in_flight for held in used.connections]
+
+
 class FirstOne(Plug):
     def close(self) -> None:
         pass
@@ -72,11 +81,7 @@ def test_one_that_breaks_is_replaced_whichever_it_was(monkeypatch: pytest.Monkey
 def test_what_is_reserved_is_left_alone_and_lent(monkeypatch: pytest.MonkeyPatch) -> None:
     target = side(6, monkeypatch)
     target.reserve(4)
-    for _ in range(8):
-        picked = target.pick()
-        assert picked is not None
-        picked.in_flight += 1
-    assert [held.in_flight for held in target.connections] == [4, 4, 0, 0, 0, 0]
+    assert requests(target, 8) == [4, 4, 0, 0, 0, 0]
     lent = target.lend(4)
     assert list(lent) == target.connections[2:]
     assert target.kept() == target.connections[:2]
@@ -88,8 +93,4 @@ def test_what_is_reserved_is_left_alone_and_lent(monkeypatch: pytest.MonkeyPatch
 def test_few_connections_are_used_even_where_all_are_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
     target = side(3, monkeypatch)
     target.reserve(8)
-    for _ in range(2):
-        picked = target.pick()
-        assert picked is not None
-        picked.in_flight += 1
-    assert [held.in_flight for held in target.connections] == [1, 1, 0]
+    assert requests(target, 2) == [1, 1, 0]
