@@ -51,8 +51,6 @@ LANDING_SECONDS = 0.5
 """How long a stop waits for what is in flight; what does not land is copied again."""
 LAST_FLUSH_SECONDS = 0.8
 """How long it then waits for the flush: a stop may take two seconds in all."""
-UNASKED = FIRST_STRETCH
-"""Bytes of the source that are read before it has said which of them are zeros, while it thinks about it."""
 
 
 class Interrupted(Exception):
@@ -155,7 +153,7 @@ class Copier:
         ask = None
         if source.extents:
             spared = from_side.spare()
-            ask = Extents(from_side.connect, source.size, from_side.name, UNASKED, spared, from_side.give_back)
+            ask = Extents(from_side.connect, source.size, from_side.name, FIRST_STRETCH, spared, from_side.give_back)
         # The disk's last block may be less than the target's blocks are; it is always copied, with zeros behind it.
         whole = self._job.size // granule * granule
 
@@ -217,10 +215,12 @@ class Copier:
         """Fit connections, window and who carries to how fast answers are, as far as the job leaves them open."""
         job = self._job
         known = ledger.answers >= ENOUGH_ANSWERS
-        if ledger.answers and job.window is None:
-            ledger.window = self._larger(ledger.latency).window
-        if known:
+        size = self._size
+        if ledger.answers:
             size = self._larger(ledger.latency)
+            if job.window is None:
+                ledger.window = size.window
+        if known:
             self._corrected |= size < self._size
             self._size = size
             if job.window is None:
