@@ -62,4 +62,5 @@ def _bound_stops() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # All has been said, and connections are closed: to take the interpreter apart takes another hundredth of a second.
+    os._exit(main())

@@ -15,7 +15,7 @@ from migratekit_core.engine import endpoint
 from migratekit_core.engine.areas import aligned, normalise
 from migratekit_core.engine.checkpoint import Checkpoints
 from migratekit_core.engine.endpoint import Abilities, Connection
-from migratekit_core.engine.extents import FIRST_STRETCH, Extent, Extents
+from migratekit_core.engine.extents import UNASKED, Extent, Extents
 from migratekit_core.engine.job import Checkpoint, Done, Event, Gate, Job, Progress
 from migratekit_core.engine.ledger import Ledger
 from migratekit_core.engine.pace import Pace
@@ -153,7 +153,7 @@ class Copier:
         ask = None
         if source.extents:
             spared = from_side.spare()
-            ask = Extents(from_side.connect, source.size, from_side.name, FIRST_STRETCH, spared, from_side.give_back)
+            ask = Extents(from_side.connect, source.size, from_side.name, UNASKED, spared, from_side.give_back)
         # The disk's last block may be less than the target's blocks are; it is always copied, with zeros behind it.
         whole = self._job.size // granule * granule
 
