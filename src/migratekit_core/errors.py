@@ -5,21 +5,65 @@ Exit codes are part of the interface (docs/exit-codes.md); scripts branch on the
 
 from __future__ import annotations
 
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """What an error is, for programs: they decide by it, and never by its wording. Values are part of the interface."""
+
+    UNKNOWN = "unknown"
+    """None of the others: reported as it came."""
+    GONE = "gone"
+    """The thing that the call names does not exist (any more)."""
+    ATTACHED_ELSEWHERE = "attached-elsewhere"
+    VM_FULL = "vm-full"
+    """A virtual machine takes no further disk."""
+    VM_HAS_SNAPSHOTS = "vm-has-snapshots"
+    """Virtual machine snapshots keep disks from being attached and detached."""
+    VM_HAS_BACKUP_OFFERING = "vm-has-backup-offering"
+    """A backup offering keeps disks from being attached and detached."""
+    WRONG_STATE = "wrong-state"
+    """The thing is at work just now, or not in the state that the call needs: asked again it may work."""
+    NAME_TAKEN = "name-taken"
+    ADDRESS_REFUSED = "address-refused"
+    """A network does not give the IP or MAC address that was asked for."""
+    QUOTA = "quota"
+    """A limit of the account, the project or the domain."""
+    NO_CAPACITY = "no-capacity"
+    """No host or storage has room, or fits."""
+    BAD_CREDENTIALS = "bad-credentials"
+    NOT_ALLOWED = "not-allowed"
+    """The role lacks the command."""
+    NOT_PERMITTED = "not-permitted"
+    """The thing belongs to somebody else."""
+    EXPUNGE_NOT_ALLOWED = "expunge-not-allowed"
+    DIFFERENT_ACCOUNTS = "different-accounts"
+    """Two things that are to be joined belong to different accounts."""
+    THROTTLED = "throttled"
+    PAGE_TOO_LARGE = "page-too-large"
+    INTERRUPTED = "interrupted"
+    """CloudStack was restarted in the middle of a job."""
+    LOST = "lost"
+    """Nobody knows what became of a job: it may have been carried out."""
+    HIDDEN = "hidden"
+    """CloudStack refused and keeps the reason in its own log."""
+
 
 class MigrateKitError(Exception):
     """Something an operator has to know about.
 
     `what` is one line naming the thing that failed, `why` the cause as far as it is known, `todo` the next step.
-    None of the three may hold a secret: they go to terminals, logs and the joblog.
+    None of the three may hold a secret: they go to terminals, logs and the joblog. `code` says what it is to programs.
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, why: str = "", todo: str = "") -> None:
+    def __init__(self, what: str, why: str = "", todo: str = "", *, code: ErrorCode = ErrorCode.UNKNOWN) -> None:
         super().__init__(what)
         self.what = what
         self.why = why
         self.todo = todo
+        self.code = code
         self.reasons: tuple[str, ...] = ()
         """Where several things are wrong at once: each of them, and what to do about it; `why` has them in one line."""
 
@@ -97,6 +141,13 @@ _BY_EXIT_CODE: dict[int, type[MigrateKitError]] = {
 }
 
 
-def from_fields(what: str, why: str, todo: str, exit_code: int) -> MigrateKitError:
-    """Return the error that another process (the engine, the daemon) reported, as the class it was there."""
-    return _BY_EXIT_CODE.get(exit_code, OperationFailedError)(what, why, todo)
+_CODES = frozenset(code.value for code in ErrorCode)
+
+
+def from_fields(what: str, why: str, todo: str, exit_code: int, code: str = ErrorCode.UNKNOWN) -> MigrateKitError:
+    """Return the error that another process (the engine, the daemon) reported, as the class it was there.
+
+    A code that this version does not know, as a newer process may send, is `unknown`.
+    """
+    known = ErrorCode(code) if code in _CODES else ErrorCode.UNKNOWN
+    return _BY_EXIT_CODE.get(exit_code, OperationFailedError)(what, why, todo, code=known)

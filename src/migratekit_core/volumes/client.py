@@ -270,9 +270,11 @@ def _refusal(answer: httpx.Response) -> MigrateKitError:
     if answer.status_code == 401:
         return AuthError("the volume daemon refused the token", fields["why"], "check volumes.token")
     if answer.status_code == 404:
-        return NotFoundError(fields["what"], fields["why"], fields["todo"])
+        return NotFoundError(fields["what"], fields["why"], fields["todo"], code=errors.ErrorCode.GONE)
     return _as_error(fields)
 
 
 def _as_error(fields: dict[str, Any]) -> MigrateKitError:
-    return errors.from_fields(fields["what"], fields["why"], fields["todo"], fields["exit_code"])
+    # Rows that a former version wrote, and its daemon, have no code.
+    code = fields.get("code", errors.ErrorCode.UNKNOWN)
+    return errors.from_fields(fields["what"], fields["why"], fields["todo"], fields["exit_code"], code)

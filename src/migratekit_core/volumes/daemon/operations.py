@@ -321,4 +321,5 @@ def as_problem(error: MigrateKitError) -> dict[str, Any]:
         "why": redact(error.why),
         "todo": redact(error.todo),
         "exit_code": error.exit_code,
+        "code": error.code.value,
     }

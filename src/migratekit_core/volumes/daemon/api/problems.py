@@ -42,6 +42,7 @@ class ProblemDocument(BaseModel):
     why: str = Field(description="The cause as far as it is known, in one line.")
     todo: str = Field(description="The next step, in one line.")
     exit_code: int = Field(description="What a command that meets this error exits with (docs/exit-codes.md).")
+    code: str = Field(description="What the error is, for programs; `unknown` where it is none of the known ones.")
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -119,6 +119,7 @@ class OperationError(BaseModel):
     why: str = Field(description="The cause as far as it is known.")
     todo: str = Field(description="The next step.")
     exit_code: int = Field(description="What a command that meets this error exits with.")
+    code: str = Field("unknown", description="What the error is, for programs.")
 
 
 class OperationView(BaseModel):
