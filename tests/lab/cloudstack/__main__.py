@@ -9,8 +9,7 @@ import signal
 import threading
 from pathlib import Path
 
-from . import accounts
-from .model import Config
+from . import accounts, settings
 from .server import API_PATH, Server
 from .world import build
 
@@ -20,24 +19,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="port 0 takes a free one")
     parser.add_argument("--state", required=True, type=Path, metavar="DIR", help="volumes, snapshots and devices")
     parser.add_argument("--keys", required=True, type=Path, metavar="FILE", help="accounts with their API keys")
-    parser.add_argument("--no-volumeid", action="store_true", help="a cloud before 4.21: deploy from templates only")
-    parser.add_argument("--no-kvm-snapshot", action="store_true", help="no snapshots of a running machine's volumes")
-    parser.add_argument("--pool-scope", choices=("ZONE", "CLUSTER"), default="ZONE", help="of the primary storage")
-    parser.add_argument("--attach-delay", type=float, default=0.0, metavar="S", help="disks appear so much later")
-    parser.add_argument("--job-seconds", type=float, default=0.1, metavar="S", help="how long a job takes")
+    settings.add_options(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     options = _arguments()
-    config = Config(
-        state=options.state.absolute(),
-        volumeid=not options.no_volumeid,
-        attach_delay=options.attach_delay,
-        job_seconds=options.job_seconds,
-        kvm_snapshot_enabled=not options.no_kvm_snapshot,
-        pool_scope=options.pool_scope,
-    )
+    config = settings.from_options(options.state.absolute(), options)
     host, _, port = options.listen.rpartition(":")
     with Server((host, int(port)), build(config, accounts.load(options.keys))) as server:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from . import catalogue, faults, files
+from . import catalogue, faults, files, settings
 from .guests import Wanted
 from .model import GIB, RESOURCE_TYPES, Tag, Volume, now
 from .state import Cloud
@@ -43,6 +43,16 @@ def handle(cloud: Cloud, method: str, path: str, body: bytes) -> Any:
                 return _many_volumes(cloud, _object(body))
             case "POST", "/lab/account":
                 return change_account(cloud, _object(body))
+            case "GET", "/lab/settings":
+                return settings.shown(cloud.config)
+            case "POST", "/lab/settings":
+                cloud.config = settings.change(cloud.config, _object(body))
+                cloud.windows.clear()
+                return settings.shown(cloud.config)
+            case "DELETE", "/lab/settings":
+                cloud.config = cloud.started_with
+                cloud.windows.clear()
+                return settings.shown(cloud.config)
             case "POST", "/lab/full":
                 free = _object(body).get("bytes")
                 if free is not None and not isinstance(free, int):
@@ -91,12 +101,19 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def change_account(cloud: Cloud, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Sets the first account's limits (resource type: amount) and the commands that its role may not call."""
-    if unknown := set(wanted) - {"limits", "deny"}:
+    """Sets an account's limits (resource type: amount) and the commands that its role may not call.
+
+    Without `account` it is the first one's.
+    """
+    if unknown := set(wanted) - {"account", "limits", "deny"}:
         raise ValueError(f"{', '.join(sorted(unknown))}: an account has limits and deny")
     if unknown := set(wanted.get("limits", {})) - set(RESOURCE_TYPES):
         raise ValueError(f"{', '.join(sorted(unknown))}: limits are those of {', '.join(RESOURCE_TYPES)}")
-    key, account = next(iter(cloud.accounts.items()))
+    name = wanted.get("account", next(iter(cloud.accounts.values())).name)
+    found = [(key, account) for key, account in cloud.accounts.items() if account.name == name]
+    if not found:
+        raise ValueError(f"there is no account {name}")
+    key, account = found[0]
     changed = dataclasses.replace(account, limits=wanted.get("limits", {}), deny=frozenset(wanted.get("deny", ())))
     cloud.accounts = {**cloud.accounts, key: changed}
     return {"account": changed.name, "limits": changed.limits, "deny": sorted(changed.deny)}
@@ -105,7 +122,6 @@ def change_account(cloud: Cloud, wanted: dict[str, Any]) -> dict[str, Any]:
 def state(cloud: Cloud) -> dict[str, Any]:
     """Everything, with file names added and secrets left out."""
     directory = cloud.config.state
-    config = dataclasses.asdict(cloud.config) | {"state": str(directory)}
     volumes = [dataclasses.asdict(volume) | {"file": _file(directory, volume)} for volume in cloud.volumes.values()]
     snapshots = [
         dataclasses.asdict(snapshot) | {"file": str(files.snapshot_path(directory, snapshot.id))}
@@ -116,7 +132,7 @@ def state(cloud: Cloud) -> dict[str, Any]:
         for vm in cloud.vms.values()
     ]
     return {
-        "config": config,
+        "config": settings.shown(cloud.config),
         "volumes": volumes,
         "snapshots": snapshots,
         "virtualmachines": vms,

@@ -61,10 +61,10 @@ def list_capabilities(call: Call) -> Mapping[str, Any]:
             "customdiskofferingminsize": 1,
             "customdiskofferingmaxsize": 1024,
             "regionsecondaryenabled": False,
-            "kvmsnapshotenabled": config.kvm_snapshot_enabled,
-            "allowuserviewdestroyedvm": call.account.is_admin,
-            "allowuserexpungerecovervm": call.account.is_admin,
-            "allowuserexpungerecovervolume": call.account.is_admin,
+            "kvmsnapshotenabled": config.kvm_snapshot,
+            "allowuserviewdestroyedvm": call.account.is_admin or config.allow_user_view_destroyed,
+            "allowuserexpungerecovervm": call.account.is_admin or config.allow_user_expunge,
+            "allowuserexpungerecovervolume": True,
             "defaultuipagesize": 20,
         }
     }

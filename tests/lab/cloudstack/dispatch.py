@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,16 +18,18 @@ from . import (
     quirks,
     snapshots,
     tags,
+    throttle,
     volumes,
 )
 from .call import Call, Work, check_owner, items, number
-from .errors import ApiError, as_answer, bad_credentials, invalid_value, not_allowed
+from .errors import ApiError, as_answer, bad_credentials, bad_parameter, invalid_value, not_allowed
 from .model import now
 from .reference import Command
 from .signature import identify
 from .state import Cloud, Fault
 
-PAGE_SIZE = 500
+ALL = -1
+"""The page size that says: all of them."""
 _SECRET = ("signature", "apikey", "secretkey")
 
 _LISTS: dict[str, Callable[[Call], listings.Listing]] = {
@@ -93,6 +96,8 @@ def handle(cloud: Cloud, commands: Mapping[str, Command], sent: Mapping[str, str
     try:
         account = identify(sent, cloud.accounts)
         event["account"] = account.name
+        with cloud.lock:
+            throttle.count(cloud.windows, cloud.config, account)
         if command is None:
             raise bad_credentials()  # the real server looks for the command before it looks at the signature
         if not discovery.may_call(account, command):
@@ -150,19 +155,29 @@ def _check_owners(call: Call, command: Command) -> None:
 
 def _page(call: Call, key: str, rows: listings.Rows) -> Mapping[str, Any]:
     """The count is of all pages; a list without entries has neither count nor list, one past the end has no list."""
-    page, size = number(call, "page"), number(call, "pagesize")
-    if size is not None and size > PAGE_SIZE:
-        raise invalid_value(f"pagesize is {PAGE_SIZE} at most.")
-    if (page is not None and page < 1) or (size is not None and size < -1):
-        raise invalid_value("page and pagesize count from 1.")
+    start, size = _limits(call)
     if not rows:
         return {}
-    if size == -1:  # the interface's way of saying: all of them
-        return {"count": len(rows), key: rows}
-    size = size or PAGE_SIZE
-    start = ((page or 1) - 1) * size
     shown = rows[start : start + size]
-    return {"count": len(rows)} | ({key: shown} if shown else {})
+    return {"count": listings.matches(call, rows)} | ({key: shown} if shown else {})
+
+
+def _limits(call: Call) -> tuple[int, int]:
+    """Return where the page begins and how long it is. A list without pages is cut without a word."""
+    page, size, most = number(call, "page"), number(call, "pagesize"), call.cloud.config.default_page_size
+    if size is not None and page is None and size != ALL:
+        raise bad_parameter('"page" parameter is required when "pagesize" is specified')
+    if page is not None and size is None:
+        raise bad_parameter('"pagesize" parameter is required when "page" is specified')
+    if size is None:
+        return 0, most
+    if size == ALL:
+        if page is not None:
+            raise invalid_value("Can't specify page parameter when pagesize is -1 (Unlimited)")
+        return 0, sys.maxsize
+    if size > most:
+        raise invalid_value(f"Page size can't exceed max allowed page size value: {most}")
+    return max(0, (page or 1) - 1) * size, max(0, size)
 
 
 def _record(cloud: Cloud, event: dict[str, Any], reply: Reply) -> None:

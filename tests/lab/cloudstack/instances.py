@@ -6,15 +6,16 @@ A started machine is one whose state says Running; those that a test asked for b
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from . import answers, catalogue, devices, files, storage
+from . import answers, catalogue, devices, expunging, storage
 from .call import Call, Work, flag, items, mappings, need, text
 from .errors import ApiError, invalid_value, no_capacity, runtime
 from .model import Vm
-from .state import Cloud, forget, root_of, volumes_of
+from .state import Cloud, root_of, volumes_of
 from .volumes import detach, existing_vm
 
 
@@ -112,8 +113,8 @@ def destroy_vm(call: Call) -> Work:
     def run() -> Mapping[str, Any]:
         with cloud.lock:
             vm = existing_vm(call, vm_id)
-            if expunge and not call.account.is_admin:
-                raise runtime("Only an administrator may expunge (allow.user.expunge.recover.vm is false).")
+            if expunge:
+                expunging.check(call)
             _check_doomed(call, vm_id, volume_ids)
             _stop(cloud, vm_id)
             for volume in volumes_of(cloud, vm_id):
@@ -122,12 +123,11 @@ def destroy_vm(call: Call) -> Work:
             for volume_id in volume_ids:
                 storage.expunge(cloud, volume_id)
             if vm.state != "Destroyed":
-                _put(cloud, vm_id, state="Destroyed")
-            last = dict(answer(call, vm_id))
+                _put(cloud, vm_id, state="Destroyed", destroyed=time.monotonic())
             if expunge:
-                last["virtualmachine"] = last["virtualmachine"] | {"state": "Expunging"}
-                _expunge(cloud, vm_id)
-        return last
+                expunging.expunge(cloud, vm_id)
+                return {"virtualmachine": dict(expunging.NOTHING_LEFT)}
+        return answer(call, vm_id)
 
     return Work(run, _resources(call, vm_id), "VirtualMachine", vm_id)
 
@@ -141,24 +141,16 @@ def _check_doomed(call: Call, vm_id: str, volume_ids: list[str]) -> None:
             raise invalid_value(f"Volume {volume_id} is the root volume; volumeids names data volumes.")
 
 
-def _expunge(cloud: Cloud, vm_id: str) -> None:
-    for volume in volumes_of(cloud, vm_id):
-        storage.expunge(cloud, volume.id)
-    forget(cloud, "virtualmachine", vm_id)
-    files.remove_vm(cloud.config.state, vm_id)
-
-
 def expunge_vm(call: Call) -> Work:
     vm_id = need(call, "id")
 
     def run() -> Mapping[str, Any]:
         with call.cloud.lock:
             vm = existing_vm(call, vm_id)
-            if not call.account.is_admin:
-                raise runtime("Only an administrator may expunge (allow.user.expunge.recover.vm is false).")
+            expunging.check(call)
             if vm.state not in ("Destroyed", "Error"):
-                raise invalid_value(f"Virtual machine {vm_id} is {vm.state}; destroy it first.")
-            _expunge(call.cloud, vm_id)
+                raise runtime("Please destroy vm with specified vmId before expunge")
+            expunging.expunge(call.cloud, vm_id)
         return {"success": True}
 
     return Work(run, _resources(call, vm_id), "VirtualMachine", vm_id)

@@ -8,7 +8,7 @@ from typing import Any
 from . import answers, catalogue, quirks
 from .call import Call, items, mappings, need, text, visible
 from .errors import invalid_value
-from .model import GIB, MAX_DATA_VOLUMES, RESOURCE_TYPES, Account
+from .model import GIB, MAX_DATA_VOLUMES, RESOURCE_TYPES, Account, Vm
 from .state import usage
 
 Rows = list[dict[str, Any]]
@@ -28,9 +28,24 @@ def _matching(call: Call, rows: Iterable[dict[str, Any]], equal: str, like: str 
         kept = [row for row in kept if wanted.lower() in _plain(row.get("name", row.get("key")))]
     if ids := items(call, "ids"):
         kept = [row for row in kept if row["id"] in ids]
-    if tags := mappings(call, "tags"):
+    if tags := _tag_filter(call):
         kept = [row for row in kept if any(_has_tag(row, tag) for tag in tags)]
     return kept
+
+
+def _tag_filter(call: Call) -> list[dict[str, str]]:
+    """Return the tags that are asked for. Raises ApiError for a key without a value: there is no such filter."""
+    tags = mappings(call, "tags")
+    for tag in tags:
+        if not tag.get("value"):
+            raise invalid_value(f"No value is passed in for key {tag.get('key')}")
+    return tags
+
+
+def matches(call: Call, rows: Rows) -> int:
+    """Return the count of a list: with a tag filter it is of the tags that match, not of the rows."""
+    tags = mappings(call, "tags")
+    return sum(_has_tag(row, tag) for row in rows for tag in tags) if tags else len(rows)
 
 
 def _plain(value: Any) -> str:
@@ -38,9 +53,7 @@ def _plain(value: Any) -> str:
 
 
 def _has_tag(row: dict[str, Any], wanted: dict[str, str]) -> bool:
-    return any(
-        tag["key"] == wanted.get("key") and wanted.get("value", tag["value"]) == tag["value"] for tag in row["tags"]
-    )
+    return any(tag["key"] == wanted.get("key") and tag["value"] == wanted["value"] for tag in row["tags"])
 
 
 def volumes(call: Call) -> Listing:
@@ -63,11 +76,16 @@ def virtual_machines(call: Call) -> Listing:
     rows = [
         answers.virtualmachine(call.cloud, vm, call.account)
         for vm in call.cloud.vms.values()
-        if visible(call, vm.account) and (call.account.is_admin or vm.state != "Destroyed")
+        if visible(call, vm.account) and _shows(call, vm)
     ]
     if network := text(call, "networkid"):
         rows = [row for row in rows if any(nic["networkid"] == network for nic in row["nic"])]
     return "virtualmachine", _matching(call, rows, equal="id zoneid state templateid", like="name displayname")
+
+
+def _shows(call: Call, vm: Vm) -> bool:
+    """A destroyed machine is hidden from its own user, who still sees its root volume."""
+    return vm.state != "Destroyed" or call.account.is_admin or call.cloud.config.allow_user_view_destroyed
 
 
 def nics(call: Call) -> Listing:

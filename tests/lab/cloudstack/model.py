@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 GIB = 1 << 30
@@ -13,16 +12,6 @@ MAX_DATA_VOLUMES = 13  # hypervisor_capabilities.max_data_volumes_limit of the l
 CDROM_DEVICE_ID = 3  # kept for the ISO on every hypervisor, so no volume may have it
 
 RESOURCE_TYPES = {"user_vm": "0", "volume": "2", "snapshot": "3", "cpu": "8", "memory": "9", "primary_storage": "10"}
-
-
-@dataclass(frozen=True)
-class Config:
-    state: Path
-    volumeid: bool = True  # deployVirtualMachine takes volumeid and snapshotid (4.21 and later)
-    attach_delay: float = 0.0
-    job_seconds: float = 0.1
-    kvm_snapshot_enabled: bool = True  # the global setting kvm.snapshot.enabled (false in a fresh CloudStack)
-    pool_scope: str = "ZONE"
 
 
 @dataclass(frozen=True)
@@ -112,6 +101,7 @@ class Vm:
     instancename: str
     details: Mapping[str, str] = field(default_factory=dict)
     hostid: str | None = None
+    destroyed: float | None = None  # when, by the monotonic clock
 
 
 @dataclass(frozen=True)

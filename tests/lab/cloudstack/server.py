@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from . import control
+from . import control, expunging
 from .dispatch import Reply, handle
 from .reference import commands
 from .state import Cloud
@@ -27,6 +27,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(address, Handler)
         self.cloud = cloud
         self.commands = commands(cloud.config.volumeid)
+        expunging.start(cloud)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is what some tests are about; anything else is a bug and is shown."""

@@ -21,7 +21,7 @@ def create_snapshot(call: Call) -> Work:
     if volume.state != "Ready":
         raise invalid_value(f"Volume {volume.id} is {volume.state}; only a Ready one can be snapshotted.")
     vm = cloud.vms.get(volume.virtualmachineid or "")
-    if vm and vm.state == "Running" and not cloud.config.kvm_snapshot_enabled:
+    if vm and vm.state == "Running" and not cloud.config.kvm_snapshot:
         raise runtime("Snapshots of volumes of running machines are off here (global setting kvm.snapshot.enabled).")
     if vm and vm.state in ("Destroyed", "Expunging"):
         raise runtime(f"Volume {volume.id} belongs to a machine that is {vm.state}.")

@@ -11,7 +11,9 @@ from typing import Any
 from . import catalogue
 from .errors import over_limit
 from .guests import Guests
-from .model import GIB, Account, Config, Job, Snapshot, Tag, Vm, Volume
+from .model import GIB, Account, Job, Snapshot, Tag, Vm, Volume
+from .settings import Config
+from .throttle import Window
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,11 @@ class Cloud:
     free_bytes: int | None = None  # None: primary storage never fills
     sequence: int = 0
     guests: Guests = field(default_factory=Guests)
+    windows: dict[str, Window] = field(default_factory=dict)  # of throttled accounts
 
     def __post_init__(self) -> None:
         self.turns = threading.Condition(self.lock)
+        self.started_with = self.config
 
     def next_number(self) -> int:
         with self.lock:

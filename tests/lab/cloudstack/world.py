@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from . import catalogue, devices, files, storage
-from .model import GIB, Account, Config, Nic, Vm, Volume, now
+from .model import GIB, Account, Nic, Vm, Volume, now
+from .settings import Config
 from .state import Cloud
 
 

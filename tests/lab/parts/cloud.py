@@ -75,6 +75,14 @@ class Cloud:
         """Set the account's limits and what its role may not call; without arguments there are none."""
         self._json(self.http.post("/lab/account", json={"limits": limits or {}, "deny": list(deny)}))
 
+    def settings(self, **changes: Any) -> dict[str, Any]:
+        """Change switches of the double (tests/lab/cloudstack/settings.py) and return all of them."""
+        return self._json(self.http.post("/lab/settings", json=changes))
+
+    def default_settings(self) -> dict[str, Any]:
+        """Put back the switches that the double was started with."""
+        return self._json(self.http.delete("/lab/settings"))
+
     def machine(self, name: str) -> dict[str, Any] | None:
         """Return a virtual machine by its name."""
         return next((vm for vm in self.state()["virtualmachines"] if vm["name"] == name), None)

@@ -1,0 +1,75 @@
+"""The switches of the double: the global settings of a cloud, and how its storage and its jobs behave.
+
+Each is an option of `python -m tests.lab.cloudstack` (`default_page_size` is `--default-page-size`) and can be changed
+while it runs: `POST /lab/settings` with `{"default_page_size": 20}`; `DELETE /lab/settings` puts back what it was
+started with. The README says where each rule is known from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+
+def _switch(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
+    return field(default=default, metadata={"help": text, "choices": choices})
+
+
+@dataclass(frozen=True)
+class Config:
+    """What an operator of the cloud has set. `state` is where the double keeps its files and never changes."""
+
+    state: Path
+    volumeid: bool = _switch(True, "deploy from volumes and snapshots, which a cloud before 4.21 does not know")
+    attach_delay: float = _switch(0.0, "seconds by which Linux sees a disk later than CloudStack")
+    job_seconds: float = _switch(0.1, "seconds that a job takes")
+    kvm_snapshot: bool = _switch(True, "kvm.snapshot.enabled: snapshots of volumes of running machines")
+    pool_scope: str = _switch("ZONE", "scope of the primary storage", ("ZONE", "CLUSTER"))
+    default_page_size: int = _switch(500, "default.page.size: the longest page, and where a list without pages is cut")
+    allow_user_expunge: bool = _switch(True, "allow.user.expunge.recover.vm: users may expunge (with the role's rule)")
+    allow_user_view_destroyed: bool = _switch(False, "allow.user.view.destroyed.vm: users see destroyed machines")
+    expunge_delay: float = _switch(86400.0, "expunge.delay: seconds after which a destroyed machine is expunged")
+    throttle_calls: int = _switch(0, "api.throttling.max: calls of an account in `throttle_seconds`; 0 switches it off")
+    throttle_seconds: float = _switch(15.0, "api.throttling.interval, in seconds")
+
+
+SWITCHES = {one.name: one for one in fields(Config) if one.name != "state"}
+
+
+def change(config: Config, wanted: dict[str, Any]) -> Config:
+    """Return the settings with some changed. Raises ValueError for a name or a type that is not theirs."""
+    for name, value in wanted.items():
+        if name not in SWITCHES:
+            raise ValueError(f"{name} is no setting; there are {', '.join(SWITCHES)}")
+        kind = type(SWITCHES[name].default)
+        right = isinstance(value, int | float) and not isinstance(value, bool) if kind is float else type(value) is kind
+        if not right:
+            raise ValueError(f"{name} is a {kind.__name__}, not {value!r}")
+        choices = SWITCHES[name].metadata["choices"]
+        if choices and value not in choices:
+            raise ValueError(f"{name} is one of {', '.join(choices)}, not {value!r}")
+    return replace(config, **wanted)
+
+
+def shown(config: Config) -> dict[str, Any]:
+    """Return the settings as something JSON can hold."""
+    return dataclasses.asdict(config) | {"state": str(config.state)}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Give each setting its option: `--name VALUE`, and `--name` or `--no-name` for one that is on or off."""
+    for name, switch in SWITCHES.items():
+        option, kind, text = f"--{name.replace('_', '-')}", type(switch.default), switch.metadata["help"]
+        if kind is bool:
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=switch.default, help=text)
+        else:
+            choices = switch.metadata["choices"] or None
+            parser.add_argument(option, type=kind, default=switch.default, choices=choices, help=text)
+
+
+def from_options(state: Path, options: argparse.Namespace) -> Config:
+    """Return the settings that the options ask for."""
+    return Config(state=state, **{name: getattr(options, name) for name in SWITCHES})
