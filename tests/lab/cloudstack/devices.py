@@ -1,10 +1,10 @@
-"""What Linux inside a running virtual machine sees: a link per attached disk, maybe late, maybe never."""
+"""What Linux inside a running virtual machine sees: its attached disks, maybe late, maybe never (how: disks.py)."""
 
 from __future__ import annotations
 
 import threading
 
-from . import files
+from . import disks
 from .state import Cloud, volumes_of
 
 
@@ -12,28 +12,28 @@ def plug(cloud: Cloud, vm_id: str, volume_id: str, fault: str | None = None) -> 
     """Called when the attach job is through; udev takes --attach-delay longer than CloudStack."""
     if fault == "no-device":
         return
-    dashes = fault == "dashed-serial"
+    naming = fault if fault in disks.NAMINGS else disks.USUAL
     if cloud.config.attach_delay <= 0:
-        _show(cloud, vm_id, volume_id, dashes)
+        _show(cloud, vm_id, volume_id, naming)
         return
-    timer = threading.Timer(cloud.config.attach_delay, _show, (cloud, vm_id, volume_id, dashes))
+    timer = threading.Timer(cloud.config.attach_delay, _show, (cloud, vm_id, volume_id, naming))
     timer.daemon = True
     timer.start()
 
 
-def _show(cloud: Cloud, vm_id: str, volume_id: str, dashes: bool) -> None:
+def _show(cloud: Cloud, vm_id: str, volume_id: str, naming: str) -> None:
     with cloud.lock:
         vm, volume = cloud.vms.get(vm_id), cloud.volumes.get(volume_id)
         if vm and vm.state == "Running" and volume and volume.virtualmachineid == vm_id:
-            files.link(cloud.config.state, vm_id, volume_id, dashes)
+            disks.plug(cloud.config.state, vm_id, volume_id, naming)
 
 
 def unplug(cloud: Cloud, vm_id: str, volume_id: str, seconds: float = 0.0) -> None:
     """`seconds`: how much longer than CloudStack Linux holds it."""
     if seconds <= 0:
-        files.unlink(cloud.config.state, vm_id, volume_id)
+        disks.unplug(cloud.config.state, vm_id, volume_id)
         return
-    timer = threading.Timer(seconds, files.unlink, (cloud.config.state, vm_id, volume_id))
+    timer = threading.Timer(seconds, disks.unplug, (cloud.config.state, vm_id, volume_id))
     timer.daemon = True
     timer.start()
 
@@ -42,7 +42,7 @@ def power_on(cloud: Cloud, vm_id: str) -> None:
     """A machine that boots finds all its disks at once: no hot-plug, so no delay."""
     with cloud.lock:
         for volume in volumes_of(cloud, vm_id):
-            _show(cloud, vm_id, volume.id, dashes=False)
+            _show(cloud, vm_id, volume.id, disks.USUAL)
 
 
 def power_off(cloud: Cloud, vm_id: str) -> None:

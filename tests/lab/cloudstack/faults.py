@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from . import disks
 from .errors import ApiError
 from .jobs import Orders
 from .state import Cloud, Fault
@@ -23,7 +24,7 @@ MODES = (
     "stale-list",  # (attachVolume, detachVolume, createVolume) the lists show it `seconds` later than the job's end
     "device-stays",  # detachVolume succeeds, but Linux keeps the disk for `seconds` more
     "no-device",  # attachVolume succeeds, but Linux never sees the disk
-    "dashed-serial",  # Linux sees the disk under the serial with dashes
+    *disks.NAMINGS,  # (attachVolume) Linux sees the disk in another way than as virtio-<serial>
     "slow",  # it takes longer: the job of an asynchronous command, else the answer
 )
 _FIELDS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from pathlib import Path
 
 _STEP = 64 << 20
@@ -67,29 +68,14 @@ def allocated(path: Path) -> int:
     return 0
 
 
-def serial(volume_id: str, dashes: bool = False) -> str:
-    """The virtio serial KVM gives a disk. Storage plugins of some vendors keep the dashes before the cut."""
-    return (volume_id if dashes else volume_id.replace("-", ""))[:20]
-
-
-def link(state: Path, vm_id: str, volume_id: str, dashes: bool = False) -> None:
-    directory = by_id(state, vm_id)
-    directory.mkdir(parents=True, exist_ok=True)
-    name = directory / f"virtio-{serial(volume_id, dashes)}"
-    name.unlink(missing_ok=True)
-    name.symlink_to(volume_path(state, volume_id).absolute())
-
-
-def unlink(state: Path, vm_id: str, volume_id: str) -> None:
-    for dashes in (False, True):
-        (by_id(state, vm_id) / f"virtio-{serial(volume_id, dashes)}").unlink(missing_ok=True)
+def serial(volume_id: str, dashes: bool = False, length: int = 20) -> str:
+    """The serial KVM gives a disk. Storage plugins of some vendors keep the dashes before the cut."""
+    return (volume_id if dashes else volume_id.replace("-", ""))[:length]
 
 
 def remove_vm(state: Path, vm_id: str) -> None:
-    directory = by_id(state, vm_id)
-    if directory.is_dir():
-        for name in directory.iterdir():
-            name.unlink()
+    directory = by_id(state, vm_id).parent
+    for part in ("by-id", "sys", "dev"):
+        shutil.rmtree(directory / part, ignore_errors=True)
+    with contextlib.suppress(OSError):  # someone else keeps something there: theirs to remove
         directory.rmdir()
-        with contextlib.suppress(OSError):  # someone else keeps something there: theirs to remove
-            directory.parent.rmdir()
