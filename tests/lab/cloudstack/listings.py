@@ -109,21 +109,21 @@ def async_jobs(call: Call) -> Listing:
 
 
 def zones(call: Call) -> Listing:
-    return "zone", _matching(call, catalogue.ZONES, equal="id name")
+    return "zone", _matching(call, catalogue.rows("zone"), equal="id name")
 
 
 def service_offerings(call: Call) -> Listing:
-    return "serviceoffering", _matching(call, catalogue.SERVICE_OFFERINGS, equal="id name")
+    return "serviceoffering", _matching(call, catalogue.rows("serviceoffering"), equal="id name")
 
 
 def disk_offerings(call: Call) -> Listing:
-    return "diskoffering", _matching(call, catalogue.DISK_OFFERINGS, equal="id name")
+    return "diskoffering", _matching(call, catalogue.rows("diskoffering"), equal="id name")
 
 
 def networks(call: Call) -> Listing:
     owner = next(iter(call.cloud.accounts.values()))
     names = {"account": owner.name, "domain": owner.domain, "domainid": owner.domainid}
-    rows = [row | names for row in catalogue.NETWORKS]
+    rows = [names | row for row in catalogue.rows("network")]
     return "network", _matching(call, rows, equal="id zoneid type traffictype")
 
 
@@ -137,16 +137,16 @@ def templates(call: Call) -> Listing:
     mine = owner.name == call.account.name
     shown = asked in ("featured", "executable", "all") or (asked.startswith("self") and mine)
     names = {"account": owner.name, "domain": owner.domain, "domainid": owner.domainid}
-    rows = [row | names for row in catalogue.TEMPLATES] if shown else []
+    rows = [row | names for row in catalogue.rows("template")] if shown else []
     return "template", _matching(call, rows, equal="id name zoneid hypervisor")
 
 
 def os_types(call: Call) -> Listing:
-    return "ostype", _matching(call, catalogue.OS_TYPES, equal="id oscategoryid description")
+    return "ostype", _matching(call, catalogue.rows("ostype"), equal="id oscategoryid description")
 
 
 def hosts(call: Call) -> Listing:
-    return "host", _matching(call, catalogue.HOSTS, equal="id name type zoneid hypervisor")
+    return "host", _matching(call, catalogue.rows("host"), equal="id name type zoneid hypervisor")
 
 
 def storage_pools(call: Call) -> Listing:
