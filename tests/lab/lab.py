@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from migratekit_core.files import write_private
 from migratekit_core.tunnel import pki
 from tests.lab import guest
+from tests.lab.cloudstack import violations
 from tests.lab.parts import cloud, mariadb, oma, process, vcenter
 from tests.lab.parts.process import LabError, Part
 
@@ -127,8 +128,16 @@ def running(
         (run / SOCKETS).write_text(str(sockets))
         try:
             yield _start(run, sockets, preferred_ports, inventory, cloud_options, sides or Together())
+            _check_requests(run)
         finally:
             sweep(run)
+
+
+def _check_requests(run: Path) -> None:
+    """Raise LabError where CloudStack was asked what no client may ask; under pytest that fails the very test."""
+    found = violations.read(run / "cloud" / violations.FILE)
+    if found and violations.VARIABLE not in os.environ:
+        raise LabError("requests that no client may send to CloudStack: " + "; ".join(sorted(set(found))))
 
 
 def sweep(run: Path) -> list[str]:

@@ -9,11 +9,11 @@ from . import answers
 from .call import Call, check_owner, need, text
 from .errors import ApiError
 from .model import Account
-from .reference import Command, Parameter
+from .reference import ROLES, Command, Parameter
 
 
 def may_call(account: Account, command: Command) -> bool:
-    return command.name not in account.deny and (account.is_admin or not command.admin_only)
+    return command.name not in account.deny and ROLES[account.accounttype] in command.roles
 
 
 def list_apis(call: Call, commands: Mapping[str, Command]) -> Mapping[str, Any]:
@@ -28,18 +28,18 @@ def list_apis(call: Call, commands: Mapping[str, Command]) -> Mapping[str, Any]:
 def _api(command: Command) -> dict[str, Any]:
     return {
         "name": command.name,
-        "description": command.description,
+        "description": f"The command {command.name}",
         "isasync": command.is_async,
         "related": "",
         "params": [_parameter(parameter) for parameter in command.parameters],
-        "response": [],
-    }
+        "response": [{"name": name, "description": name, "type": "string"} for name in command.response],
+    } | ({} if command.since is None else {"since": command.since})
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": parameter.name,
-        "description": parameter.description,
+        "description": f"The parameter {parameter.name}",
         "type": parameter.type,
         "length": 255,
         "required": parameter.required,
@@ -53,7 +53,7 @@ def list_capabilities(call: Call) -> Mapping[str, Any]:
         "capability": {
             "securitygroupsenabled": False,
             "dynamicrolesenabled": True,
-            "cloudstackversion": "4.21.0.0" if config.volumeid else "4.20.1.0",
+            "cloudstackversion": config.cloud_version,
             "userpublictemplateenabled": True,
             "supportELB": "false",
             "projectinviterequired": False,

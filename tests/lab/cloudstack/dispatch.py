@@ -19,12 +19,13 @@ from . import (
     snapshots,
     tags,
     throttle,
+    violations,
     volumes,
 )
 from .call import Call, Work, check_owner, items, number
-from .errors import ApiError, as_answer, bad_credentials, bad_parameter, invalid_value, not_allowed
+from .errors import ApiError, as_answer, bad_credentials, bad_parameter, hidden, invalid_value, not_allowed
 from .model import now
-from .reference import Command
+from .reference import Command, commands
 from .signature import identify
 from .state import Cloud, Fault
 
@@ -87,21 +88,29 @@ class Reply:
     html: bool = False
 
 
-def handle(cloud: Cloud, commands: Mapping[str, Command], sent: Mapping[str, str]) -> Reply:
+_IMPLEMENTED = frozenset({"listApis", *_LISTS, *_SYNC, *_ASYNC})
+
+
+def handle(cloud: Cloud, sent: Mapping[str, str], peer: tuple[str, int]) -> Reply:
+    """Return the answer to a request that came from this address."""
     name = sent.get("command", "")
-    command = commands.get(name)
+    known = commands(cloud.config.cloud_version)
+    command = known.get(name)
     event: dict[str, Any] = {"at": now(), "command": name, "status": 200}
     event["params"] = {key: value for key, value in sent.items() if key.lower() not in _SECRET}
-    fault = None
+    fault, account = None, None
     try:
         account = identify(sent, cloud.accounts)
         event["account"] = account.name
         with cloud.lock:
+            violations.look(cloud, sent, _IMPLEMENTED, peer)
             throttle.count(cloud.windows, cloud.config, account)
         if command is None:
             raise bad_credentials()  # the real server looks for the command before it looks at the signature
         if not discovery.may_call(account, command):
             raise not_allowed(name)
+        if name not in _IMPLEMENTED:
+            raise ApiError(530, 9999, f"The lab's double cannot do {name}.")
         fault = faults.take(cloud, name)
         event["fault"] = fault.mode if fault else None
         if fault and fault.mode == "error":
@@ -112,8 +121,9 @@ def handle(cloud: Cloud, commands: Mapping[str, Command], sent: Mapping[str, str
             reply = Reply(502, {}, html=True)
         else:
             call = Call(cloud, account, name, {}, fault)
-            reply = Reply(200, {command.response_name: quirks.shaped(_execute(call, command, commands, sent), fault)})
-    except ApiError as error:
+            reply = Reply(200, {command.response_name: quirks.shaped(_execute(call, command, known, sent), fault)})
+    except ApiError as refusal:
+        error = hidden(refusal) if account and not account.is_admin else refusal
         envelope = command.response_name if command and error.errorcode != 432 else "errorresponse"
         reply = Reply(error.errorcode, {envelope: as_answer(error)}, description=error.text)
         event |= {"errortext": error.text}
@@ -121,16 +131,14 @@ def handle(cloud: Cloud, commands: Mapping[str, Command], sent: Mapping[str, str
     return _with_fault(reply, command, fault)
 
 
-def _execute(
-    call: Call, command: Command, commands: Mapping[str, Command], sent: Mapping[str, str]
-) -> Mapping[str, Any]:
+def _execute(call: Call, command: Command, known: Mapping[str, Command], sent: Mapping[str, str]) -> Mapping[str, Any]:
     cloud, name = call.cloud, command.name
     with cloud.lock:
         checked = Call(cloud, call.account, name, parameters.check(cloud, command, sent), call.fault)
-        if command.kind != "list":
+        if not command.is_list:
             _check_owners(checked, command)
         if name == "listApis":
-            return discovery.list_apis(checked, commands)
+            return discovery.list_apis(checked, known)
         if name in _LISTS:
             return _page(checked, *_LISTS[name](checked))
         if name in _SYNC:

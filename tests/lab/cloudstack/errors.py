@@ -6,6 +6,7 @@ follows from it. Texts are ours: a client must decide by the numbers.
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 
@@ -45,8 +46,9 @@ def no_capacity(text: str) -> ApiError:
 
 
 def not_allowed(command: str) -> ApiError:
-    """What a role without the command gets: the server does not say whether such a command exists."""
-    return ApiError(401, 9999, f"The command '{command}' does not exist or your role may not call it.")
+    """What a role without the command gets. The id of the user is another one in each answer, and nobody's."""
+    text = f"The API [{command}] does not exist or is not available for the account for user id [{uuid.uuid4()}]."
+    return ApiError(432, 9999, text)
 
 
 def unsupported(text: str) -> ApiError:
@@ -56,6 +58,13 @@ def unsupported(text: str) -> ApiError:
 def bad_credentials() -> ApiError:
     """No exception stands behind this one, so the real answer carries no cserrorcode."""
     return ApiError(401, None, "unable to verify user credentials and/or request signature")
+
+
+def hidden(error: ApiError) -> ApiError:
+    """What others than root administrators get of a plain runtime error, where no job tells it."""
+    if (error.errorcode, error.cserrorcode) != (530, 4250):
+        return error
+    return ApiError(530, 4250, "Internal error executing command, please contact your system administrator")
 
 
 def as_answer(error: ApiError) -> dict[str, Any]:

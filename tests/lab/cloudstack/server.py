@@ -11,7 +11,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 from . import control, expunging
 from .dispatch import Reply, handle
-from .reference import commands
 from .state import Cloud
 
 API_PATH = "/client/api"
@@ -26,7 +25,6 @@ class Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], cloud: Cloud) -> None:
         super().__init__(address, Handler)
         self.cloud = cloud
-        self.commands = commands(cloud.config.volumeid)
         expunging.start(cloud)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -65,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
         sent: dict[str, str] = {}
         for name, value in parse_qsl(f"{query}&{form}", keep_blank_values=True):
             sent.setdefault(name, value)  # of a repeated parameter the first counts
-        reply: Reply = handle(self.server.cloud, self.server.commands, sent)
+        reply: Reply = handle(self.server.cloud, sent, self.client_address[:2])
         time.sleep(reply.hold)
         if reply.dropped:
             self.close_connection = True

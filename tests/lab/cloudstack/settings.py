@@ -23,7 +23,8 @@ class Config:
     """What an operator of the cloud has set. `state` is where the double keeps its files and never changes."""
 
     state: Path
-    volumeid: bool = _switch(True, "deploy from volumes and snapshots, which a cloud before 4.21 does not know")
+    version: str = _switch("4.22.0.0", "of the cloud: commands and parameters that are newer are not there")
+    volumeid: bool = _switch(True, "deploy from volumes and snapshots; without it the cloud is a 4.20 one")
     attach_delay: float = _switch(0.0, "seconds by which Linux sees a disk later than CloudStack")
     job_seconds: float = _switch(0.1, "seconds that a job takes")
     kvm_snapshot: bool = _switch(True, "kvm.snapshot.enabled: snapshots of volumes of running machines")
@@ -35,7 +36,14 @@ class Config:
     throttle_calls: int = _switch(0, "api.throttling.max: calls of an account in `throttle_seconds`; 0 switches it off")
     throttle_seconds: float = _switch(15.0, "api.throttling.interval, in seconds")
 
+    @property
+    def cloud_version(self) -> str:
+        """Return the version that the cloud says it is."""
+        return self.version if self.volumeid else OLDER
 
+
+OLDER = "4.20.1.0"
+"""A cloud that deploys from templates only."""
 SWITCHES = {one.name: one for one in fields(Config) if one.name != "state"}
 
 

@@ -49,6 +49,7 @@ class Cloud:
     free_bytes: int | None = None  # None: primary storage never fills
     sequence: int = 0
     guests: Guests = field(default_factory=Guests)
+    asked: set[tuple[str, str]] = field(default_factory=set)  # which client has asked listApis for which command
     windows: dict[str, Window] = field(default_factory=dict)  # of throttled accounts
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import catalogue, devices, files, storage
+from . import catalogue, devices, files, storage, violations
 from .model import GIB, Account, Nic, Vm, Volume, now
 from .settings import Config
 from .state import Cloud
@@ -16,6 +16,7 @@ def build(config: Config, accounts: Mapping[str, Account]) -> Cloud:
     for name in ("volumes", "snapshots", "templates", "vms", "consoles"):
         shutil.rmtree(config.state / name, ignore_errors=True)  # a lab begins anew: nothing refers to old files
         (config.state / name).mkdir(parents=True)
+    (config.state / violations.FILE).unlink(missing_ok=True)
     cloud = Cloud(config, accounts)
     for template in catalogue.TEMPLATES:
         _template_file(files.template_path(config.state, template["id"]), template["name"])
