@@ -1,0 +1,78 @@
+"""What the recordings say about the things they name: who owns them, what they are called, how large they are.
+
+These are facts that no call of the replay changes. The state that a call found a thing in is in situations.py.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .recordings import Recording
+
+Row = dict[str, Any]
+
+KINDS = {
+    "volume": "volume",
+    "virtualmachine": "virtualmachine",
+    "snapshot": "snapshot",
+    "network": "network",
+    "serviceoffering": "serviceoffering",
+    "diskoffering": "diskoffering",
+    "template": "template",
+    "zone": "zone",
+    "ostype": "ostype",
+    "vmSnapshot": "vmsnapshot",
+}
+"""The names of rows in answers, and what the double calls such things."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All rows that were seen of each thing, by kind and id, on one server."""
+
+    seen: Mapping[str, Mapping[str, list[Row]]] = field(default_factory=dict)
+
+    def kind_of(self, entity_id: str) -> str | None:
+        """What an id names, or nothing where no answer ever had it."""
+        return next((kind for kind in KINDS.values() if entity_id in self.seen.get(kind, {})), None)
+
+    def best(self, kind: str, entity_id: str) -> Row:
+        """The fullest row of a thing, empty where there was none."""
+        return max(self.seen.get(kind, {}).get(entity_id, [{}]), key=len)
+
+    def all(self, kind: str) -> list[Row]:
+        """One row of each thing of a kind."""
+        return [self.best(kind, one) for one in self.seen.get(kind, {})]
+
+
+def gather(recordings: Iterable[Recording]) -> Facts:
+    """Return the facts that the recordings of one server hold."""
+    seen: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for recording in recordings:
+        for kind, row in (*_rows(recording.answer), *_rows(recording.job)):
+            seen[kind][row["id"]].append(row)
+        if recording.command == "createVolume" and "id" in recording.body:
+            seen["volume"][recording.body["id"]].append(_asked(recording))
+    return Facts({kind: dict(rows) for kind, rows in seen.items()})
+
+
+def _asked(recording: Recording) -> Row:
+    """What a volume must be from how it was asked for."""
+    asked = recording.parameters
+    row: Row = {"id": recording.body["id"], "name": asked.get("name", "volume")}
+    row |= {name: asked[name] for name in ("diskofferingid", "zoneid", "projectid") if name in asked}
+    return row
+
+
+def _rows(value: Any, name: str = "") -> Iterator[tuple[str, Row]]:
+    if isinstance(value, dict):
+        if name in KINDS and "id" in value:
+            yield KINDS[name], value
+        for inner, held in value.items():
+            yield from _rows(held, inner)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _rows(one, name)

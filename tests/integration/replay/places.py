@@ -1,0 +1,158 @@
+"""The two servers that were recorded: their accounts, zones, networks, offerings and templates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.lab.cloudstack import catalogue, rows
+from tests.lab.cloudstack.model import GIB
+
+from .facts import Facts
+
+USER, ROOT_ADMIN, DOMAIN_ADMIN = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Who:
+    """An account: its domain, and what it is."""
+
+    name: str
+    domain: str
+    kind: int = USER
+
+
+@dataclass(frozen=True)
+class Place:
+    """One server. Domains are path to id."""
+
+    domains: Mapping[str, str]
+    accounts: tuple[Who, ...]
+    projects: Mapping[str, tuple[str, str]]
+
+
+PLACES = {
+    "first": Place({"ROOT": "b556b03f-ec9a-11f1-8307-02fc00000001"}, (Who("mig", "ROOT"),), {}),
+    "more": Place(
+        {
+            "ROOT": "f349a5b9-ecab-11f1-8f90-02fc00000001",
+            "ROOT/tenant1": "238dea8e-9477-4f7e-bc6d-bb05126d6a9b",
+            "ROOT/tenant1/team-a": "5a575844-cc7a-429f-ab22-2facad8554a8",
+            "ROOT/tenant2": "04dc94bb-d810-4f57-a981-4a3ae7c556a7",
+        },
+        (
+            Who("mig", "ROOT"),
+            Who("other", "ROOT"),
+            Who("t1admin", "ROOT/tenant1", DOMAIN_ADMIN),
+            Who("t1user", "ROOT/tenant1"),
+            Who("t1user2", "ROOT/tenant1"),
+            Who("team", "ROOT/tenant1/team-a"),
+            Who("t2user", "ROOT/tenant2"),
+            Who("rootadm", "ROOT", ROOT_ADMIN),
+        ),
+        {"723c4fd7-c1f2-43c0-b7ca-af87c4fa39de": ("proj1", "Project one")},
+    ),
+}
+
+CUSTOM_BOUNDS = {"mincpunumber": "1", "maxcpunumber": "8", "minmemory": "256", "maxmemory": "8192"}
+KVM_TEMPLATE = "f334c386-ecab-11f1-8f90-02fc00000001"
+ZONE_WIDE_OFFERING = "8e207ff7-85f0-48dc-b7e0-9c89d22f3c56"
+HOST = "45f7335e-6ae9-453f-bfb1-f3b4fad09da6"
+_SHARED_RANGE = re.compile(r"^(\d+\.\d+\.\d+)\.")
+SHARED_RANGES = {"shared1": (10, 50), "sim-sg-sgnet": (10, 200)}
+"""The addresses that the two shared networks give: .10 to .50, .10 to .200."""
+
+
+def tables(server: str, facts: Facts) -> catalogue.Tables:
+    """The catalogue of a server, its rows made by the double's own functions."""
+    zones = [
+        rows.zone(one["name"], id=one["id"], security_groups=one["name"].endswith("-sg"))
+        for one in facts.all("zone")
+        if "networktype" in one
+    ]
+    by_name = {one["name"]: (one["id"], one["name"]) for one in zones}
+    systems = _systems(facts)
+    return {
+        "zone": zones,
+        "serviceoffering": [_service_offering(one) for one in facts.all("serviceoffering")],
+        "diskoffering": _disk_offerings(server, facts),
+        "network": [_network(one, by_name) for one in facts.all("network")],
+        "ostype": systems,
+        "template": _templates(server, facts, systems, by_name),
+        "host": [rows.host("sim-host", by_name["sim-zone"], id=HOST, hypervisor="Simulator", uefi=False)],
+    }
+
+
+def _service_offering(seen: Mapping[str, Any]) -> rows.Row:
+    bounds = CUSTOM_BOUNDS if seen["name"] == "custom" else None
+    return rows.service_offering(
+        seen["name"], seen.get("cpunumber"), seen.get("memory"), id=seen["id"], speed=seen.get("cpuspeed"),
+        bounds=bounds, rootdisksize=seen["rootdisksize"], storage_tag="zw" if seen["name"] == "small-zw" else None,
+    )  # fmt: skip
+
+
+def _disk_offerings(server: str, facts: Facts) -> list[rows.Row]:
+    found = []
+    for one in facts.all("diskoffering"):
+        domain, zone = one.get("domain"), one.get("zone")
+        found.append(rows.disk_offering(
+            one["name"], None if one["iscustomized"] else one["disksize"], id=one["id"],
+            displaytext=one["displaytext"], tag=one.get("tags"), encrypt=one["encrypt"],
+            custom_iops=one.get("iscustomizediops", False), local=one["storagetype"] == "local",
+            strict=one["disksizestrictness"], cache_mode=one.get("cacheMode"),
+            domain=(one["domainid"], domain) if domain else None, zone=(one["zoneid"], zone) if zone else None,
+        ))  # fmt: skip
+    if server == "first":
+        found.append(rows.disk_offering("Custom", None, id="154f81ae-284a-4568-9fb3-069b410da980"))
+    else:
+        found.append(rows.disk_offering("zonewide", None, id=ZONE_WIDE_OFFERING, tag="zw"))
+    return found
+
+
+def _network(seen: Mapping[str, Any], zones: Mapping[str, tuple[str, str]]) -> rows.Row:
+    cidr, name = seen.get("cidr"), seen["name"]
+    first, last = SHARED_RANGES.get(name, (0, 0))
+    addresses = None
+    if last and cidr:
+        base = cidr.rsplit(".", 1)[0]
+        addresses = (f"{base}.{first}", f"{base}.{last}")
+    domain = seen.get("networkdomain", "cs4cloud.internal")
+    owner = seen.get("account") or seen.get("projectid")
+    return rows.network(
+        name, cidr, domain, 101, id=seen["id"], kind=seen["type"], zone=zones[seen["zonename"]], owner=owner,
+        addresses=addresses, security_groups=name.endswith("sgnet"), state=seen["state"],
+        vpc=(seen["vpcid"], seen["vpcname"]) if "vpcid" in seen else None,
+    )  # fmt: skip
+
+
+def _systems(facts: Facts) -> list[rows.Row]:
+    found = {one["id"]: (one["name"], one["oscategoryname"]) for one in facts.all("ostype")}
+    for machine in facts.all("virtualmachine"):
+        found.setdefault(machine["ostypeid"], (machine["osdisplayname"], "CentOS"))
+    for template in facts.all("template"):
+        found.setdefault(template["ostypeid"], (template["ostypename"], "CentOS"))
+    found.setdefault("fdf18089-ecab-11f1-8f90-02fc00000001", ("Windows Server 2019 (64-bit)", "Windows"))
+    found.setdefault("b8b8455e-ec9a-11f1-8307-02fc00000001", ("AlmaLinux 8", "AlmaLinux"))
+    return [rows.os_type(name, category, id=one) for one, (name, category) in found.items()]
+
+
+def _templates(
+    server: str, facts: Facts, systems: list[rows.Row], zones: Mapping[str, tuple[str, str]]
+) -> list[rows.Row]:
+    """Each template in each zone that it was seen in; the KVM one cannot be used, so no list has it."""
+    by_id = {one["id"]: one for one in systems}
+    found = [
+        rows.template(
+            one["name"], by_id[one["ostypeid"]], id=one["id"], zone=zone, hypervisor=one["hypervisor"], size=one["size"]
+        )
+        for one in facts.all("template")
+        for zone in zones.values()
+    ]
+    if server == "more":
+        name, system = "CentOS 5.5(64-bit) no GUI (KVM)", systems[0]
+        found.append(
+            rows.template(name, system, id=KVM_TEMPLATE, zone=zones["sim-zone"], hypervisor="KVM", size=8 * GIB)
+        )
+    return found

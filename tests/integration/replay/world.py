@@ -1,0 +1,161 @@
+"""The cloud that a recorded call finds: made of facts, with the states that its situation names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tests.lab.cloudstack import catalogue, files, rows
+from tests.lab.cloudstack.model import GIB, Account, Nic, Snapshot, Tag, Vm, Volume
+from tests.lab.cloudstack.settings import Config
+from tests.lab.cloudstack.state import Cloud
+
+from .facts import Facts
+from .places import PLACES, ROOT_ADMIN, Place
+from .recordings import Recording
+
+CREATED = "2026-11-30T11:00:00+0000"
+NO_FILE_YET = ("Allocated", "Creating")
+
+
+class World:
+    """A cloud under construction."""
+
+    def __init__(self, recording: Recording, facts: Facts, state: Path) -> None:
+        self.recording = recording
+        self.facts = facts
+        self.place = PLACES[recording.server]
+        self.parameters = dict(recording.parameters)
+        self.cloud = Cloud(Config(state=state, job_seconds=0.0), _accounts(self.place))
+
+    def owner(self, row: Mapping[str, Any]) -> str:
+        """Who owns what a row shows: an account, or a project's account."""
+        if "projectid" in row:
+            return f"PrjAcct-{row.get('project', self.place.projects[row['projectid']][0])}-1"
+        return str(row.get("account") or self.recording.account)
+
+    def volume(self, volume_id: str, **changes: Any) -> Volume:
+        """Put a volume into the cloud: detached and Ready, unless said otherwise."""
+        seen = self.facts.best("volume", volume_id)
+        template = seen.get("templateid")
+        volume = Volume(
+            id=volume_id, name=seen.get("name", "volume"), account=self.owner(seen), zoneid=self.zone(seen),
+            size=seen.get("size", GIB), type=seen.get("type", "DATADISK"), state="Ready",
+            created=seen.get("created", CREATED), diskofferingid=seen.get("diskofferingid") or self.custom(seen),
+            templateid=template,
+        )  # fmt: skip
+        volume = replace(volume, **changes)
+        if volume.state not in NO_FILE_YET:
+            volume = replace(volume, storageid=catalogue.POOL)
+            files.create(files.volume_path(self.cloud.config.state, volume_id), volume.size)
+        self.cloud.volumes[volume_id] = volume
+        return volume
+
+    def custom(self, seen: Mapping[str, Any]) -> str | None:
+        """The custom disk offering, for a volume whose own one no answer shows."""
+        if seen.get("templateid"):
+            return None
+        return next(one["id"] for one in catalogue.rows("diskoffering") if one["name"] == "Custom")
+
+    def zone(self, seen: Mapping[str, Any]) -> str:
+        """The zone of a thing: its own, or the first one."""
+        return str(seen.get("zoneid") or catalogue.rows("zone")[0]["id"])
+
+    def machine(self, vm_id: str, state: str | None = None, *, root: str | None = "", **changes: Any) -> Vm:
+        """Put a virtual machine into the cloud, with its root volume; `root` None leaves that out."""
+        seen = self.facts.best("virtualmachine", vm_id)
+        if state is None:
+            states = {one.get("state") for one in self.facts.seen.get("virtualmachine", {}).get(vm_id, [])}
+            state = "Running" if "Running" in states else "Stopped"
+        offering = catalogue.row("serviceoffering", seen["serviceofferingid"]) if "serviceofferingid" in seen else None
+        offering = offering or catalogue.rows("serviceoffering")[0]
+        template = seen.get("templateid") or catalogue.rows("template")[0]["id"]
+        started = "lastupdated" in seen or state == "Running"
+        vm = Vm(
+            id=vm_id, name=seen.get("name", "vm"), displayname=seen.get("displayname", "vm"), account=self.owner(seen),
+            zoneid=self.zone(seen), state=state, serviceofferingid=offering["id"], templateid=template,
+            ostypeid=seen.get("ostypeid") or catalogue.row("template", template)["ostypeid"],
+            created=seen.get("created", CREATED), nics=self.nics(seen), cpunumber=seen.get("cpunumber", 1),
+            cpuspeed=seen.get("cpuspeed", 500), memory=seen.get("memory", 512),
+            instancename=f"i-4-{self.cloud.next_number()}-VM", details={},
+            hostid=catalogue.rows("host")[0]["id"] if state in ("Running", "Starting") else None,
+        )  # fmt: skip
+        self.cloud.vms[vm_id] = vm = replace(vm, **changes)
+        if root is not None:
+            self.root(vm, root or rows.stable_id("volume", f"root of {vm_id}"), started)
+        return vm
+
+    def root(self, vm: Vm, volume_id: str, started: bool) -> Volume:
+        """Give a machine its root volume, which has a file once the machine was started."""
+        template = catalogue.row("template", vm.templateid)
+        return self.volume(
+            volume_id, type="ROOT", state="Ready" if started else "Allocated", virtualmachineid=vm.id, deviceid=0,
+            account=vm.account, zoneid=vm.zoneid, templateid=template["id"], size=template["size"],
+            diskofferingid=None,
+        )  # fmt: skip
+
+    def nics(self, seen: Mapping[str, Any]) -> tuple[Nic, ...]:
+        """The cards that a row shows; a machine that was never seen has one in the first network."""
+        shown = seen.get("nic") or [{
+            "id": rows.stable_id("nic", str(seen.get("id"))), "networkid": catalogue.rows("network")[0]["id"],
+            "macaddress": "02:01:00:cc:0f:01", "ipaddress": "10.1.1.251", "isdefault": True, "deviceid": "0",
+        }]  # fmt: skip
+        return tuple(
+            Nic(one["id"], one["networkid"], one["macaddress"], one.get("ipaddress"), one["isdefault"],
+                int(one["deviceid"]))
+            for one in shown
+        )  # fmt: skip
+
+    def attached(self, volume_id: str, vm_id: str, device: int = 1, **changes: Any) -> Volume:
+        """Put a volume into the cloud that is attached to a machine, which is made if it is not there."""
+        if vm_id not in self.cloud.vms:
+            self.machine(vm_id)
+        return self.volume(volume_id, **{"virtualmachineid": vm_id, "deviceid": device, "attached": CREATED} | changes)
+
+    def snapshot(self, snapshot_id: str, **changes: Any) -> Snapshot:
+        """Put a snapshot into the cloud, done, unless said otherwise."""
+        seen = self.facts.best("snapshot", snapshot_id)
+        snapshot = Snapshot(
+            id=snapshot_id, name=seen.get("name", "snapshot"), account=self.owner(seen),
+            volumeid=seen.get("volumeid", ""), volumename=seen.get("volumename", "volume"),
+            volumetype=seen.get("volumetype", "DATADISK"), zoneid=self.zone(seen), size=seen.get("virtualsize", GIB),
+            state="BackedUp", created=seen.get("created", CREATED), diskofferingid=self.custom({}), templateid=None,
+        )  # fmt: skip
+        self.cloud.snapshots[snapshot_id] = snapshot = replace(snapshot, **changes)
+        files.create(files.snapshot_path(self.cloud.config.state, snapshot_id), snapshot.size)
+        return snapshot
+
+    def tag(self, resource_id: str, key: str, value: str, kind: str = "Volume", owner: str | None = None) -> None:
+        """Put a tag on something that is in the cloud."""
+        self.cloud.tags.append(Tag(resource_id, kind, key, value, owner or self.recording.account))
+
+    def removed(self, kind: str, entity_id: str) -> None:
+        """Say that a thing was there once: the real database still knows its id."""
+        self.cloud.removed.setdefault(kind, set()).add(entity_id)
+
+    def settings(self, **changes: Any) -> None:
+        """Change the cloud's settings."""
+        self.cloud.config = replace(self.cloud.config, **changes)
+
+
+def _accounts(place: Place) -> dict[str, Account]:
+    found = [
+        Account(
+            id=rows.stable_id("account", who.name), name=who.name, domain=who.domain.rpartition("/")[2],
+            domainid=place.domains[who.domain], userid=rows.stable_id("user", who.name),
+            accounttype=1 if who.kind == ROOT_ADMIN else 0, apikey=f"key-of-{who.name}",
+            secretkey=f"secret-of-{who.name}",
+        )
+        for who in place.accounts
+    ]  # fmt: skip
+    found += [
+        Account(
+            id=rows.stable_id("account", name), name=f"PrjAcct-{name}-1", domain="ROOT",
+            domainid=place.domains["ROOT"], userid=rows.stable_id("user", name), accounttype=0,
+            apikey=f"key-of-{name}", secretkey=f"secret-of-{name}",
+        )
+        for name, _ in place.projects.values()
+    ]  # fmt: skip
+    return {account.apikey: account for account in found}
