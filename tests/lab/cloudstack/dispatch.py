@@ -91,8 +91,8 @@ class Reply:
 _IMPLEMENTED = frozenset({"listApis", *_LISTS, *_SYNC, *_ASYNC})
 
 
-def handle(cloud: Cloud, sent: Mapping[str, str], peer: tuple[str, int]) -> Reply:
-    """Return the answer to a request that came from this address."""
+def handle(cloud: Cloud, sent: Mapping[str, str]) -> Reply:
+    """Return the answer to a request."""
     name = sent.get("command", "")
     known = commands(cloud.config.cloud_version)
     command = known.get(name)
@@ -103,7 +103,7 @@ def handle(cloud: Cloud, sent: Mapping[str, str], peer: tuple[str, int]) -> Repl
         account = identify(sent, cloud.accounts)
         event["account"] = account.name
         with cloud.lock:
-            violations.look(cloud, sent, _IMPLEMENTED, peer)
+            violations.look(cloud, sent, _IMPLEMENTED, account)
             throttle.count(cloud.windows, cloud.config, account)
         if command is None:
             raise bad_credentials()  # the real server looks for the command before it looks at the signature

@@ -63,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
         sent: dict[str, str] = {}
         for name, value in parse_qsl(f"{query}&{form}", keep_blank_values=True):
             sent.setdefault(name, value)  # of a repeated parameter the first counts
-        reply: Reply = handle(self.server.cloud, sent, self.client_address[:2])
+        reply: Reply = handle(self.server.cloud, sent)
         time.sleep(reply.hold)
         if reply.dropped:
             self.close_connection = True

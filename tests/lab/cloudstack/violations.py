@@ -13,19 +13,21 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import peers
+from .model import Account
 from .reference import Command, table, version
 from .state import Cloud
 
 VARIABLE = "LAB_VIOLATIONS"
 FILE = "violations.jsonl"
+TEST = ".test"
+"""The file beside it that says which test runs."""
 COMMON = (4, 20)
 """What is newer than this may be sent only by a client that has asked listApis for it."""
 ALL = "*"
 _PLUMBING = frozenset({"apikey", "signature", "response", "expires", "signatureversion", "command"})
 
 
-def look(cloud: Cloud, sent: Mapping[str, str], implemented: Iterable[str], peer: tuple[str, int]) -> None:
+def look(cloud: Cloud, sent: Mapping[str, str], implemented: Iterable[str], account: Account) -> None:
     """Look at a request of a client whose signature is right, and write down what is wrong with it."""
     name = sent.get("command", "")
     command = table().get(name)
@@ -40,7 +42,7 @@ def look(cloud: Cloud, sent: Mapping[str, str], implemented: Iterable[str], peer
         _tell(cloud, name, f"the command has no parameter {parameter}")
     if command.is_list:
         _look_at_tags(cloud, name, sent)
-    _look_at_versions(cloud, command, named, sent, peer)
+    _look_at_versions(cloud, command, named, sent, account)
 
 
 def _look_at_tags(cloud: Cloud, name: str, sent: Mapping[str, str]) -> None:
@@ -51,19 +53,25 @@ def _look_at_tags(cloud: Cloud, name: str, sent: Mapping[str, str]) -> None:
 
 
 def _look_at_versions(
-    cloud: Cloud, command: Command, named: set[str], sent: Mapping[str, str], peer: tuple[str, int]
+    cloud: Cloud, command: Command, named: set[str], sent: Mapping[str, str], account: Account
 ) -> None:
     if command.name == "listApis":
-        cloud.asked.add((peers.client(peer), sent.get("name") or ALL))
+        cloud.asked.add((_client(account), sent.get("name") or ALL))
         return
     found = (command.parameter(parameter) for parameter in sorted(named))
     newer = [one for one in found if one is not None and version(one.since) > COMMON]
     if not newer and version(command.since) <= COMMON:
         return
-    client = peers.client(peer)
+    client = _client(account)
     if not {(client, command.name), (client, ALL)} & cloud.asked:
         what = ", ".join(f"{one.name} (since {one.since})" for one in newer) or f"itself (since {command.since})"
         _tell(cloud, command.name, f"listApis was not asked before the use of {what}")
+
+
+def _client(account: Account) -> str:
+    """Return whom a question to listApis counts for: an account, and within the test suite only during one test."""
+    test = Path(os.environ[VARIABLE]).with_suffix(TEST) if os.environ.get(VARIABLE) else None
+    return f"{account.name} {test.read_text() if test and test.exists() else ''}"
 
 
 def _tell(cloud: Cloud, command: str, problem: str) -> None:
