@@ -45,6 +45,8 @@ class ErrorCode(StrEnum):
     """CloudStack was restarted in the middle of a job."""
     LOST = "lost"
     """Nobody knows what became of a job: it may have been carried out."""
+    SAME_SERIAL = "same-serial"
+    """Several devices of the OMA have the serial of one volume."""
     HIDDEN = "hidden"
     """CloudStack refused and keeps the reason in its own log."""
 

@@ -253,7 +253,7 @@ def test_a_device_that_does_not_appear(lab: Lab) -> None:
         volume_id = done(http, create(http))["volume_id"]
         error = failed(http, http.post(f"/api/v1/volumes/{volume_id}/attach", json={}))
         assert "Linux does not see it" in error["what"]
-        assert f"virtio-{volume_id.replace('-', '')[:20]}" in error["why"]
+        assert volume_id.replace("-", "")[:20] in error["why"]
         shown = http.get(f"/api/v1/volumes/{volume_id}").json()
         assert shown["linux_state"] == "absent"
         answer = http.post(f"/api/v1/volumes/{volume_id}/export", json={"vm_name": "x", "disk": "1"})

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from migratekit_core.models.volumes import DeviceMapping, NbdExport
-from migratekit_core.volumes.daemon.devices import Device
 from migratekit_core.volumes.daemon.reconcile import compare
 from migratekit_core.volumes.daemon.reconcile.look import Seen
 from migratekit_core.volumes.daemon.storage import Volume
+from migratekit_core.volumes.devices import Device
 
 API = Path(__file__).parents[2] / "docs" / "api.md"
 ID, OMA, OTHER, GIB = "11111111-2222", "oma", "other", 1 << 30
@@ -76,6 +76,11 @@ def test_where_all_agree_there_is_none(seen: Seen) -> None:
         (replace(WELL, volume=volume(None), device=None), {"export-stale": False, "row": False}),
         (replace(WELL, volume=volume(None), device=None, **IDLE), {"export-stale": True, "row": True}),
         (replace(WELL, volume=volume(None), **IDLE), {"held": False, "export-stale": False, "row": True}),
+        # Several devices have its serial: which is the volume's is an operator's to find out, and nothing is repaired.
+        (replace(WELL, device=None, rivals=(DISK, Path("/dev/vdc"))), {"same-serial": False}),
+        (replace(WELL, device=None, rivals=(DISK, Path("/dev/vdc")), mapping=None, **IDLE), {"same-serial": False}),
+        # Served under another name of the same device: the kernel's was there before udev's.
+        (replace(WELL, target=DISK, device=replace(DEVICE, names=frozenset({LINK, DISK}))), {}),
         # Attached by CloudStack, gone in Linux: it may come back, and the copy with it.
         (replace(WELL, device=None, **IDLE), {"no-device": False, "row": True}),
     ],

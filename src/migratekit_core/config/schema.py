@@ -199,7 +199,7 @@ class Daemon(Table):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """`debug` also logs requests that only read."""
     device_dir: FilePath = Path("/dev/disk/by-id")
-    """Where the kernel's names by virtio serial are."""
+    """Where udev's names of disks by their serial are."""
     device_timeout: Annotated[float, Field(gt=0)] = 60.0
     """Seconds until an attached volume has to appear as a device."""
     settle_timeout: Annotated[float, Field(gt=0)] = 30.0

@@ -51,7 +51,7 @@ def plan_attach(client: VolumeClient, volume: str, vm_id: str | None, device_id:
         )
     steps = [f"attach volume {found['name']} to {where}"]
     if vm_id is None:
-        steps.append("find its device by the virtio serial and compare the size")
+        steps.append("find its device by the serial and compare the size")
     return _change("attach", found, steps, {"vm_id": vm_id, "device_id": device_id})
 
 

@@ -18,6 +18,7 @@ from migratekit_core.doctor.model import Answer, SkippedError, check, failed, ok
 from migratekit_core.doctor.site import Site
 from migratekit_core.errors import PreconditionError
 from migratekit_core.source import vddk
+from migratekit_core.volumes.devices import Places, scan
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_NBDKIT = (1, 30)
@@ -136,15 +137,21 @@ def devices(site: Site) -> Iterator[Answer]:
     """Look whether the OMA's disks can be found and opened by this user."""
     assert site.config.daemon is not None, "applies only then"
     folder = site.config.daemon.device_dir
-    if not folder.is_dir():
-        yield warning("block devices", f"{folder} does not exist", "it appears with the first virtio disk; is udev up?")
-        return
-    locked = [path for path in sorted(folder.glob("virtio-*")) if not os.access(path, os.R_OK | os.W_OK)]
+    disks: dict[str, set[Path]] = {}
+    for one in scan(Places(folder)):
+        disks.setdefault(one.serial, set()).add(one.path)
+    twice = [sorted(map(str, paths)) for paths in disks.values() if len(paths) > 1]
+    locked = [path for paths in disks.values() for path in sorted(paths) if not os.access(path, os.R_OK | os.W_OK)]
     if locked:
         todo = "run the daemon as its unit does, in the group disk, or doctor as that user"
         yield failed("block devices", f"{locked[0]} cannot be opened by this user", todo, 5)
+    elif twice:
+        todo = "give each disk a serial of its own in CloudStack: a volume whose serial two disks have is not used"
+        yield warning("block devices", f"one serial, several disks: {', '.join(twice[0])}", todo)
+    elif not folder.is_dir() and not disks:
+        yield warning("block devices", f"{folder} does not exist", "it appears with the first virtio disk; is udev up?")
     else:
-        yield ok("block devices", f"{folder}: {len(list(folder.glob('virtio-*')))} virtio disks")
+        yield ok("block devices", f"{folder}: {len(disks)} disks with a serial")
 
 
 def _first_line(program: str, option: str) -> str:

@@ -11,7 +11,8 @@ from functools import partial
 
 from migratekit_core.errors import BusyError, MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.models.volumes import VolumeOperation
-from migratekit_core.volumes.daemon import checksum, devices, records, room, snapshots
+from migratekit_core.volumes import devices
+from migratekit_core.volumes.daemon import checksum, records, room, snapshots
 from migratekit_core.volumes.daemon.context import COPY_SECONDS, Context, Response, name_of, volume_id_of
 from migratekit_core.volumes.daemon.outcome import ascertain, attempt, await_result
 from migratekit_core.volumes.daemon.reconcile.repair import reconcile
@@ -133,7 +134,7 @@ def attach(context: Context, operation: VolumeOperation) -> Response:
     records.record_mapping(context.volumes, volume_id, vm_id, volume.size, cloudstack=ATTACHED, linux=ABSENT, path=None)
     context.passed(operation, "attached-recorded")
     with context.job.step("find-device") as step:
-        device = devices.wait_for(context.settings.device_dir, volume_id, volume.size, context.settings.device_timeout)
+        device = devices.wait_for(context.places, volume_id, volume.size, context.settings.device_timeout)
         step.log("device found", device=str(device.path), size=device.size)
     path = str(device.path)
     records.record_mapping(
@@ -151,9 +152,8 @@ def _attached(context: Context, operation: VolumeOperation, volume: Volume, vm_i
         return found if found is not None and found.vm_id == vm_id else None
 
     with context.job.step("attach-volume") as step:
-        if vm_id == volume.vm_id == storage.oma_vm_id() and not devices.appears(
-            context.settings.device_dir, volume.id, GRACE_SECONDS
-        ):
+        here = vm_id == volume.vm_id == storage.oma_vm_id()
+        if here and devices.appears(context.places, volume.id, GRACE_SECONDS) is None:
             # An attach that Linux never saw: waiting longer does not help, doing it again does.
             step.log("attached but without a device, attaching again", level="warning", volume_id=volume.id)
             _detached(context, operation, volume.id)
@@ -192,7 +192,7 @@ def detach(context: Context, operation: VolumeOperation) -> Response:
             f"volume {volume_id} is attached elsewhere", f"to virtual machine {volume.vm_id}", "detach it there by hand"
         )
     with context.job.step("detach-volume") as step:
-        device = devices.find(context.settings.device_dir, volume_id)
+        device = devices.find(context.places, volume_id)
         if device is not None:
             devices.flush(device)
         mapping = records.mapping(context.volumes, volume_id)
@@ -213,7 +213,7 @@ def detach(context: Context, operation: VolumeOperation) -> Response:
                 path=str(device.path),
             )
             context.passed(operation, "detached-recorded")
-            devices.wait_gone(context.settings.device_dir, volume_id, context.settings.device_timeout)
+            devices.wait_gone(context.places, volume_id, context.settings.device_timeout)
         step.log("detached", volume_id=volume_id, vm_id=vm_id)
     records.forget_mapping(context.volumes, volume_id)
     return {"volume_id": volume_id, "vm_id": vm_id}
@@ -222,7 +222,7 @@ def detach(context: Context, operation: VolumeOperation) -> Response:
 def export(context: Context, operation: VolumeOperation) -> Response:
     """Export an attached volume under a name that cannot be guessed, and prove that it can be connected to."""
     volume_id = volume_id_of(operation)
-    device = devices.find(context.settings.device_dir, volume_id)
+    device = devices.find(context.places, volume_id)
     mapping = records.mapping(context.volumes, volume_id)
     if mapping is None or (mapping.cloudstack_state, mapping.linux_state) != (ATTACHED, ATTACHED) or device is None:
         raise PreconditionError(
@@ -254,14 +254,18 @@ def unexport(context: Context, operation: VolumeOperation) -> Response:
     if row is None:
         return {"volume_id": volume_id, "existed": False}
     name = row.export_name
-    device = devices.find(context.settings.device_dir, volume_id)
+    # Taken back also where several devices have the serial: it may lead to the wrong one.
+    claimed = devices.claims(devices.scan(context.places), volume_id)
     with context.job.step("unexport-volume") as step:
+        target = context.exporter.target(name)
         # Removed first, then counted: a client that comes in between would otherwise keep on writing unseen.
         context.exporter.remove(name)
         context.passed(operation, "removed")
-        clients = context.exporter.clients(device.path) if device is not None else 0
-        if device is not None and clients:
-            context.exporter.add(name, device.link)
+        clients = sum(context.exporter.clients(path) for path in claimed)
+        if clients:
+            device = devices.the_device(claimed)
+            if (back := device.link if device is not None else target) is not None:
+                context.exporter.add(name, back)
             raise BusyError(
                 f"export {name} is in use", f"{clients} connections are open", "wait for the copy to end, or stop it"
             )

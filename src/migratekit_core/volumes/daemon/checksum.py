@@ -12,7 +12,7 @@ from migratekit_core.digest.blocks import Range
 from migratekit_core.errors import OperationFailedError, PreconditionError
 from migratekit_core.models.volumes import VolumeOperation
 from migratekit_core.units import MIB
-from migratekit_core.volumes.daemon import devices
+from migratekit_core.volumes import devices
 from migratekit_core.volumes.daemon.context import Context, volume_id_of
 
 CHUNK = 16 * MIB
@@ -25,7 +25,7 @@ def checksum(context: Context, operation: VolumeOperation) -> dict[str, Any]:
     Raises PreconditionError for a volume that is not attached here, or ends earlier than asked for.
     """
     volume_id, request = volume_id_of(operation), operation.request
-    device = devices.find(context.settings.device_dir, volume_id)
+    device = devices.find(context.places, volume_id)
     if device is None:
         raise PreconditionError(
             f"volume {volume_id} cannot be hashed", "it is not attached to the OMA", "attach it first"

@@ -17,6 +17,7 @@ from migratekit_core.points import Points
 from migratekit_core.volumes.daemon.exports.exporter import Exporter
 from migratekit_core.volumes.daemon.points import PassedJobs
 from migratekit_core.volumes.daemon.storage import Storage
+from migratekit_core.volumes.devices import Places
 from migratekit_core.volumes.names import safe
 
 ORIGIN = "origin"
@@ -30,6 +31,7 @@ class Context:
     """What actions work with."""
 
     settings: Daemon
+    places: Places
     storage: Storage
     exporter: Exporter
     volumes: Engine

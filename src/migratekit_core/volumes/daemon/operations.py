@@ -38,6 +38,7 @@ from migratekit_core.volumes.daemon.context import ORIGIN, Context
 from migratekit_core.volumes.daemon.exports.exporter import Exporter
 from migratekit_core.volumes.daemon.metrics import Metrics
 from migratekit_core.volumes.daemon.storage import Storage
+from migratekit_core.volumes.devices import Places
 
 WORKERS = 16
 STORE_SECONDS = 1.0
@@ -62,6 +63,7 @@ class Operations:
     def __init__(
         self,
         settings: Daemon,
+        places: Places,
         databases: Databases,
         storage: Storage,
         exporter: Exporter,
@@ -71,6 +73,7 @@ class Operations:
     ) -> None:
         self._metrics = metrics
         self._settings = settings
+        self._places = places
         self._databases = databases
         self._storage = storage
         self._exporter = exporter
@@ -266,6 +269,7 @@ class Operations:
         ) as job:
             context = Context(
                 self._settings,
+                self._places,
                 self._storage,
                 self._exporter,
                 self._databases.volumes,

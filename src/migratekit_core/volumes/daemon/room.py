@@ -19,7 +19,8 @@ from migratekit_core.joblog import Step
 from migratekit_core.models.joblog import JoblogJob
 from migratekit_core.models.oma import ReplicationJob
 from migratekit_core.models.volumes import VolumeOperation
-from migratekit_core.volumes.daemon import devices, records
+from migratekit_core.volumes import devices
+from migratekit_core.volumes.daemon import records
 from migratekit_core.volumes.daemon.context import ORIGIN, Context
 from migratekit_core.volumes.daemon.storage import Volume
 from migratekit_core.volumes.names import TAG
@@ -155,7 +156,7 @@ def _reason_to_stay(context: Context, volume: Volume, wanted: Volume) -> str:
     row = records.mapping(context.volumes, volume.id)
     if row is None:
         return "attached outside MigrateKit"
-    if row.device_path is not None and devices.held(context.settings.device_dir, volume.id):
+    if row.device_path is not None and devices.held(context.places, volume.id):
         return "in use on this host (mounted, or part of a volume group)"
     kind = "export" if records.export(context.volumes, volume.id) is not None else "attach"
     return f"{kind}ed by hand" if _by_hand(context, volume.id, kind) else ""

@@ -34,10 +34,12 @@ from migratekit_core.volumes.daemon.server import run
 from migratekit_core.volumes.daemon.storage import Storage
 from migratekit_core.volumes.daemon.token import TokenFile
 from migratekit_core.volumes.daemon.wavegauge import WaveGauges
+from migratekit_core.volumes.devices import Places
 
 
-def serve(config: Config) -> None:
-    """Run the daemon until SIGTERM or SIGINT.
+def serve(config: Config, places: Places | None = None) -> None:
+    """Run the daemon until SIGTERM or SIGINT. `places` is where Linux shows its disks; None: `daemon.device_dir`, and
+    /sys/block.
 
     Raises UsageError for a configuration without [daemon] or [ossea] or an address that is not this machine's own,
     AuthError for a token file that others may read, BusyError where a daemon runs already, PreconditionError where the
@@ -46,6 +48,7 @@ def serve(config: Config) -> None:
     require(config, "daemon", "ossea")
     assert config.daemon is not None and config.ossea is not None, "require has seen to it"
     settings = config.daemon
+    places = places or Places(settings.device_dir)
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _only_one(settings.state_dir):
         bridge.start(settings.log_level)
@@ -69,9 +72,9 @@ def serve(config: Config) -> None:
         exporter.start()
         _tidy_exports(exporter, databases)
         metrics = Metrics(version("migratekit"), KINDS, WaveGauges(databases.oma))
-        operations = Operations(settings, databases, storage, exporter, tracker, points, metrics)
+        operations = Operations(settings, places, databases, storage, exporter, tracker, points, metrics)
         operations.recover()
-        sides = Sides(settings, storage, exporter, databases.volumes)
+        sides = Sides(settings, places, storage, exporter, databases.volumes)
         reconciler = Reconciler(sides, operations, tracker, metrics)
         stopping = threading.Event()
         loops = {"exporter-watch": exporter.watch, "reconcile": reconciler.run}

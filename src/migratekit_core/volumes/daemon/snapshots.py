@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from migratekit_core.models.volumes import VolumeOperation
-from migratekit_core.volumes.daemon import devices
+from migratekit_core.volumes import devices
 from migratekit_core.volumes.daemon.context import COPY_SECONDS, Context, Response, name_of, volume_id_of
 from migratekit_core.volumes.daemon.outcome import ascertain, await_result
 from migratekit_core.volumes.daemon.storage import Snapshot
@@ -23,7 +23,7 @@ def snapshot(context: Context, operation: VolumeOperation) -> Response:
         return None
 
     with context.job.step("snapshot-volume") as step:
-        device = devices.find(context.settings.device_dir, volume_id)
+        device = devices.find(context.places, volume_id)
         if device is not None:
             devices.flush(device)
         taken = look()

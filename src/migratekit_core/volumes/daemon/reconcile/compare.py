@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from migratekit_core.models.volumes import DeviceMapping
 from migratekit_core.volumes.daemon.reconcile.look import Seen
 from migratekit_core.volumes.daemon.records import ABSENT, ATTACHED, DETACHED, ELSEWHERE
+from migratekit_core.volumes.devices import same_serial
 
 ROW, EXPORT_LOST, EXPORT_STALE, EXPORT_ROW, EXPORT_ASTRAY = (
     "row",
@@ -21,7 +22,20 @@ ROW, EXPORT_LOST, EXPORT_STALE, EXPORT_ROW, EXPORT_ASTRAY = (
     "export-astray",
 )
 NO_DEVICE, HELD, ELSEWHERE_AND_HERE, SIZE, STRAY = "no-device", "held", "elsewhere-and-here", "size", "export-unknown"
-KINDS = (ROW, EXPORT_LOST, EXPORT_STALE, EXPORT_ROW, EXPORT_ASTRAY, NO_DEVICE, HELD, ELSEWHERE_AND_HERE, SIZE, STRAY)
+SAME_SERIAL = "same-serial"
+KINDS = (
+    ROW,
+    EXPORT_LOST,
+    EXPORT_STALE,
+    EXPORT_ROW,
+    EXPORT_ASTRAY,
+    NO_DEVICE,
+    HELD,
+    ELSEWHERE_AND_HERE,
+    SIZE,
+    STRAY,
+    SAME_SERIAL,
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,10 @@ def true_place(seen: Seen) -> Place | None:
 
 def drifts(seen: Seen) -> list[Drift]:
     """Return every disagreement about a volume; none where all is well."""
+    if seen.rivals:
+        # Until it is known which device is the volume's, nothing else can be said, and nothing is put right.
+        error = same_serial(seen.volume_id, seen.rivals)
+        return [_drift(seen, SAME_SERIAL, error.what, error.why, error.todo)]
     return [*_between_cloudstack_and_linux(seen), *_of_the_export(seen), *_of_the_row(seen)]
 
 
@@ -194,7 +212,7 @@ def _of_the_export(seen: Seen) -> list[Drift]:
     if seen.target is None:
         what, why = f"export {row.export_name} is not served", "its row says that it is; the exporter has no such name"
         return [_drift(seen, EXPORT_LOST, what, why, "it is served again", safe=True)]
-    if seen.target != seen.device.link:
+    if seen.target not in (seen.device.link, *seen.device.names):
         what, why = f"export {row.export_name} leads to another device", f"{seen.target}, not {seen.device.link}"
         if seen.clients():
             todo = "stop the copy at once: it may write to a wrong disk; then the export is put right"

@@ -11,10 +11,11 @@ from sqlalchemy import Engine
 
 from migratekit_core.config.schema import Daemon
 from migratekit_core.models.volumes import DeviceMapping, NbdExport
-from migratekit_core.volumes.daemon import devices, records
-from migratekit_core.volumes.daemon.devices import Device
+from migratekit_core.volumes import devices
+from migratekit_core.volumes.daemon import records
 from migratekit_core.volumes.daemon.exports.exporter import Exporter
 from migratekit_core.volumes.daemon.storage import Storage, Volume
+from migratekit_core.volumes.devices import Device, Named, Places
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Seen:
     """The exporter: where the name of `export` leads; None where it serves no such name."""
     clients: Callable[[], int]
     """Counts the connections to the export, wherever it leads."""
+    rivals: tuple[Path, ...] = ()
+    """Linux: the devices that have the volume's serial, where several do; `device` is None then."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Sides:
     """Where to look."""
 
     settings: Daemon
+    places: Places
     storage: Storage
     exporter: Exporter
     volumes: Engine
@@ -50,7 +54,8 @@ class Sides:
 def at(sides: Sides, volume_id: str) -> Seen:
     """Look at one volume, now."""
     mapping, export = records.mapping(sides.volumes, volume_id), records.export(sides.volumes, volume_id)
-    return _seen(sides, volume_id, sides.storage.get(volume_id), mapping, export)
+    volume = sides.storage.get(volume_id)
+    return _seen(sides, devices.scan(sides.places), volume_id, volume, mapping, export)
 
 
 def at_all(sides: Sides) -> list[Seen]:
@@ -58,11 +63,13 @@ def at_all(sides: Sides) -> list[Seen]:
     known = {volume.id: volume for volume in sides.storage.ours()}
     mappings = {row.volume_id: row for row in records.mappings(sides.volumes)}
     exports = {row.volume_id: row for row in records.exports(sides.volumes)}
-    found = []
-    for volume_id in dict.fromkeys([*known, *mappings, *exports]):
-        volume = known.get(volume_id) or sides.storage.get(volume_id)
-        found.append(_seen(sides, volume_id, volume, mappings.get(volume_id), exports.get(volume_id)))
-    return found
+    ids = dict.fromkeys([*known, *mappings, *exports])
+    volumes = {volume_id: known.get(volume_id) or sides.storage.get(volume_id) for volume_id in ids}
+    shown = devices.scan(sides.places)
+    return [
+        _seen(sides, shown, volume_id, volume, mappings.get(volume_id), exports.get(volume_id))
+        for volume_id, volume in volumes.items()
+    ]
 
 
 def strays(sides: Sides) -> list[str]:
@@ -80,11 +87,17 @@ def connections(exporter: Exporter, *paths: Path | None) -> int:
 
 
 def _seen(
-    sides: Sides, volume_id: str, volume: Volume | None, mapping: DeviceMapping | None, export: NbdExport | None
+    sides: Sides,
+    shown: list[Named],
+    volume_id: str,
+    volume: Volume | None,
+    mapping: DeviceMapping | None,
+    export: NbdExport | None,
 ) -> Seen:
-    device = devices.find(sides.settings.device_dir, volume_id)
+    claimed = devices.claims(shown, volume_id)
+    device = devices.the_device(claimed)
     target = sides.exporter.target(export.export_name) if export is not None else None
-    paths = [device.path if device else None, Path(export.device_path) if export else None]
+    paths: list[Path | None] = [*claimed, Path(export.device_path) if export else None]
     paths.append(target.resolve() if target else None)
     return Seen(
         volume_id,
@@ -96,4 +109,5 @@ def _seen(
         export,
         target,
         partial(connections, sides.exporter, *paths),
+        tuple(sorted(claimed)) if len(claimed) > 1 else (),
     )

@@ -17,7 +17,7 @@ def reconcile(context: Context, operation: VolumeOperation) -> dict[str, Any]:
     What the periodic comparison saw may be over by now, so only what is so at this moment counts.
     """
     volume_id = volume_id_of(operation)
-    sides = look.Sides(context.settings, context.storage, context.exporter, context.volumes)
+    sides = look.Sides(context.settings, context.places, context.storage, context.exporter, context.volumes)
     with context.job.step("repair-volume") as step:
         found = compare.drifts(look.at(sides, volume_id))
         for drift in found:
