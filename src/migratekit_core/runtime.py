@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from migratekit_core import points
@@ -22,6 +23,9 @@ from migratekit_core.source.reader import nbd_uri
 from migratekit_core.tunnel import local
 from migratekit_core.tunnel.probe import blamed, look_now_and_then
 from migratekit_core.volumes.client import Endpoint, VolumeClient
+
+if TYPE_CHECKING:
+    from migratekit_core.ossea.client import Cloud
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,12 @@ class Runtime:
         require(self.config, "ossea")
         assert self.config.ossea is not None, "require has seen to it"
         return self.config.ossea
+
+    def cloud(self) -> Cloud:
+        """Return CloudStack's API; who watches the command is told what it waits for. Raises UsageError as `ossea`."""
+        from migratekit_core.ossea.client import Cloud
+
+        return Cloud(self.ossea, note=self.observer.note)
 
     def traces(self) -> Traces:
         """Return where jobs go as traces. Raises UsageError where that is not configured."""

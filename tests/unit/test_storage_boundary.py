@@ -15,6 +15,8 @@ BRIDGE = "migratekit_core/volumes/daemon/bridge.py"
 """The daemon's bridge to the journal: the one module that knows Python's logging."""
 PERMISSIONS = "migratekit_core/assess/commands.py"
 """Names what an account has to be allowed; it is a table, and calls nothing."""
+REFUSALS = ["migratekit_core/ossea/errors.py", "migratekit_core/ossea/refusals.py"]
+"""Say what a refusal of each command means; they call nothing either."""
 COMMANDS = re.compile(
     r"\b(?:(?:create|delete|destroy|recover|attach|detach|resize|list|migrate|extract|upload|update|assign)Volumes?"
     r"|(?:create|delete|list|revert|archive|copy|extract)Snapshots?|(?:create|delete|list|update)SnapshotPolic(?:y|ies)"
@@ -55,7 +57,7 @@ MODULES = sorted(path.relative_to(SRC).as_posix() for path in SRC.rglob("*.py"))
 
 def test_only_one_file_names_storage_commands() -> None:
     naming = [module for module in MODULES if list(storage_commands((SRC / module).read_text()))]
-    assert naming == [PERMISSIONS, STORAGE]
+    assert naming == [PERMISSIONS, *REFUSALS, STORAGE]
 
 
 def test_the_table_of_permissions_calls_nothing() -> None:
@@ -63,6 +65,13 @@ def test_the_table_of_permissions_calls_nothing() -> None:
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert imported == {"__future__", "dataclasses"}
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
+
+
+@pytest.mark.parametrize("module", REFUSALS)
+def test_the_table_of_refusals_calls_nothing(module: str) -> None:
+    tree = ast.parse((SRC / module).read_text())
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert imported and not imported & {"migratekit_core.ossea.client", "migratekit_core.ossea.compute", "cs"}
 
 
 def test_that_file_names_those_that_a_migration_needs() -> None:

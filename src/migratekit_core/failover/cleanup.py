@@ -62,7 +62,7 @@ def plan(runtime: Runtime, name: str) -> list[Remains]:
     require_schema(runtime.databases)
     volumes = runtime.volumes()
     try:
-        return remains.of(runtime.databases.oma, Cloud(runtime.ossea), volumes, find(runtime, name))
+        return remains.of(runtime.databases.oma, runtime.cloud(), volumes, find(runtime, name))
     finally:
         volumes.close()
 
@@ -77,7 +77,7 @@ def clean(runtime: Runtime, name: str) -> Cleaned:
     require_schema(runtime.databases)
     runtime.tracker.mark_interrupted()
     subject = find(runtime, name)
-    cloud = Cloud(runtime.ossea)
+    cloud = runtime.cloud()
     with (
         destination_lock(runtime.databases.oma, subject.uuid, f"cleanup {subject.name}"),
         runtime.tracker.job("cleanup", owner=subject.name) as job,

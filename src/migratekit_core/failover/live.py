@@ -85,7 +85,7 @@ def plan(runtime: Runtime, name: str, power_off: bool) -> Plan:
             raise failed_over(vm, found)
         left = unfinished(runtime.databases.oma, vm.uuid, LIVE)
         case = _case(runtime, vm, left[0] if left else None, power_off)
-        return preflight.plan(runtime, preflight.examine(runtime, Cloud(runtime.ossea), case, service), STEPS)
+        return preflight.plan(runtime, preflight.examine(runtime, runtime.cloud(), case, service), STEPS)
 
 
 def failover(runtime: Runtime, name: str, options: Options) -> FailoverResult:
@@ -98,7 +98,7 @@ def failover(runtime: Runtime, name: str, options: Options) -> FailoverResult:
     require(runtime.config, "vcenter", "ossea")
     require_schema(runtime.databases)
     runtime.tracker.mark_interrupted()
-    cloud = Cloud(runtime.ossea)
+    cloud = runtime.cloud()
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)
         with whole_lock(runtime.databases.oma, vm.uuid, f"failover {vm.name}") as lock:

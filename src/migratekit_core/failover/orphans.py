@@ -61,7 +61,7 @@ def listed(runtime: Runtime) -> Swept:
     _require(runtime)
     volumes = runtime.volumes()
     try:
-        return Swept(None, tuple(_find(runtime.databases.oma, Cloud(runtime.ossea), volumes)))
+        return Swept(None, tuple(_find(runtime.databases.oma, runtime.cloud(), volumes)))
     finally:
         volumes.close()
 
@@ -70,7 +70,7 @@ def remove(runtime: Runtime) -> Swept:
     """Remove what no job knows. What belongs to a machine that is being worked on is left, and says so."""
     _require(runtime)
     runtime.tracker.mark_interrupted()
-    cloud, engine = Cloud(runtime.ossea), runtime.databases.oma
+    cloud, engine = runtime.cloud(), runtime.databases.oma
     swept: list[Orphan] = []
     with runtime.tracker.job("cleanup-orphans", owner="all") as job:
         volumes = runtime.volumes(job, PATIENCE_SECONDS)

@@ -58,7 +58,7 @@ def plan(runtime: Runtime, name: str) -> Plan:
     require_schema(runtime.databases)
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)
-        found = preflight.examine(runtime, Cloud(runtime.ossea), _case(runtime, vm, "0" * 8), service)
+        found = preflight.examine(runtime, runtime.cloud(), _case(runtime, vm, "0" * 8), service)
     return preflight.plan(runtime, found, STEPS)
 
 
@@ -76,7 +76,7 @@ def rehearse(
     require_schema(runtime.databases)
     runtime.tracker.mark_interrupted()
     began = time.monotonic()
-    cloud = Cloud(runtime.ossea)
+    cloud = runtime.cloud()
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)
     with (

@@ -84,7 +84,7 @@ def plan(runtime: Runtime, name: str) -> RollbackPlan:
     """Return what a rollback would do; nothing is changed. Raises what `rollback` would before it changes anything."""
     require(runtime.config, "vcenter", "ossea")
     require_schema(runtime.databases)
-    cloud = Cloud(runtime.ossea)
+    cloud = runtime.cloud()
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)
         off = power.is_off(managed_object(service, vm))
@@ -122,7 +122,7 @@ def rollback(runtime: Runtime, name: str) -> RolledBack:
     require(runtime.config, "vcenter", "ossea")
     require_schema(runtime.databases)
     runtime.tracker.mark_interrupted()
-    cloud = Cloud(runtime.ossea)
+    cloud = runtime.cloud()
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)
         with whole_lock(runtime.databases.oma, vm.uuid, f"rollback {vm.name}") as lock:

@@ -13,7 +13,6 @@ from migratekit_core.netmap import store
 from migratekit_core.netmap.model import Entry, NetworkMap, join
 from migratekit_core.netmap.overview import Overview, find_goal, overview
 from migratekit_core.ossea import networks
-from migratekit_core.ossea.client import Cloud
 from migratekit_core.runtime import Runtime
 from migratekit_core.vsphere import client, inventory
 
@@ -40,7 +39,7 @@ def collect(runtime: Runtime, names: Sequence[str] = ()) -> Overview:
 
 def goals(runtime: Runtime) -> list[Row]:
     """Return the networks of the cloud's zone."""
-    cloud = Cloud(runtime.ossea)
+    cloud = runtime.cloud()
     return [*networks.list_networks(cloud, str(networks.zone(cloud, runtime.ossea.zone)["id"]))]
 
 

@@ -4,48 +4,58 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import count
 from typing import Any, Protocol
 
 import requests
 from cs import CloudStack, CloudStackApiException, CloudStackException
+from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 from migratekit_core import points
 from migratekit_core.config.schema import Ossea
 from migratekit_core.errors import (
     AuthError,
+    ErrorCode,
     MigrateKitError,
     OperationFailedError,
     PreconditionError,
     UnreachableError,
 )
+from migratekit_core.ossea.errors import refusal
+from migratekit_core.ossea.patience import READING, NeverSentError, Patience
+from migratekit_core.ossea.refusals import INTERNAL, number, page_size
 from migratekit_core.redact import redact
 
+Rows = list[dict[str, Any]]
 PAGE = 500
-"""CloudStack's default upper limit of a page (default.page.size)."""
+"""CloudStack's default upper limit of a page (default.page.size); an operator may have set less."""
+IDS = 100
+"""Ids in one call: 4 kB, well below what a server takes (a very long POST is answered with 404, recorded)."""
 FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.1, 2.0
 """Between two questions for a job: soon at first, for most are quick, then less and less often."""
 OUTAGE_SECONDS = 120.0
-"""How long a job may be asked for in vain, by a network or a management server that is away, before it is given up."""
+"""How long a job may be asked for in vain, by a server that answers nonsense, before it is given up."""
 JOB_TIMEOUT_SECONDS = 3600.0
 """Until an asynchronous job counts as lost; copying a large volume on secondary storage takes long."""
-READING = ("list", "query")
-"""How the names of commands begin that change nothing."""
 PENDING, SUCCEEDED, FAILED = 0, 1, 2
 """jobstatus of queryAsyncJobResult."""
-REFUSED_CREDENTIALS = frozenset({401, 531})
-FORBIDDEN = frozenset({432, 403})
-"""432 is what an unknown command gives, which is also what a role that may not call it sees."""
-UNKNOWN_ID = 431
-"""A parameter error: what CloudStack answers for an id that does not exist (any more)."""
 GATEWAY = frozenset({500, 502, 503, 504})
 """HTTP codes of whatever stands before CloudStack, or of a server that starts; its own are 401, 431, 432, 53x."""
-NO_CAPACITY = frozenset({533, 535})
-"""InsufficientCapacity and ResourceAllocation (a quota)."""
+QUIET_SECONDS = 2.0
+"""How long waiting is nobody's concern: then it is said what is waited for."""
+
+_page_sizes: dict[str, int] = {}
+"""Largest page by the API's URL, where it was learned from a refusal."""
 
 
 class LostJobError(OperationFailedError):
     """CloudStack took a job and does not know it any more, or does not end it: it may have done its work, or not."""
+
+
+class InterruptedJobError(LostJobError):
+    """CloudStack was restarted during a job. Nobody works on it any more: what became of it has to be looked for."""
 
 
 class AsyncJobs(Protocol):
@@ -71,8 +81,15 @@ class Untracked:
 class Cloud:
     """A CloudStack cloud."""
 
-    def __init__(self, ossea: Ossea) -> None:
+    def __init__(
+        self, ossea: Ossea, patience: Patience | None = None, note: Callable[[str], None] | None = None
+    ) -> None:
+        """`note` is told, in a line for people, what is waited for."""
+        self._url = ossea.api_url
         self._where = f"CloudStack {ossea.api_url}"
+        self._patience = patience if patience is not None else Patience()
+        self._note = note
+        self._throttled = False
         key = ossea.api_key.read("ossea.api_key")
         secret = ossea.secret_key.read("ossea.secret_key")
         # POST keeps parameters out of the access logs of whatever stands between.
@@ -86,18 +103,39 @@ class Cloud:
         )
 
     def request(self, command: str, **parameters: Any) -> dict[str, Any]:
-        """Call a command and return its answer.
+        """Call a command and return its answer; ask again where that is safe and may help (ossea.patience).
 
-        Raises AuthError, UnreachableError, PreconditionError (no capacity, quota) or OperationFailedError.
+        Raises AuthError, UnreachableError, PreconditionError or OperationFailedError; `code` says what was refused.
         """
         asking = nullcontext() if command.startswith(READING) else points.call(command)
+        with asking:
+            return self._patiently(command, lambda: self._once(command, parameters))
+
+    def _patiently(self, command: str, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        began, said = time.monotonic(), False
+        for attempt in count(1):
+            try:
+                return ask()
+            except MigrateKitError as error:
+                self._throttled = self._throttled or error.code is ErrorCode.THROTTLED
+                waited = time.monotonic() - began
+                pause = self._patience.pause(error, command, waited, attempt)
+                if pause is None:
+                    raise
+                if self._note is not None and not said and waited + pause >= QUIET_SECONDS:
+                    said = True
+                    self._note(f"waiting: {error.what} ({error.why})")
+                time.sleep(pause)
+        raise AssertionError("count does not end")
+
+    def _once(self, command: str, parameters: dict[str, Any]) -> dict[str, Any]:
         try:
-            with asking:
-                answer = getattr(self._cs, command)(**parameters)
+            answer = getattr(self._cs, command)(**parameters)
         except CloudStackApiException as error:
-            raise self._api_error(command, error.error) from None
+            raise refusal(self._where, command, error.error) from None
         except requests.RequestException as error:
-            raise UnreachableError(
+            kind = NeverSentError if _never_sent(error) else UnreachableError
+            raise kind(
                 f"{self._where} does not answer",
                 redact(f"{command}: {_reason(error)}"),
                 "check ossea.api_url and the network, then run again",
@@ -121,37 +159,93 @@ class Cloud:
             )
         return answer
 
-    def list(self, command: str, key: str, **parameters: Any) -> list[dict[str, Any]]:
+    def list(self, command: str, key: str, /, **parameters: Any) -> Rows:
         """Call a list command page by page; an empty answer has no list at all.
 
-        A page may be shorter than asked for (a server's own limit), so the count decides where there is one; what moved
-        from one page to the next meanwhile is taken once.
+        Without paging the server would cut the list and say nothing (recorded). A page that is larger than it allows is
+        asked for in its size, from then on in the whole process.
         """
-        found: dict[str, dict[str, Any]] = {}
-        page = seen = 0
         while True:
-            page += 1
-            answer = self.request(command, page=page, pagesize=PAGE, **parameters)
+            size = _page_sizes.get(self._url, PAGE)
+            try:
+                return self._pages(command, key, size, parameters)
+            except OperationFailedError as error:
+                allowed = page_size(error.why) if error.code is ErrorCode.PAGE_TOO_LARGE else None
+                if allowed is None or allowed >= size:
+                    raise
+                _page_sizes[self._url] = allowed
+
+    def _pages(self, command: str, key: str, size: int, parameters: dict[str, Any]) -> Rows:
+        """Return all rows. A page may be shorter than asked for, so the count decides where there is one; what moved
+        from one page to the next meanwhile is taken once."""
+        found: dict[str, dict[str, Any]] = {}
+        seen = 0
+        for page in count(1):
+            answer = self.request(command, page=page, pagesize=size, **parameters)
             part = answer.get(key) or []
             seen += len(part)
             for item in part:
                 found[str(item.get("id", f"{page}.{len(found)}"))] = item
-            count = answer.get("count")
-            if not part or (len(part) < PAGE if count is None else seen >= int(count)):
-                return [*found.values()]
+            total = answer.get("count")
+            if not part or (len(part) < size if total is None else seen >= int(total)):
+                break
+        return [*found.values()]
+
+    def tagged(self, command: str, list_key: str, resource_type: str, tag: str) -> Rows:
+        """Return all rows of a list command that carry a tag with this key, whatever its value.
+
+        A list command takes no tag filter without a value; `listTags` does, and gives the ids (recorded). A role
+        without `listTags`, as roles for 0.1.0 were, reads the whole list instead.
+        """
+        try:
+            rows = self.list("listTags", "tag", key=tag, resourcetype=resource_type)
+        except AuthError as error:
+            if error.code is not ErrorCode.NOT_ALLOWED:
+                raise
+            found = self.list(command, list_key)
+        else:
+            ids = [*dict.fromkeys(str(row["resourceid"]) for row in rows if row.get("resourceid"))]
+            size = min(IDS, _page_sizes.get(self._url, PAGE))
+            found = [
+                row
+                for start in range(0, len(ids), size)
+                for row in self.list(command, list_key, ids=ids[start : start + size])
+            ]
+        return [row for row in found if any(one.get("key") == tag for one in row.get("tags") or [])]
 
     def run(self, command: str, jobs: AsyncJobs | None = None, **parameters: Any) -> dict[str, Any]:
-        """Call an asynchronous command, wait for its job, and return the job's result."""
+        """Call an asynchronous command, wait for its job, and return the job's result.
+
+        A job that was refused because a resource is busy is asked for again, as a call is.
+        """
         jobs = jobs or Untracked()
-        answer = self.request(command, **parameters)
-        if "jobid" not in answer:
-            return answer
-        job_id = str(answer["jobid"])
-        jobs.started(job_id, command)
-        return self.wait(job_id, command, jobs)
+
+        def once() -> dict[str, Any]:
+            answer = self.request(command, **parameters)
+            if "jobid" not in answer:
+                return answer
+            job_id = str(answer["jobid"])
+            jobs.started(job_id, command)
+            return self.wait(job_id, command, jobs)
+
+        began = time.monotonic()
+        for attempt in count(1):
+            try:
+                return once()
+            except OperationFailedError as error:
+                busy = error.code is ErrorCode.WRONG_STATE
+                pause = self._patience.pause(error, command, time.monotonic() - began, attempt) if busy else None
+                if pause is None:
+                    raise
+                time.sleep(pause)
+        raise AssertionError("count does not end")
 
     def wait(self, job_id: str, command: str, jobs: AsyncJobs | None = None) -> dict[str, Any]:
-        """Wait for an asynchronous job and return its result as one object (`jobresult` unwrapped)."""
+        """Wait for an asynchronous job and return its result as one object (`jobresult` unwrapped).
+
+        Raises InterruptedJobError where CloudStack was restarted meanwhile, LostJobError where nobody knows the job any
+        more or it does not end, and the error of a job that failed.
+        """
         jobs = jobs or Untracked()
         deadline = time.monotonic() + JOB_TIMEOUT_SECONDS
         heard, pause = time.monotonic(), FIRST_POLL_SECONDS
@@ -160,8 +254,8 @@ class Cloud:
                 answer = self.request("queryAsyncJobResult", jobid=job_id)
             except (UnreachableError, OperationFailedError) as error:
                 # The job goes on without us; only a cloud that stays away, or does not know the job, ends the wait.
-                unknown = f"(error {UNKNOWN_ID})" in error.why
-                if not unknown and time.monotonic() - heard < OUTAGE_SECONDS:
+                away = isinstance(error, UnreachableError) and self._patience.outage > 0
+                if error.code is not ErrorCode.GONE and not away and time.monotonic() - heard < OUTAGE_SECONDS:
                     time.sleep(LONGEST_POLL_SECONDS)
                     continue
                 jobs.ended(job_id, "lost")
@@ -169,61 +263,43 @@ class Cloud:
                     f"{self._where}: the job of {command} is lost",
                     f"job {job_id}: {error.why}",
                     "what it was to do is looked for; see the events of that resource in CloudStack",
+                    code=ErrorCode.LOST,
                 ) from None
             heard = time.monotonic()
-            status = _number(answer.get("jobstatus"), PENDING)
+            status = number(answer.get("jobstatus"), PENDING)
             if status == SUCCEEDED:
                 jobs.ended(job_id, "succeeded")
                 return _result(answer.get("jobresult"))
             if status == FAILED:
                 jobs.ended(job_id, "failed")
-                raise self._api_error(command, _job_error(answer))
+                raise self._failure(job_id, command, answer)
             if time.monotonic() > deadline:
                 jobs.ended(job_id, "lost")
                 raise LostJobError(
                     f"{self._where}: {command} does not end",
                     f"job {job_id} has been pending for {JOB_TIMEOUT_SECONDS:.0f} s",
                     "look at the job in CloudStack, then run again",
+                    code=ErrorCode.LOST,
                 )
-            time.sleep(pause)
+            # Polls count as calls: where calls are limited, fewer of them leave more for what is done.
+            time.sleep(LONGEST_POLL_SECONDS if self._throttled else pause)
             pause = min(LONGEST_POLL_SECONDS, 1.5 * pause)
+
+    def _failure(self, job_id: str, command: str, answer: dict[str, Any]) -> MigrateKitError:
+        if answer.get("jobresult") is None and number(answer.get("jobresultcode"), INTERNAL) == INTERNAL:
+            # So end jobs that ran, or waited, when the management server was restarted (recorded).
+            return InterruptedJobError(
+                f"{self._where} was restarted while it worked on {command}",
+                f"job {job_id} ended without a result (error {INTERNAL})",
+                "run again: what became of it is looked for first",
+                code=ErrorCode.INTERRUPTED,
+            )
+        return refusal(self._where, command, _job_error(answer), in_job=True)
 
     def accepts(self, command: str, parameter: str) -> bool:
         """Return whether this cloud's version of a command takes a parameter: listApis knows, versions only hint."""
         apis = self.request("listApis", name=command).get("api") or []
         return any(parameter == given["name"] for api in apis for given in api.get("params") or [])
-
-    def _api_error(self, command: str, error: Any) -> MigrateKitError:
-        fields = error if isinstance(error, dict) else {"errortext": str(error)}
-        code = _number(fields.get("errorcode"), 530)
-        text = redact(str(fields.get("errortext") or "no reason given"))
-        detail = fields.get("cserrorcode")
-        # 9999 stands for "no exception in particular".
-        exception = f", exception {detail}" if detail and str(detail) != "9999" else ""
-        why = f"{command}: {text}{exception} (error {code})"
-        if code in REFUSED_CREDENTIALS:
-            return AuthError(
-                f"{self._where} refused the call", why, "check ossea.api_key, ossea.secret_key and this host's clock"
-            )
-        if code in FORBIDDEN:
-            return AuthError(
-                f"{self._where} does not offer {command} to this account", why, "add it to the account's role"
-            )
-        if code in NO_CAPACITY:
-            return PreconditionError(
-                f"{self._where} has no room", why, "free capacity or raise the quota, then run again"
-            )
-        return OperationFailedError(
-            f"{self._where} refused a call", why, "look at the events of that resource in CloudStack"
-        )
-
-
-def _number(value: Any, default: int) -> int:
-    """Return a number that may have come as text, or not at all."""
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return default
 
 
 def _parsed(result: Any) -> Any:
@@ -253,6 +329,14 @@ def _job_error(answer: dict[str, Any]) -> dict[str, Any]:
     result = _parsed(answer.get("jobresult"))
     error = result if isinstance(result, dict) else {"errortext": str(result or "no reason given")}
     return {"errorcode": answer.get("jobresultcode") or 530, **error}
+
+
+def _never_sent(error: requests.RequestException) -> bool:
+    """Return whether no connection came about. A name that does not resolve is none of it: waiting does not help."""
+    if isinstance(error, requests.ConnectTimeout):
+        return True
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(reason, NewConnectionError) and not isinstance(reason, NameResolutionError)
 
 
 def _reason(error: requests.RequestException) -> str:

@@ -145,12 +145,10 @@ def _reach(cloud: Cloud, vm_id: str, wanted: str, act: Callable[[], object]) -> 
 
 def owned(cloud: Cloud, key: str, value: str | None = None) -> list[dict[str, Any]]:
     """Return the machines that carry a tag, with this value where one is given."""
-    wanted = {"key": key} if value is None else {"key": key, "value": value}
-    return [
-        vm
-        for vm in cloud.list("listVirtualMachines", "virtualmachine", tags=[wanted])
-        if (tags_of(vm).get(key) == value if value is not None else key in tags_of(vm))
-    ]
+    if value is None:
+        return cloud.tagged("listVirtualMachines", "virtualmachine", "UserVm", key)
+    found = cloud.list("listVirtualMachines", "virtualmachine", tags=[{"key": key, "value": value}])
+    return [vm for vm in found if tags_of(vm).get(key) == value]
 
 
 def tags_of(vm: dict[str, Any]) -> dict[str, str]:

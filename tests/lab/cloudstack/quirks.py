@@ -12,7 +12,9 @@ from .call import Work
 from .model import Volume
 from .state import Cloud, Fault
 
-KEPT = frozenset({"id", "name", "state", "size", "virtualmachineid", "tags", "key", "value", "iscustomized"})
+KEPT = frozenset(
+    {"id", "name", "state", "size", "virtualmachineid", "tags", "key", "value", "iscustomized", "resourceid"}
+)
 """What no version leaves out of a row where it has a value."""
 
 

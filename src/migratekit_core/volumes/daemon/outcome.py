@@ -7,29 +7,39 @@ from typing import TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_exponential
 
-from migratekit_core.errors import MigrateKitError, OperationFailedError, UnreachableError
-from migratekit_core.ossea.client import LostJobError
+from migratekit_core.errors import MigrateKitError, UnreachableError
+from migratekit_core.ossea.client import InterruptedJobError, LostJobError
 
 T = TypeVar("T")
+
+RESTARTS = 3
+"""How many restarts of CloudStack one call outlives."""
 
 
 def ascertain(act: Callable[[], T], look: Callable[[], T | None], seconds: float) -> T:
     """Return what `act` returns; where it failed, but `look` finds that it was done, what `look` returns.
 
     A refusal is looked after once: the call of a daemon that was killed may have come first. An answer that never came
-    (a timeout, a lost job) is looked after for `seconds`: CloudStack may still be at it, and its lists lag behind.
+    (a timeout, a lost job) is looked after for `seconds`: CloudStack may still be at it, and its lists lag behind. A
+    job that a restart of CloudStack has ended is looked after once, too, and what it has not done is done again.
     Raises what `act` raised where nothing is found.
     """
-    failure: MigrateKitError
-    try:
-        return act()
-    except (UnreachableError, LostJobError) as error:
-        found, failure = await_result(look, seconds), error
-    except OperationFailedError as error:
-        found, failure = look(), error
-    if found is None:
-        raise failure
-    return found
+    for again in range(RESTARTS + 1):
+        failure: MigrateKitError
+        try:
+            return act()
+        except InterruptedJobError as error:
+            found, failure = await_result(look, 0), error
+            if found is None and again < RESTARTS:
+                continue
+        except (UnreachableError, LostJobError) as error:
+            found, failure = await_result(look, seconds), error
+        except MigrateKitError as error:
+            found, failure = look(), error
+        if found is None:
+            raise failure
+        return found
+    raise AssertionError("the last round returns or raises")
 
 
 def await_result(look: Callable[[], T | None], seconds: float) -> T | None:

@@ -14,7 +14,7 @@ from sqlmodel import Session, col, func, select
 
 from migratekit_core.db.engine import write
 from migratekit_core.db.locks import MOMENTARY, whole_lock
-from migratekit_core.errors import BusyError, MigrateKitError, OperationFailedError, PreconditionError
+from migratekit_core.errors import BusyError, ErrorCode, MigrateKitError, PreconditionError
 from migratekit_core.joblog import Step
 from migratekit_core.models.joblog import JoblogJob
 from migratekit_core.models.oma import ReplicationJob
@@ -25,8 +25,6 @@ from migratekit_core.volumes.daemon.context import ORIGIN, Context
 from migratekit_core.volumes.daemon.storage import Volume
 from migratekit_core.volumes.names import TAG
 
-FULL = "maximum number of data disks"
-"""How CloudStack refuses (VolumeApiServiceImpl, in all versions since 4.0); the error's number is any parameter's."""
 BY_HAND = "volumes-"
 """How the kinds of jobs begin that `migratekit volumes attach` and its like run in."""
 LEAVING_SECONDS = 0.5
@@ -48,8 +46,8 @@ def found(context: Context, step: Step, volume: Volume, attach: Callable[[], Vol
     """
     try:
         return attach()
-    except OperationFailedError as error:
-        if not _full(error):
+    except MigrateKitError as error:
+        if error.code is not ErrorCode.VM_FULL:
             raise
     stuck: set[str] = set()
     deadline = time.monotonic() + context.settings.settle_timeout
@@ -57,14 +55,10 @@ def found(context: Context, step: Step, volume: Volume, attach: Callable[[], Vol
         while True:
             try:
                 return attach()
-            except OperationFailedError as error:
-                if not _full(error):
+            except MigrateKitError as error:
+                if error.code is not ErrorCode.VM_FULL:
                     raise
             _make(context, step, volume, stuck, deadline)
-
-
-def _full(error: OperationFailedError) -> bool:
-    return FULL in error.why.lower()
 
 
 def _make(context: Context, step: Step, wanted: Volume, stuck: set[str], deadline: float) -> None:

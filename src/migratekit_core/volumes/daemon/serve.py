@@ -19,6 +19,7 @@ from migratekit_core.db.schema import require_schema
 from migratekit_core.errors import BusyError
 from migratekit_core.joblog import Tracker
 from migratekit_core.models.volumes import NbdExport
+from migratekit_core.ossea.patience import AT_ONCE
 from migratekit_core.volumes.daemon import bridge
 from migratekit_core.volumes.daemon.api import Services, build
 from migratekit_core.volumes.daemon.exports.choose import exporter_of
@@ -74,7 +75,9 @@ def serve(config: Config, places: Places | None = None) -> None:
         metrics = Metrics(version("migratekit"), KINDS, WaveGauges(databases.oma))
         operations = Operations(settings, places, databases, storage, exporter, tracker, points, metrics)
         operations.recover()
-        sides = Sides(settings, places, storage, exporter, databases.volumes)
+        # Requests for what there is, and the comparison, are made again by themselves: neither waits for CloudStack.
+        impatient = Storage(config.ossea, AT_ONCE)
+        sides = Sides(settings, places, impatient, exporter, databases.volumes)
         reconciler = Reconciler(sides, operations, tracker, metrics)
         stopping = threading.Event()
         loops = {"exporter-watch": exporter.watch, "reconcile": reconciler.run}
@@ -86,7 +89,7 @@ def serve(config: Config, places: Places | None = None) -> None:
         services = Services(
             settings,
             operations,
-            storage,
+            impatient,
             databases.volumes,
             databases.oma,
             token,

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from migratekit_core.config.schema import Ossea
-from migratekit_core.errors import MigrateKitError, OperationFailedError, PreconditionError
+from migratekit_core.errors import ErrorCode, MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.ossea.client import AsyncJobs, Cloud, LostJobError, by_name_or_id
+from migratekit_core.ossea.patience import Patience
 from migratekit_core.units import GIB, round_up
 from migratekit_core.volumes.names import TAG
-
-NOT_FOUND = 431
-"""CloudStack answers a parameter error for an id that does not exist (any more)."""
 
 WHOLE = frozenset({"id", "name", "state", "size"})
 """What a job's result has to say of a volume, to be taken for it."""
@@ -49,8 +47,8 @@ class Snapshot:
 class Storage:
     """The volumes of one cloud, in the configured zone."""
 
-    def __init__(self, ossea: Ossea) -> None:
-        self.cloud = Cloud(ossea)
+    def __init__(self, ossea: Ossea, patience: Patience | None = None) -> None:
+        self.cloud = Cloud(ossea, patience)
         self._ossea = ossea
         self._zone_id = ""
         self._offering_id = ""
@@ -89,7 +87,7 @@ class Storage:
         try:
             found = self.cloud.list("listVolumes", "volume", id=volume_id)
         except OperationFailedError as error:
-            if f"error {NOT_FOUND}" in error.why:
+            if is_gone(error):
                 return None
             raise
         return _volume(found[0]) if found else None
@@ -101,8 +99,7 @@ class Storage:
 
     def ours(self) -> list[Volume]:
         """Return every volume with our tag."""
-        found = self.cloud.list("listVolumes", "volume", tags=[{"key": TAG}])
-        return [volume for volume in map(_volume, found) if TAG in volume.tags]
+        return [_volume(item) for item in self.cloud.tagged("listVolumes", "volume", "Volume", TAG)]
 
     def create(self, name: str, size: int, jobs: AsyncJobs) -> Volume:
         """Create a volume of at least `size` bytes; CloudStack counts in whole GiB."""
@@ -179,15 +176,14 @@ class Storage:
 
     def our_snapshots(self) -> list[Snapshot]:
         """Return every snapshot with our tag, also of volumes that are deleted."""
-        found = self.cloud.list("listSnapshots", "snapshot", tags=[{"key": TAG}])
-        return [snapshot for snapshot in map(_snapshot, found) if TAG in snapshot.tags]
+        return [_snapshot(item) for item in self.cloud.tagged("listSnapshots", "snapshot", "Snapshot", TAG)]
 
     def snapshot_by_id(self, snapshot_id: str) -> Snapshot | None:
         """Return a snapshot, or None where there is none."""
         try:
             found = self.cloud.list("listSnapshots", "snapshot", id=snapshot_id)
         except OperationFailedError as error:
-            if f"error {NOT_FOUND}" in error.why:
+            if is_gone(error):
                 return None
             raise
         return _snapshot(found[0]) if found else None
@@ -229,4 +225,4 @@ def _tags(item: dict[str, Any]) -> dict[str, str]:
 
 def is_gone(error: MigrateKitError) -> bool:
     """Return whether CloudStack refused because the resource does not exist."""
-    return f"error {NOT_FOUND}" in error.why
+    return error.code is ErrorCode.GONE
