@@ -38,7 +38,11 @@ def _known(command: Command, params: dict[str, str]) -> dict[str, str]:
 
 
 def _check_value(cloud: Cloud, command: Command, parameter: Parameter, value: str) -> None:
-    wrong = bad_parameter(f"{command.name}: parameter {parameter.name} has the invalid value {value!r}.")
+    wrong = bad_parameter(
+        f"Unable to execute API command {command.name.lower()} due to invalid value. Invalid parameter "
+        f"{parameter.name} value={value} due to incorrect long value format, or entity does not exist or due to "
+        "incorrect parameter annotation for the field in api cmd class."
+    )
     if parameter.type in ("integer", "long"):
         with contextlib.suppress(ValueError):
             int(value)

@@ -164,7 +164,8 @@ def _check_device(cloud: Cloud, vm: Vm, device_id: int | None) -> None:
         return
     if sum(volume.type == "DATADISK" for volume in attached) >= MAX_DATA_VOLUMES:
         raise invalid_value(
-            f"Virtual machine {vm.id} already has the maximum number of data disks ({MAX_DATA_VOLUMES})."
+            f"The specified VM already has the maximum number of data disks ({MAX_DATA_VOLUMES}) attached. "
+            "Please specify another VM."
         )
     last = MAX_DATA_VOLUMES + 1
     if device_id is None:
