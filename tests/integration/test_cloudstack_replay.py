@@ -17,7 +17,7 @@ import pytest
 from tests.integration.replay import ask, facts, places, recordings, scope, shapes, situations
 from tests.integration.replay.recordings import Recording
 from tests.integration.replay.world import World
-from tests.lab.cloudstack import catalogue
+from tests.lab.cloudstack import catalogue, violations
 from tests.lab.cloudstack.server import Server
 
 ALL = recordings.load()
@@ -42,7 +42,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("recording", [pytest.param(one, id=one.id) for one in ASKED])
-def test_recording(recording: Recording, server: Server, tmp_path: Path) -> None:
+def test_recording(
+    recording: Recording, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Those who recorded sent on purpose what no client of ours may send.
+    monkeypatch.delenv(violations.VARIABLE, raising=False)
     found = "; ".join(_differences(recording, server, tmp_path))
     if found and recording.id in scope.NOT_YET:
         pytest.xfail("the double still answers this in another way")

@@ -52,7 +52,10 @@ PLACES = {
             Who("t2user", "ROOT/tenant2"),
             Who("rootadm", "ROOT", ROOT_ADMIN),
         ),
-        {"723c4fd7-c1f2-43c0-b7ca-af87c4fa39de": ("proj1", "Project one")},
+        {
+            "723c4fd7-c1f2-43c0-b7ca-af87c4fa39de": ("proj1", "Project one"),
+            "73777908-c41f-4073-b4f5-e0f899d2f1ca": ("mk-proj", "mk-proj"),
+        },
     ),
 }
 
@@ -90,6 +93,7 @@ def _service_offering(seen: Mapping[str, Any]) -> rows.Row:
     return rows.service_offering(
         seen["name"], seen.get("cpunumber"), seen.get("memory"), id=seen["id"], speed=seen.get("cpuspeed"),
         bounds=bounds, rootdisksize=seen["rootdisksize"], storage_tag="zw" if seen["name"] == "small-zw" else None,
+        gpu="gpudisplay" in seen,
     )  # fmt: skip
 
 
@@ -153,6 +157,6 @@ def _templates(
     if server == "more":
         name, system = "CentOS 5.5(64-bit) no GUI (KVM)", systems[0]
         found.append(
-            rows.template(name, system, id=KVM_TEMPLATE, zone=zones["sim-zone"], hypervisor="KVM", size=8 * GIB)
+            rows.template(name, system, id=KVM_TEMPLATE, zone=zones["sim-zone"], hypervisor="KVM", size=8 * GIB, ready=False)
         )
     return found

@@ -144,8 +144,8 @@ def _accounts(place: Place) -> dict[str, Account]:
     found = [
         Account(
             id=rows.stable_id("account", who.name), name=who.name, domain=who.domain.rpartition("/")[2],
-            domainid=place.domains[who.domain], userid=rows.stable_id("user", who.name),
-            accounttype=1 if who.kind == ROOT_ADMIN else 0, apikey=f"key-of-{who.name}",
+            domainid=place.domains[who.domain], userid=rows.stable_id("user", who.name), domainpath=who.domain,
+            accounttype=who.kind, apikey=f"key-of-{who.name}",
             secretkey=f"secret-of-{who.name}",
         )
         for who in place.accounts

@@ -11,7 +11,7 @@ from typing import Any
 from . import catalogue, files
 from .jobs import pending_on
 from .model import Account, Job, Nic, Snapshot, Tag, Vm, Volume
-from .state import Cloud, root_of
+from .state import Cloud, volumes_of
 
 Answer = dict[str, Any]
 
@@ -22,7 +22,7 @@ def _without_none(row: Mapping[str, Any]) -> Answer:
 
 def _owner(cloud: Cloud, account: str) -> Answer:
     owner = cloud.account(account)
-    return {"account": owner.name, "domainid": owner.domainid, "domain": owner.domain, "domainpath": "ROOT"}
+    return {"account": owner.name, "domainid": owner.domainid, "domain": owner.domain, "domainpath": owner.domainpath}
 
 
 def _zone(zone_id: str) -> Answer:
@@ -35,100 +35,174 @@ def _job_of(cloud: Cloud, resource: str) -> Answer:
 
 
 def tag(cloud: Cloud, tag: Tag) -> Answer:
+    """A row of listTags."""
     names = {"key": tag.key, "value": tag.value, "resourcetype": tag.resourcetype, "resourceid": tag.resourceid}
     return names | _owner(cloud, tag.account)
 
 
 def _tags(cloud: Cloud, resource_id: str) -> list[Answer]:
-    return [tag(cloud, one) for one in cloud.tags if one.resourceid == resource_id]
+    """The tags of a resource as its own row has them: without the domain's path."""
+    rows = [tag(cloud, one) for one in cloud.tags if one.resourceid == resource_id]
+    return [{name: value for name, value in row.items() if name != "domainpath"} for row in rows]
 
 
 def volume(cloud: Cloud, volume: Volume, caller: Account) -> Answer:
+    """A volume. Where it lies, and on which hypervisor, only administrators see."""
     vm = cloud.vms.get(volume.virtualmachineid or "")
     row: Answer = {
         "id": volume.id, "name": volume.name, "type": volume.type, "size": volume.size, "created": volume.created,
-        "state": volume.state, "provisioningtype": "thin", "storagetype": "shared", "destroyed": False,
-        "isextractable": True, "quiescevm": False, "supportsstoragesnapshot": False, "displayvolume": True,
-        "hypervisor": "KVM" if volume.storageid else "None", "deviceid": volume.deviceid,
-        "virtualmachineid": volume.virtualmachineid, "attached": volume.attached, "snapshotid": volume.snapshotid,
-        "tags": _tags(cloud, volume.id),
+        "state": volume.state, "provisioningtype": "thin", "destroyed": False, "isextractable": True,
+        "quiescevm": False, "supportsstoragesnapshot": False, "deleteprotection": volume.deleteprotection,
+        "hasannotations": False, "tags": _tags(cloud, volume.id),
+        "miniops": volume.miniops, "maxiops": volume.maxiops,
     }  # fmt: skip
     row |= _owner(cloud, volume.account) | _zone(volume.zoneid) | _job_of(cloud, f"volume:{volume.id}")
-    if vm:
-        row |= {"vmname": vm.name, "vmdisplayname": vm.displayname, "vmstate": vm.state, "vmtype": "User"}
-    if volume.diskofferingid:
-        offering = catalogue.row("diskoffering", volume.diskofferingid)
-        row |= {"diskofferingid": offering["id"], "diskofferingname": offering["name"]}
-        row["diskofferingdisplaytext"] = offering["displaytext"]
+    row |= _attachment(volume, vm) if vm else {}
+    row |= _offering(cloud, volume)
     if volume.templateid:
         template = catalogue.row("template", volume.templateid)
         row |= {"templateid": template["id"], "templatename": template["name"]}
         row["templatedisplaytext"] = template["displaytext"]
-    if volume.storageid:
-        allocated = files.allocated(files.volume_path(cloud.config.state, volume.id))
-        row |= {"path": volume.id, "virtualsize": volume.size, "physicalsize": allocated}
-        row["utilization"] = f"{100 * allocated / volume.size:.2f}%"
-        if caller.is_admin:  # where it lies is the administrator's business
-            row |= {"storage": "lab-primary", "storageid": volume.storageid}
+    if caller.is_admin:
+        row |= {"displayvolume": True} | (_place(volume) if volume.storageid else {})
     return _without_none(row)
 
 
-def snapshot(cloud: Cloud, snapshot: Snapshot) -> Answer:
-    size = files.allocated(files.snapshot_path(cloud.config.state, snapshot.id))
+def _attachment(volume: Volume, vm: Vm) -> Answer:
+    """A volume has statistics from its machine's first start, or from the moment it was attached."""
     row: Answer = {
-        "id": snapshot.id, "name": snapshot.name, "volumeid": snapshot.volumeid, "volumename": snapshot.volumename,
-        "volumetype": snapshot.volumetype, "created": snapshot.created, "state": snapshot.state,
-        "snapshottype": "MANUAL", "intervaltype": "MANUAL", "revertable": False, "physicalsize": size,
-        "virtualsize": snapshot.size, "datastoretype": "Image", "tags": _tags(cloud, snapshot.id),
+        "virtualmachineid": vm.id, "deviceid": volume.deviceid, "attached": volume.attached, "vmname": vm.name,
+        "vmdisplayname": vm.displayname, "vmstate": vm.state, "vmtype": "User",
     }  # fmt: skip
-    row |= _owner(cloud, snapshot.account) | _zone(snapshot.zoneid) | _job_of(cloud, f"snapshot:{snapshot.id}")
+    counted = volume.attached is not None or volume.state not in ("Allocated", "Creating")
+    return row | (dict.fromkeys(("diskioread", "diskiowrite", "diskkbsread", "diskkbswrite"), 0) if counted else {})
+
+
+def _offering(cloud: Cloud, volume: Volume) -> Answer:
+    """A root volume is of its machine's compute offering, by the number that the database gave that."""
+    if volume.diskofferingid:
+        offering = catalogue.row("diskoffering", volume.diskofferingid)
+        names = {"diskofferingid": offering["id"], "diskofferingname": offering["name"]}
+        return names | {"diskofferingdisplaytext": offering["displaytext"]}
+    if not volume.templateid:
+        return {}
+    offerings = catalogue.rows("serviceoffering")
+    vm = cloud.vms.get(volume.virtualmachineid or "")
+    offering = catalogue.row("serviceoffering", vm.serviceofferingid) if vm else offerings[0]
+    number = str(1 + offerings.index(offering))
+    return {
+        "serviceofferingid": number, "serviceofferingname": offering["name"],
+        "serviceofferingdisplaytext": offering["displaytext"],
+    }  # fmt: skip
+
+
+def _place(volume: Volume) -> Answer:
+    host = catalogue.rows("host")[0]
+    return {
+        "storage": "lab-primary", "storageid": volume.storageid, "storagetype": "shared", "path": volume.id,
+        "hypervisor": host["hypervisor"], "clusterid": host["clusterid"], "clustername": host["clustername"],
+        "podid": host["podid"], "podname": host["podname"],
+    }  # fmt: skip
+
+
+def snapshot(cloud: Cloud, one: Snapshot) -> Answer:
+    """A row of listSnapshots. One that is not backed up yet is in no zone; that of a root volume names the system."""
+    volume = cloud.volumes.get(one.volumeid)
+    row: Answer = {
+        "id": one.id, "name": one.name, "volumeid": one.volumeid, "volumename": one.volumename,
+        "volumetype": one.volumetype, "volumestate": volume.state if volume else "Expunged",
+        "created": one.created, "state": one.state, "intervaltype": "MANUAL", "revertable": False,
+        "physicalsize": files.allocated(files.snapshot_path(cloud.config.state, one.id)),
+        "virtualsize": one.size, "hasannotations": False, "tags": _tags(cloud, one.id),
+    }  # fmt: skip
+    row |= _owner(cloud, one.account) | _job_of(cloud, f"snapshot:{one.id}")
+    row |= _zone(one.zoneid) if one.state != "Allocated" else {}
     return _without_none(row)
 
 
-def nic(nic: Nic, vm_id: str | None = None) -> Answer:
+def made_snapshot(cloud: Cloud, one: Snapshot) -> Answer:
+    """The snapshot as the job that made it tells it: with its type and zone, its tags without an owner."""
+    row = snapshot(cloud, one) | {"snapshottype": "MANUAL"} | _zone(one.zoneid)
+    row["tags"] = [{"key": tag["key"], "value": tag["value"]} for tag in row["tags"]]
+    volume = cloud.volumes.get(one.volumeid)
+    vm = cloud.vms.get((volume.virtualmachineid if volume else None) or "")
+    if one.volumetype == "ROOT" and vm:
+        system = catalogue.row("ostype", vm.ostypeid)
+        row |= {"ostypeid": system["id"], "osdisplayname": system["name"]}
+    return {name: value for name, value in row.items() if not name.startswith("job")}
+
+
+def nic(cloud: Cloud, nic: Nic, vm: Vm, *, listed: bool = False) -> Answer:
+    """A network card; `listed` as listNics has it. Its VLAN is known while its machine holds its networks."""
     network = catalogue.row("network", nic.networkid)
     row: Answer = {
         "id": nic.id, "networkid": nic.networkid, "networkname": network["name"], "netmask": network.get("netmask"),
-        "gateway": network.get("gateway"), "ipaddress": nic.ipaddress, "broadcasturi": network["broadcasturi"],
-        "isolationuri": network["broadcasturi"], "traffictype": "Guest", "type": network["type"],
-        "isdefault": nic.isdefault, "macaddress": nic.macaddress, "deviceid": str(nic.deviceid), "secondaryip": [],
-        "extradhcpoption": [], "virtualmachineid": vm_id,
+        "gateway": network.get("gateway"), "ipaddress": nic.ipaddress, "traffictype": "Guest",
+        "type": network["type"], "isdefault": nic.isdefault, "macaddress": nic.macaddress,
+        "deviceid": str(nic.deviceid), "extradhcpoption": [], "vpcid": network.get("vpcid"),
+        "vpcname": network.get("vpcname"),
     }  # fmt: skip
-    return _without_none(row)
+    row |= {"virtualmachineid": vm.id} if listed else {"secondaryip": []}
+    vlan = f"vlan://{network['_vlan']}"
+    return _without_none(row | {"broadcasturi": vlan, "isolationuri": vlan})
+
+
+READ_ONLY_DETAILS = ("dataDiskController", "rootDiskController")
+_OVERCOMMIT = {"cpuOvercommitRatio": "10.0", "memoryOvercommitRatio": "10.0"}
 
 
 def virtualmachine(cloud: Cloud, vm: Vm, caller: Account) -> Answer:
+    """A virtual machine. Its host and its name there only root administrators see, what is read-only the others."""
     offering, os_type = catalogue.row("serviceoffering", vm.serviceofferingid), catalogue.row("ostype", vm.ostypeid)
-    template, root, owner = catalogue.row("template", vm.templateid), root_of(cloud, vm.id), cloud.account(vm.account)
+    template, owner = catalogue.row("template", vm.templateid), cloud.account(vm.account)
     row: Answer = {
         "id": vm.id, "name": vm.name, "displayname": vm.displayname, "state": vm.state, "created": vm.created,
-        "userid": owner.userid, "username": owner.name, "haenable": False, "displayvm": True,
-        "templateid": template["id"], "templatename": template["name"],
-        "templatedisplaytext": template["displaytext"], "passwordenabled": False,
+        "lastupdated": vm.updated, "userid": owner.userid, "username": owner.name, "haenable": False,
+        "templateid": template["id"], "templatename": template["name"], "templateformat": template["format"],
+        "templatetype": template["templatetype"], "templatedisplaytext": template["displaytext"],
+        "passwordenabled": False, "deleteprotection": vm.deleteprotection, "hasannotations": False,
         "serviceofferingid": offering["id"], "serviceofferingname": offering["name"], "cpunumber": vm.cpunumber,
         "cpuspeed": vm.cpuspeed, "memory": vm.memory, "guestosid": os_type["id"], "ostypeid": os_type["id"],
-        "osdisplayname": os_type["name"], "hypervisor": "KVM", "isdynamicallyscalable": False,
-        "boottype": "Uefi" if "UEFI" in vm.details else "Bios",
-        "bootmode": vm.details.get("UEFI", vm.details.get("BIOS", "legacy")).lower(),
-        "details": dict(vm.details), "nic": [nic(one) for one in vm.nics], "securitygroup": [], "affinitygroup": [],
-        "rootdeviceid": root.deviceid if root else None, "rootdevicetype": "ROOT" if root else None,
-        "tags": _tags(cloud, vm.id),
+        "osdisplayname": os_type["name"], "hypervisor": template["hypervisor"], "isdynamicallyscalable": False,
+        "details": dict(vm.details), "receivedbytes": 0, "sentbytes": 0,
+        "nic": [nic(cloud, one, vm) for one in vm.nics], "ipaddress": vm.nics[0].ipaddress if vm.nics else None,
+        "securitygroup": [], "affinitygroup": [], "tags": _tags(cloud, vm.id),
     }  # fmt: skip
+    if "UEFI" in vm.details:
+        row |= {"boottype": "Uefi", "bootmode": vm.details["UEFI"].lower()}
     row |= _owner(cloud, vm.account) | _zone(vm.zoneid) | _job_of(cloud, f"virtualmachine:{vm.id}")
-    if caller.is_admin:
-        host = catalogue.row("host", vm.hostid) if vm.hostid else {}
-        row |= {"instancename": vm.instancename, "hostid": host.get("id"), "hostname": host.get("name")}
+    row |= _disks(cloud, vm)
+    host = catalogue.row("host", vm.hostid) if vm.hostid else {}
+    row |= {"hostcontrolstate": "Enabled"} if host else {}
+    if not caller.is_admin:
+        return _without_none(row | {"readonlydetails": ", ".join(READ_ONLY_DETAILS)})
+    row |= {"instancename": vm.instancename, "hostid": host.get("id"), "hostname": host.get("name")}
+    row |= {"displayvm": True, "arch": template["arch"], "details": row["details"] | _OVERCOMMIT}
     return _without_none(row)
+
+
+def _disks(cloud: Cloud, vm: Vm) -> Answer:
+    """What a machine's row tells of its volumes: the pool of its root, and a disk offering if one has any."""
+    volumes = volumes_of(cloud, vm.id)
+    root = next((volume for volume in volumes if volume.type == "ROOT"), None)
+    row: Answer = {"rootdeviceid": root.deviceid, "rootdevicetype": "ROOT"} if root else {}
+    row |= {"pooltype": "NetworkFilesystem"} if root and root.storageid else {}
+    offered = next((volume.diskofferingid for volume in volumes if volume.diskofferingid), None)
+    if offered:
+        row |= {"diskofferingid": offered, "diskofferingname": catalogue.row("diskoffering", offered)["name"]}
+    return row
 
 
 def job(cloud: Cloud, job: Job) -> Answer:
     owner = cloud.account(job.account)
     row: Answer = {
         "jobid": job.id, "accountid": owner.id, "account": owner.name, "domainid": owner.domainid,
-        "domainpath": "ROOT", "userid": owner.userid, "cmd": job.cmd, "jobstatus": job.jobstatus,
+        "domainpath": owner.domainpath, "userid": owner.userid, "cmd": job.cmd, "jobstatus": job.jobstatus,
         "jobprocstatus": 0, "jobresultcode": job.jobresultcode, "jobinstancetype": job.jobinstancetype,
         "jobinstanceid": job.jobinstanceid, "created": job.created, "completed": job.completed,
     }  # fmt: skip
+    if not job.jobstatus:
+        row |= {"managementserverid": catalogue.stable_id("managementserver", "lab"), "managementservername": "lab"}
     if job.jobresult is not None:
         row |= {"jobresulttype": "object", "jobresult": dict(job.jobresult)}
     return _without_none(row)

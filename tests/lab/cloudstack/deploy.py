@@ -99,11 +99,16 @@ def check_host_name(name: str) -> None:
 
 def check_name_is_free(cloud: Cloud, name: str, nics: tuple[Nic, ...], but: str | None = None) -> None:
     """A destroyed machine keeps its name until it is expunged. Names are per network domain, not per cloud."""
-    domains = {catalogue.row("network", nic.networkid)["networkdomain"] for nic in nics}
+    domains = _domains(nics)
     for vm in cloud.vms.values():
-        theirs = {catalogue.row("network", nic.networkid)["networkdomain"] for nic in vm.nics}
-        if vm.id != but and vm.name == name and domains & theirs:
+        if vm.id != but and vm.name == name and domains & (theirs := _domains(vm.nics)):
             raise invalid_value(f"Network domain {min(domains & theirs)} has a machine with host name {name} already.")
+
+
+def _domains(nics: tuple[Nic, ...]) -> set[str]:
+    """The network domains of cards; an L2 network has none."""
+    rows = [catalogue.row("network", nic.networkid) for nic in nics]
+    return {row["networkdomain"] for row in rows if "networkdomain" in row}
 
 
 def _shape(call: Call) -> tuple[int, int, int, dict[str, str]]:

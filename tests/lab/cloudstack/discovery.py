@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import answers
+from . import answers, catalogue
 from .call import Call, check_owner, need, text
 from .errors import ApiError
 from .model import Account
@@ -48,26 +48,29 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def list_capabilities(call: Call) -> Mapping[str, Any]:
-    config = call.cloud.config
-    return {
-        "capability": {
-            "securitygroupsenabled": False,
-            "dynamicrolesenabled": True,
-            "cloudstackversion": config.cloud_version,
-            "userpublictemplateenabled": True,
-            "supportELB": "false",
-            "projectinviterequired": False,
-            "allowusercreateprojects": True,
-            "customdiskofferingminsize": 1,
-            "customdiskofferingmaxsize": 1024,
-            "regionsecondaryenabled": False,
-            "kvmsnapshotenabled": config.kvm_snapshot,
-            "allowuserviewdestroyedvm": call.account.is_admin or config.allow_user_view_destroyed,
-            "allowuserexpungerecovervm": call.account.is_admin or config.allow_user_expunge,
-            "allowuserexpungerecovervolume": True,
-            "defaultuipagesize": 20,
-        }
-    }
+    """Switches of this cloud, as they are for the caller."""
+    config, is_admin = call.cloud.config, call.account.is_admin
+    capability = {
+        "additionalconfigenabled": False, "allowusercreateprojects": True,
+        "allowuserexpungerecovervm": is_admin or config.allow_user_expunge,
+        "allowuserexpungerecovervolume": True, "allowuserforcestopvm": True,
+        "allowuserviewalldomainaccounts": False,
+        "allowuserviewdestroyedvm": is_admin or config.allow_user_view_destroyed,
+        "cloudstackversion": config.cloud_version, "customdiskofferingmaxsize": 1024, "customdiskofferingminsize": 1,
+        "customhypervisordisplayname": "Custom", "defaultuipagesize": 20, "dynamicrolesenabled": True,
+        "dynamicscalingenabled": False, "instanceleaseenabled": False, "instancesdisksstatsretentionenabled": False,
+        "instancesdisksstatsretentiontime": 720, "instancesstatsretentiontime": 720, "instancesstatsuseronly": False,
+        "kubernetesclusterexperimentalfeaturesenabled": False, "kubernetesserviceenabled": True,
+        "kvmsnapshotenabled": config.kvm_snapshot, "projectinviterequired": False, "regionsecondaryenabled": False,
+        "securitygroupsenabled": any(row["securitygroupsenabled"] for row in catalogue.rows("zone")),
+        "sharedfsvmmincpucount": 2, "sharedfsvmminramsize": 1024, "supportELB": "false",
+        "userpublictemplateenabled": True,
+    }  # fmt: skip
+    if config.throttle_calls > 0:
+        capability |= {"apilimitmax": config.throttle_calls, "apilimitinterval": int(config.throttle_seconds)}
+    if is_admin:
+        capability |= {"extensionspath": "/usr/share/cloudstack-management/extensions"}
+    return {"capability": capability}
 
 
 def query_job(call: Call) -> Mapping[str, Any]:

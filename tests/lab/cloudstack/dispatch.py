@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import (
+    catalogue_lists,
     deploy,
     discovery,
     faults,
@@ -35,22 +36,23 @@ _SECRET = ("signature", "apikey", "secretkey")
 
 _LISTS: dict[str, Callable[[Call], listings.Listing]] = {
     "listAsyncJobs": listings.async_jobs,
-    "listZones": listings.zones,
-    "listServiceOfferings": listings.service_offerings,
-    "listDiskOfferings": listings.disk_offerings,
-    "listNetworks": listings.networks,
-    "listTemplates": listings.templates,
-    "listOsTypes": listings.os_types,
+    "listZones": catalogue_lists.zones,
+    "listServiceOfferings": catalogue_lists.service_offerings,
+    "listDiskOfferings": catalogue_lists.disk_offerings,
+    "listNetworks": catalogue_lists.networks,
+    "listTemplates": catalogue_lists.templates,
+    "listOsTypes": catalogue_lists.os_types,
     "listVirtualMachines": listings.virtual_machines,
     "listVolumes": listings.volumes,
     "listSnapshots": listings.snapshots,
     "listTags": listings.tags,
     "listNics": listings.nics,
-    "listHosts": listings.hosts,
-    "listStoragePools": listings.storage_pools,
-    "listHypervisorCapabilities": listings.hypervisor_capabilities,
+    "listHosts": catalogue_lists.hosts,
+    "listStoragePools": catalogue_lists.storage_pools,
+    "listHypervisorCapabilities": catalogue_lists.hypervisor_capabilities,
     "listDomains": listings.domains,
     "listAccounts": listings.accounts,
+    "listUsers": listings.users,
     "listResourceLimits": listings.resource_limits,
 }
 _SYNC: dict[str, Callable[[Call], Mapping[str, Any]]] = {

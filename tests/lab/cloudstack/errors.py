@@ -76,4 +76,4 @@ def as_answer(error: ApiError) -> dict[str, Any]:
 
 def as_job_result(error: ApiError) -> dict[str, Any]:
     """A failed job keeps the code but loses the exception number: the job's table has no column for it."""
-    return {"uuidList": [], "errorcode": error.errorcode, "errortext": error.text}
+    return {"errorcode": error.errorcode, "errortext": error.text}

@@ -14,19 +14,20 @@ from typing import Any
 from . import answers, catalogue, devices, expunging, storage
 from .call import Call, Work, flag, items, mappings, need, text
 from .errors import ApiError, invalid_value, no_capacity, runtime
-from .model import Vm
+from .model import Vm, now
 from .state import Cloud, root_of, volumes_of
 from .volumes import detach, existing_vm
 
 
 def answer(call: Call, vm_id: str) -> Mapping[str, Any]:
     with call.cloud.lock:
-        row = answers.virtualmachine(call.cloud, call.cloud.vms[vm_id], call.account)
-    return {"virtualmachine": {name: value for name, value in row.items() if not name.startswith("job")}}
+        return {"virtualmachine": answers.virtualmachine(call.cloud, call.cloud.vms[vm_id], call.account)}
 
 
 def _put(cloud: Cloud, vm_id: str, **changes: Any) -> Vm:
     with cloud.lock:
+        if "state" in changes:
+            changes["updated"] = now()
         cloud.vms[vm_id] = replace(cloud.vms[vm_id], **changes)
         return cloud.vms[vm_id]
 

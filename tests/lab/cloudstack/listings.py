@@ -8,14 +8,15 @@ from typing import Any
 from . import answers, catalogue, quirks
 from .call import Call, items, mappings, need, text, visible
 from .errors import invalid_value
-from .model import GIB, MAX_DATA_VOLUMES, RESOURCE_TYPES, Account, Vm
+from .model import RESOURCE_TYPES, Account, Vm
+from .reference import ROLES
 from .state import usage
 
 Rows = list[dict[str, Any]]
 Listing = tuple[str, Rows]
 
 
-def _matching(call: Call, rows: Iterable[dict[str, Any]], equal: str, like: str = "") -> Rows:
+def matching(call: Call, rows: Iterable[dict[str, Any]], equal: str, like: str = "") -> Rows:
     """`equal` parameters must be the field's value, `like` ones a part of it; MySQL looks at neither's case."""
     kept = list(rows)
     for name in equal.split():
@@ -62,13 +63,13 @@ def volumes(call: Call) -> Listing:
         for volume in quirks.listed(call.cloud)
         if visible(call, volume.account)
     ]
-    return "volume", _matching(call, rows, equal="id name virtualmachineid zoneid type state diskofferingid storageid")
+    return "volume", matching(call, rows, equal="id name virtualmachineid zoneid type state diskofferingid storageid")
 
 
 def snapshots(call: Call) -> Listing:
     found = [snapshot for snapshot in call.cloud.snapshots.values() if visible(call, snapshot.account)]
     rows = [answers.snapshot(call.cloud, snapshot) for snapshot in found]
-    return "snapshot", _matching(call, rows, equal="id name volumeid zoneid")
+    return "snapshot", matching(call, rows, equal="id name volumeid zoneid")
 
 
 def virtual_machines(call: Call) -> Listing:
@@ -80,7 +81,7 @@ def virtual_machines(call: Call) -> Listing:
     ]
     if network := text(call, "networkid"):
         rows = [row for row in rows if any(nic["networkid"] == network for nic in row["nic"])]
-    return "virtualmachine", _matching(call, rows, equal="id zoneid state templateid", like="name displayname")
+    return "virtualmachine", matching(call, rows, equal="id zoneid state templateid", like="name displayname")
 
 
 def _shows(call: Call, vm: Vm) -> bool:
@@ -92,83 +93,20 @@ def nics(call: Call) -> Listing:
     vm = call.cloud.vms.get(need(call, "virtualmachineid"))
     if vm is None or not visible(call, vm.account):
         return "nic", []
-    rows = [answers.nic(nic, vm.id) for nic in vm.nics]
+    rows = [answers.nic(call.cloud, nic, vm, listed=True) for nic in vm.nics]
     if nic_id := text(call, "nicid"):
         rows = [row for row in rows if row["id"] == nic_id]
-    return "nic", _matching(call, rows, equal="networkid")
+    return "nic", matching(call, rows, equal="networkid")
 
 
 def tags(call: Call) -> Listing:
     rows = [answers.tag(call.cloud, tag) for tag in call.cloud.tags if visible(call, tag.account)]
-    return "tag", _matching(call, rows, equal="resourceid resourcetype key value")
+    return "tag", matching(call, rows, equal="resourceid resourcetype key value")
 
 
 def async_jobs(call: Call) -> Listing:
     found = [job for job in call.cloud.jobs.values() if job.jobstatus == 0 and visible(call, job.account)]
     return "asyncjobs", [answers.job(call.cloud, job) for job in found]
-
-
-def zones(call: Call) -> Listing:
-    return "zone", _matching(call, catalogue.rows("zone"), equal="id name")
-
-
-def service_offerings(call: Call) -> Listing:
-    return "serviceoffering", _matching(call, catalogue.rows("serviceoffering"), equal="id name")
-
-
-def disk_offerings(call: Call) -> Listing:
-    return "diskoffering", _matching(call, catalogue.rows("diskoffering"), equal="id name")
-
-
-def networks(call: Call) -> Listing:
-    owner = next(iter(call.cloud.accounts.values()))
-    names = {"account": owner.name, "domain": owner.domain, "domainid": owner.domainid}
-    rows = [names | row for row in catalogue.rows("network")]
-    return "network", _matching(call, rows, equal="id zoneid type traffictype")
-
-
-def templates(call: Call) -> Listing:
-    asked = need(call, "templatefilter").lower()
-    if asked not in ("featured", "self", "selfexecutable", "sharedexecutable", "executable", "community", "all"):
-        raise invalid_value(f"{asked} is no template filter.")
-    if asked == "all" and not call.account.is_admin:
-        raise invalid_value("The template filter 'all' is the administrator's.")
-    owner = next(iter(call.cloud.accounts.values()))
-    mine = owner.name == call.account.name
-    shown = asked in ("featured", "executable", "all") or (asked.startswith("self") and mine)
-    names = {"account": owner.name, "domain": owner.domain, "domainid": owner.domainid}
-    rows = [row | names for row in catalogue.rows("template")] if shown else []
-    return "template", _matching(call, rows, equal="id name zoneid hypervisor")
-
-
-def os_types(call: Call) -> Listing:
-    return "ostype", _matching(call, catalogue.rows("ostype"), equal="id oscategoryid description")
-
-
-def hosts(call: Call) -> Listing:
-    return "host", _matching(call, catalogue.rows("host"), equal="id name type zoneid hypervisor")
-
-
-def storage_pools(call: Call) -> Listing:
-    used = sum(volume.size for volume in call.cloud.volumes.values() if volume.storageid)
-    free = call.cloud.free_bytes
-    pool = {
-        "id": catalogue.POOL, "name": "lab-primary", "zoneid": catalogue.ZONE, "zonename": "lab-zone-1",
-        "ipaddress": "192.0.2.20", "path": "/export/primary", "created": catalogue.CREATED,
-        "type": "NetworkFilesystem", "scope": call.cloud.config.pool_scope, "state": "Up", "hypervisor": "KVM",
-        "disksizetotal": used + free if free is not None else 1024 * GIB, "disksizeallocated": used,
-        "disksizeused": used, "overprovisionfactor": "2.0", "provider": "DefaultPrimary", "suitableformigration": False,
-    }  # fmt: skip
-    return "storagepool", _matching(call, [pool], equal="id name zoneid")
-
-
-def hypervisor_capabilities(call: Call) -> Listing:
-    row = {
-        "id": catalogue.stable_id("hypervisorcapability", "KVM"), "hypervisor": "KVM", "hypervisorversion": "default",
-        "maxguestslimit": 50, "maxdatavolumeslimit": MAX_DATA_VOLUMES, "maxhostspercluster": 64,
-        "securitygroupenabled": True, "storagemotionenabled": True, "vmsnapshotenabled": True,
-    }  # fmt: skip
-    return "hypervisorCapabilities", _matching(call, [row], equal="id hypervisor")
 
 
 def _accounts(call: Call) -> list[Account]:
@@ -183,30 +121,73 @@ def domains(call: Call) -> Listing:
         }
         for account in _accounts(call)
     }  # fmt: skip
-    return "domain", _matching(call, rows.values(), equal="id name")
+    return "domain", matching(call, rows.values(), equal="id name")
 
 
-_COUNTED = (("user_vm", "vm"), ("volume", "volume"), ("snapshot", "snapshot"), ("cpu", "cpu"), ("memory", "memory"))
+_COUNTED = (
+    ("user_vm", "vm"),
+    ("volume", "volume"),
+    ("snapshot", "snapshot"),
+    ("cpu", "cpu"),
+    ("memory", "memory"),
+    ("primary_storage", "primarystorage"),
+)
 
 
 def accounts(call: Call) -> Listing:
+    """Accounts, with their limits, what they use of them, and their users."""
     rows = []
     for account in _accounts(call):
-        used = usage(call.cloud, account.name)
-        row = {
-            "id": account.id, "name": account.name, "accounttype": account.accounttype, "domainid": account.domainid,
-            "domain": account.domain, "domainpath": "ROOT", "state": "enabled", "isdefault": False,
-            "rolename": "Root Admin" if account.is_admin else "User", "created": catalogue.CREATED,
-            "user": [{"id": account.userid, "username": account.name, "account": account.name, "state": "enabled"}],
+        row = _names(account) | {
+            "id": account.id, "name": account.name, "state": "enabled", "isdefault": False, "groups": [],
+            "receivedbytes": 0, "sentbytes": 0, "user": [_user(account)],
         }  # fmt: skip
-        for resource, prefix in _COUNTED:
-            row |= _limits(prefix, account.limit[resource], used[resource])
-        row |= _limits("primarystorage", account.limit["primary_storage"], used["primary_storage"])
-        rows.append(row)
-    return "account", _matching(call, rows, equal="id name domainid")
+        rows.append(row | limits(call, account) | _counted("project", -1, 0))
+    return "account", matching(call, rows, equal="id name domainid")
 
 
-def _limits(prefix: str, limit: int, used: int) -> dict[str, Any]:
+def users(call: Call) -> Listing:
+    """The users of accounts: one each."""
+    return "user", matching(call, [_user(account) for account in _accounts(call)], equal="id username")
+
+
+def _names(account: Account) -> dict[str, Any]:
+    role = ROLES[account.accounttype]
+    return {
+        "accounttype": account.accounttype, "domainid": account.domainid, "domain": account.domain,
+        "domainpath": account.domainpath, "roleid": catalogue.stable_id("role", role), "rolename": role,
+        "roletype": role.replace(" ", "").replace("Root", ""), "created": catalogue.CREATED,
+    }  # fmt: skip
+
+
+def _user(account: Account) -> dict[str, Any]:
+    names = {key: value for key, value in _names(account).items() if key != "domainpath"}
+    return names | {
+        "id": account.userid, "username": account.name, "account": account.name, "accountid": account.id,
+        "state": "enabled", "apikey": account.apikey, "email": f"{account.name}@example.org",
+        "firstname": account.name, "lastname": "lab", "is2faenabled": False, "is2famandated": False,
+        "iscallerchilddomain": False, "isdefault": False, "usersource": "native",
+    }  # fmt: skip
+
+
+_UNCOUNTED = ("backup", "backupstorage", "bucket", "gpu", "ip", "network", "objectstorage", "template", "vpc")
+
+
+def limits(call: Call, account: Account) -> dict[str, Any]:
+    """The limits of an account or of a project's one. Secondary storage is told in GiB with a point."""
+    used, row = usage(call.cloud, account.name), {}
+    for resource, prefix in _COUNTED:
+        row |= _counted(prefix, account.limit[resource], used[resource])
+    for prefix in _UNCOUNTED:
+        row |= _counted(prefix, -1, 0)
+    running = sum(vm.account == account.name and vm.state == "Running" for vm in call.cloud.vms.values())
+    row |= {"vmrunning": running, "vmstopped": used["user_vm"] - running}
+    return row | {
+        "secondarystoragelimit": "Unlimited", "secondarystoragetotal": 0.0, "secondarystorageavailable": "Unlimited",
+    }  # fmt: skip
+
+
+def _counted(prefix: str, limit: int, used: int) -> dict[str, Any]:
     """Limits and what is left are strings because of the word Unlimited; what is used is a number."""
     if limit < 0:
         return {f"{prefix}limit": "Unlimited", f"{prefix}total": used, f"{prefix}available": "Unlimited"}
@@ -222,4 +203,4 @@ def resource_limits(call: Call) -> Listing:
         for account in _accounts(call)
         for name, number in RESOURCE_TYPES.items()
     ]  # fmt: skip
-    return "resourcelimit", _matching(call, rows, equal="resourcetype")
+    return "resourcelimit", matching(call, rows, equal="resourcetype")

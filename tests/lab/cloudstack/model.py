@@ -25,6 +25,7 @@ class Account:
     apikey: str
     secretkey: str
     deny: frozenset[str] = frozenset()
+    domainpath: str = "ROOT"
     limits: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -54,6 +55,9 @@ class Volume:
     templateid: str | None = None
     snapshotid: str | None = None
     storageid: str | None = None  # none until a file exists
+    miniops: int | None = None
+    maxiops: int | None = None
+    deleteprotection: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,8 @@ class Vm:
     details: Mapping[str, str] = field(default_factory=dict)
     hostid: str | None = None
     destroyed: float | None = None  # when, by the monotonic clock
+    updated: str | None = None  # when its state changed last; none before the first start
+    deleteprotection: bool = False
 
 
 @dataclass(frozen=True)

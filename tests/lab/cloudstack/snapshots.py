@@ -44,8 +44,7 @@ def create_snapshot(call: Call) -> Work:
                 Tag(snapshot.id, "Snapshot", pair["key"], pair.get("value", ""), snapshot.account)
                 for pair in mappings(call, "tags")
             ]
-            row = answers.snapshot(cloud, cloud.snapshots[snapshot.id])
-        return {"snapshot": {name: value for name, value in row.items() if not name.startswith("job")}}
+            return {"snapshot": answers.made_snapshot(cloud, cloud.snapshots[snapshot.id])}
 
     def undo() -> None:
         with cloud.lock:

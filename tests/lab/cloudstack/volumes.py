@@ -36,8 +36,7 @@ def existing_vm(call: Call, vm_id: str) -> Vm:
 
 def answer(call: Call, volume: Volume) -> Mapping[str, Any]:
     with call.cloud.lock:
-        row = answers.volume(call.cloud, call.cloud.volumes[volume.id], call.account)
-    return {"volume": {name: value for name, value in row.items() if not name.startswith("job")}}
+        return {"volume": answers.volume(call.cloud, call.cloud.volumes[volume.id], call.account)}
 
 
 def offered_size(offering_id: str, size: int | None) -> int:
@@ -90,7 +89,10 @@ def create_volume(call: Call) -> Work:
             storage.materialise(cloud, volume.id)
         if vm_id:
             attach(call, volume.id, vm_id, None)
-        return answer(call, volume)
+        made = dict(answer(call, volume))
+        if snapshot:  # only this job's result names it, no list does
+            made["volume"] = made["volume"] | {"snapshotid": snapshot.id}
+        return made
 
     resources = [f"volume:{volume.id}"]
     resources += [f"snapshot:{snapshot.id}"] if snapshot else []

@@ -1,0 +1,106 @@
+"""Lists of what an administrator has set up: zones, offerings, networks, templates, hosts, pools."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import catalogue, rows
+from .call import Call, flag, need, text, visible
+from .errors import invalid_value
+from .listings import Listing, matching
+from .model import GIB, MAX_DATA_VOLUMES
+
+_FILTERS = ("featured", "self", "selfexecutable", "sharedexecutable", "executable", "community", "all")
+
+
+def zones(call: Call) -> Listing:
+    """Zones; their name servers are for administrators."""
+    hidden: frozenset[str] = frozenset() if call.account.is_admin else rows.ZONE_FOR_ADMINISTRATORS
+    shown = [{key: value for key, value in row.items() if key not in hidden} for row in catalogue.rows("zone")]
+    return "zone", matching(call, shown, equal="id name")
+
+
+def service_offerings(call: Call) -> Listing:
+    """Compute offerings."""
+    return "serviceoffering", matching(call, catalogue.rows("serviceoffering"), equal="id name")
+
+
+def disk_offerings(call: Call) -> Listing:
+    """Disk offerings: of the caller's domain or of all, and of the zone that is asked for or of all."""
+    kept, zone_id, caller = [], text(call, "zoneid"), call.account
+    for row in catalogue.rows("diskoffering"):
+        foreign = row.get("domainid") not in (None, caller.domainid) and not caller.is_admin
+        if not foreign and (zone_id is None or row.get("zoneid") in (None, zone_id)):
+            kept.append(row if caller.is_admin else {key: value for key, value in row.items() if key != "details"})
+    return "diskoffering", matching(call, kept, equal="id name")
+
+
+def networks(call: Call) -> Listing:
+    """Guest networks: one's own, and the shared ones of the domain."""
+    first = next(iter(call.cloud.accounts.values()))
+    kept = []
+    for row in catalogue.rows("network"):
+        shared = row["acltype"] == "Domain"
+        owner = call.cloud.account(row["_owner"]) if row["_owner"] else first
+        if not shared and row["_owner"] and not visible(call, owner.name):
+            continue
+        names = {"domain": owner.domain, "domainid": owner.domainid, "domainpath": owner.domainpath}
+        kept.append(rows.shown(row) | names | ({} if shared else {"account": owner.name}))
+    if text(call, "forvpc"):
+        kept = [row for row in kept if ("vpcid" in row) == flag(call, "forvpc")]
+    return "network", matching(call, kept, equal="id zoneid type traffictype vpcid")
+
+
+def templates(call: Call) -> Listing:
+    """Templates of the system's own account. One that is not ready is in no list that asks for usable ones."""
+    asked = need(call, "templatefilter").lower()
+    if asked not in _FILTERS:
+        raise invalid_value(f"Template filter {asked} is not supported")
+    if asked == "all" and not call.account.is_admin:
+        raise invalid_value("Filter all can be specified by admin only")
+    owner = next(iter(call.cloud.accounts.values()))
+    names = {"account": "system", "domain": "ROOT", "domainid": catalogue.ROOT_DOMAIN, "domainpath": "ROOT"}
+    mine = asked.startswith("self") and call.account.is_admin and owner.name == call.account.name
+    shown = asked in ("featured", "executable", "all") or mine
+    kept = [row | names for row in catalogue.rows("template") if shown and (row["isready"] or asked == "all")]
+    return "template", matching(call, kept, equal="id name zoneid hypervisor")
+
+
+def os_types(call: Call) -> Listing:
+    """Guest operating systems."""
+    return "ostype", matching(call, catalogue.rows("ostype"), equal="id oscategoryid description")
+
+
+def hosts(call: Call) -> Listing:
+    """Hosts."""
+    return "host", matching(call, catalogue.rows("host"), equal="id name type zoneid hypervisor")
+
+
+def storage_pools(call: Call) -> Listing:
+    """The one primary storage, of the zone or of its cluster."""
+    used = sum(volume.size for volume in call.cloud.volumes.values() if volume.storageid)
+    free, scope = call.cloud.free_bytes, call.cloud.config.pool_scope
+    total = used + free if free is not None else 1024 * GIB
+    host = catalogue.rows("host")[0]
+    pool: dict[str, Any] = {
+        "id": catalogue.POOL, "name": "lab-primary", "zoneid": host["zoneid"], "zonename": host["zonename"],
+        "ipaddress": "192.0.2.20", "path": "/export/primary", "created": catalogue.CREATED, "details": {},
+        "type": "NetworkFilesystem", "scope": scope, "state": "Up", "hypervisor": host["hypervisor"],
+        "disksizetotal": total, "capacitybytes": total, "disksizeallocated": used, "disksizeused": used,
+        "overprovisionfactor": "2.0", "provider": "DefaultPrimary", "hasannotations": False, "istagarule": False,
+        "managed": False, "capacityiops": 1000000, "usediops": 0,
+        "storagecapabilities": {"VOLUME_SNAPSHOT_QUIESCEVM": "false"},
+    }  # fmt: skip
+    if scope == "CLUSTER":
+        pool |= {name: host[name] for name in ("clusterid", "clustername", "podid", "podname")}
+    return "storagepool", matching(call, [pool], equal="id name zoneid")
+
+
+def hypervisor_capabilities(call: Call) -> Listing:
+    """What a host's hypervisor can do: how many disks a machine has at most."""
+    row = {
+        "id": catalogue.stable_id("hypervisorcapability", "KVM"), "hypervisor": "KVM", "hypervisorversion": "default",
+        "maxguestslimit": 50, "maxdatavolumeslimit": MAX_DATA_VOLUMES, "maxhostspercluster": 64,
+        "securitygroupenabled": True, "storagemotionenabled": True, "vmsnapshotenabled": True,
+    }  # fmt: skip
+    return "hypervisorCapabilities", matching(call, [row], equal="id hypervisor")
