@@ -42,9 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("recording", [pytest.param(one, id=one.id) for one in ASKED])
-def test_recording(
-    recording: Recording, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recording(recording: Recording, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Those who recorded sent on purpose what no client of ours may send.
     monkeypatch.delenv(violations.VARIABLE, raising=False)
     found = "; ".join(_differences(recording, server, tmp_path))

@@ -157,6 +157,8 @@ def _templates(
     if server == "more":
         name, system = "CentOS 5.5(64-bit) no GUI (KVM)", systems[0]
         found.append(
-            rows.template(name, system, id=KVM_TEMPLATE, zone=zones["sim-zone"], hypervisor="KVM", size=8 * GIB, ready=False)
+            rows.template(
+                name, system, id=KVM_TEMPLATE, zone=zones["sim-zone"], hypervisor="KVM", size=8 * GIB, ready=False
+            )
         )
     return found
