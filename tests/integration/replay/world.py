@@ -13,7 +13,7 @@ from tests.lab.cloudstack.settings import Config
 from tests.lab.cloudstack.state import Cloud
 
 from .facts import Facts
-from .places import PLACES, ROOT_ADMIN, Place
+from .places import PLACES, Place
 from .recordings import Recording
 
 CREATED = "2026-11-30T11:00:00+0000"
@@ -144,7 +144,7 @@ def _accounts(place: Place) -> dict[str, Account]:
     found = [
         Account(
             id=rows.stable_id("account", who.name), name=who.name, domain=who.domain.rpartition("/")[2],
-            domainid=place.domains[who.domain], userid=rows.stable_id("user", who.name), domainpath=who.domain,
+            domainid=place.domains[who.domain], userid=rows.stable_id("user", who.name), path=who.domain,
             accounttype=who.kind, apikey=f"key-of-{who.name}",
             secretkey=f"secret-of-{who.name}",
         )

@@ -22,7 +22,7 @@ def _without_none(row: Mapping[str, Any]) -> Answer:
 
 def _owner(cloud: Cloud, account: str) -> Answer:
     owner = cloud.account(account)
-    return {"account": owner.name, "domainid": owner.domainid, "domain": owner.domain, "domainpath": owner.domainpath}
+    return {"account": owner.name, "domainid": owner.domainid, "domain": owner.domain, "domainpath": owner.path}
 
 
 def _zone(zone_id: str) -> Answer:
@@ -197,7 +197,7 @@ def job(cloud: Cloud, job: Job) -> Answer:
     owner = cloud.account(job.account)
     row: Answer = {
         "jobid": job.id, "accountid": owner.id, "account": owner.name, "domainid": owner.domainid,
-        "domainpath": owner.domainpath, "userid": owner.userid, "cmd": job.cmd, "jobstatus": job.jobstatus,
+        "domainpath": owner.path, "userid": owner.userid, "cmd": job.cmd, "jobstatus": job.jobstatus,
         "jobprocstatus": 0, "jobresultcode": job.jobresultcode, "jobinstancetype": job.jobinstancetype,
         "jobinstanceid": job.jobinstanceid, "created": job.created, "completed": job.completed,
     }  # fmt: skip

@@ -44,7 +44,7 @@ def networks(call: Call) -> Listing:
         owner = call.cloud.account(row["_owner"]) if row["_owner"] else first
         if not shared and row["_owner"] and not visible(call, owner.name):
             continue
-        names = {"domain": owner.domain, "domainid": owner.domainid, "domainpath": owner.domainpath}
+        names = {"domain": owner.domain, "domainid": owner.domainid, "domainpath": owner.path}
         kept.append(rows.shown(row) | names | ({} if shared else {"account": owner.name}))
     if text(call, "forvpc"):
         kept = [row for row in kept if ("vpcid" in row) == flag(call, "forvpc")]

@@ -155,7 +155,7 @@ def _names(account: Account) -> dict[str, Any]:
     role = ROLES[account.accounttype]
     return {
         "accounttype": account.accounttype, "domainid": account.domainid, "domain": account.domain,
-        "domainpath": account.domainpath, "roleid": catalogue.stable_id("role", role), "rolename": role,
+        "domainpath": account.path, "roleid": catalogue.stable_id("role", role), "rolename": role,
         "roletype": role.replace(" ", "").replace("Root", ""), "created": catalogue.CREATED,
     }  # fmt: skip
 

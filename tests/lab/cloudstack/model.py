@@ -25,7 +25,7 @@ class Account:
     apikey: str
     secretkey: str
     deny: frozenset[str] = frozenset()
-    domainpath: str = "ROOT"
+    path: str = "ROOT"  # of its domain
     limits: Mapping[str, int] = field(default_factory=dict)
 
     @property
