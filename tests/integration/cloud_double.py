@@ -24,9 +24,23 @@ GIB = 1 << 30
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNTS: list[dict[str, Any]] = [
     {"account": "admin", "domain": "ROOT", "apikey": "admin-key", "secretkey": "admin-secret"},
-    {"account": "restricted", "domain": "ROOT", "apikey": "user-key", "secretkey": "user-secret",
-     "deny": ["deleteVolume"], "limits": {"volume": 2, "primary_storage": 10, "snapshot": 0, "user_vm": 1}},
-]  # fmt: skip
+    {
+        "account": "restricted",
+        "domain": "ROOT",
+        "apikey": "user-key",
+        "secretkey": "user-secret",
+        "deny": ["deleteVolume"],
+        "limits": {"volume": 2, "primary_storage": 10, "snapshot": 0, "user_vm": 1},
+    },
+    {"account": "plain", "domain": "ROOT", "apikey": "plain-key", "secretkey": "plain-secret"},
+    {"account": "plain", "user": "plain2", "domain": "ROOT", "apikey": "plain2-key", "secretkey": "plain2-secret"},
+    {"account": "other", "domain": "ROOT", "apikey": "other-key", "secretkey": "other-secret"},
+]
+PLAIN, PLAIN2, OTHER = 2, 3, 4
+PROJECTS = [
+    {"name": "ours", "owner": "plain", "members": []},
+    {"name": "shared", "owner": "other", "members": ["plain"]},
+]
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,7 @@ class Double:
 @contextmanager
 def running(directory: Path, *flags: str) -> Iterator[Double]:
     keys = directory / "keys.json"
-    keys.write_text(json.dumps({"accounts": ACCOUNTS}))
+    keys.write_text(json.dumps({"accounts": ACCOUNTS, "projects": PROJECTS}))
     keys.chmod(0o600)
     command = [sys.executable, "-m", "tests.lab.cloudstack", "--state", str(directory / "state"), "--keys", str(keys)]
     with subprocess.Popen([*command, *flags], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

@@ -28,6 +28,7 @@ def lab(shared_lab: Lab) -> Iterator[Lab]:
     shared_lab.cloud.clear_faults()
     shared_lab.cloud.room(None)
     shared_lab.cloud.default_settings()
+    shared_lab.cloud.account()
 
 
 @pytest.fixture(params=[0, 2], ids=["loop", "carriers"])

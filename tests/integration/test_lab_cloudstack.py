@@ -116,7 +116,7 @@ def test_discovery_lists_and_paging(lab: Double, api: CloudStack, ids: Ids) -> N
     refused(431, api.listTemplates, templatefilter="wrong")
     assert api.listStoragePools()["storagepool"][0]["scope"] == "ZONE"
     assert api.listHosts()["count"] == api.listDomains()["count"] == api.listAccounts()["count"] == 1
-    assert api.listAccounts(listall=True)["count"] == 2
+    assert api.listAccounts(listall=True)["count"] == 4
     limits = {row["resourcetypename"]: row["max"] for row in lab.api(1).listResourceLimits()["resourcelimit"]}
     assert limits["primary_storage"] == 10
     made = [blank(api, ids, name=f"page-{number}")["id"] for number in range(3)]

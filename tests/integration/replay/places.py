@@ -123,7 +123,7 @@ def _network(seen: Mapping[str, Any], zones: Mapping[str, tuple[str, str]]) -> r
         base = cidr.rsplit(".", 1)[0]
         addresses = (f"{base}.{first}", f"{base}.{last}")
     domain = seen.get("networkdomain", "cs4cloud.internal")
-    owner = seen.get("account") or seen.get("projectid")
+    owner = seen.get("account") or (f"PrjAcct-{seen['project']}-1" if "project" in seen else None)
     return rows.network(
         name, cidr, domain, 101, id=seen["id"], kind=seen["type"], zone=zones[seen["zonename"]], owner=owner,
         addresses=addresses, security_groups=name.endswith("sgnet"), state=seen["state"],

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.cloudstack import catalogue, files, rows
-from tests.lab.cloudstack.model import GIB, Account, Nic, Snapshot, Tag, Vm, Volume
+from tests.lab.cloudstack.model import GIB, Account, Nic, Project, Snapshot, Tag, Vm, Volume
 from tests.lab.cloudstack.settings import Config
 from tests.lab.cloudstack.state import Cloud
 
@@ -28,7 +28,7 @@ class World:
         self.facts = facts
         self.place = PLACES[recording.server]
         self.parameters = dict(recording.parameters)
-        self.cloud = Cloud(Config(state=state, job_seconds=0.0), _accounts(self.place))
+        self.cloud = Cloud(Config(state=state, job_seconds=0.0), _accounts(self.place), _projects(self.place))
 
     def owner(self, row: Mapping[str, Any]) -> str:
         """Who owns what a row shows: an account, or a project's account."""
@@ -150,12 +150,15 @@ def _accounts(place: Place) -> dict[str, Account]:
         )
         for who in place.accounts
     ]  # fmt: skip
-    found += [
-        Account(
-            id=rows.stable_id("account", name), name=f"PrjAcct-{name}-1", domain="ROOT",
-            domainid=place.domains["ROOT"], userid=rows.stable_id("user", name), accounttype=0,
-            apikey=f"key-of-{name}", secretkey=f"secret-of-{name}",
-        )
-        for name, _ in place.projects.values()
-    ]  # fmt: skip
     return {account.apikey: account for account in found}
+
+
+def _projects(place: Place) -> dict[str, Project]:
+    """The projects: of the first account, with the second one as a member."""
+    return {
+        project_id: Project(
+            id=project_id, name=name, displaytext=text, account=f"PrjAcct-{name}-1", owner="mig",
+            members=frozenset({"mig", "other"}),
+        )
+        for project_id, (name, text) in place.projects.items()
+    }  # fmt: skip

@@ -27,7 +27,7 @@ def main() -> None:
     options = _arguments()
     config = settings.from_options(options.state.absolute(), options)
     host, _, port = options.listen.rpartition(":")
-    with Server((host, int(port)), build(config, accounts.load(options.keys))) as server:
+    with Server((host, int(port)), build(config, *accounts.load(options.keys))) as server:
         for number in (signal.SIGTERM, signal.SIGINT):
             # shutdown() waits for the loop that this very thread runs, so it must be called from another one.
             signal.signal(number, lambda *_: threading.Thread(target=server.shutdown, daemon=True).start())

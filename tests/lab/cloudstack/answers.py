@@ -21,8 +21,10 @@ def _without_none(row: Mapping[str, Any]) -> Answer:
 
 
 def _owner(cloud: Cloud, account: str) -> Answer:
-    owner = cloud.account(account)
-    return {"account": owner.name, "domainid": owner.domainid, "domain": owner.domain, "domainpath": owner.path}
+    """Whose a thing is: an account's, or a project's, whose account is not told."""
+    owner, project = cloud.account(account), cloud.project_of(account)
+    names = {"project": project.name, "projectid": project.id} if project else {"account": owner.name}
+    return names | {"domainid": owner.domainid, "domain": owner.domain, "domainpath": owner.path}
 
 
 def _zone(zone_id: str) -> Answer:
@@ -40,6 +42,11 @@ def tag(cloud: Cloud, tag: Tag) -> Answer:
     return names | _owner(cloud, tag.account)
 
 
+def names_of(cloud: Cloud, account: str) -> Answer:
+    """The fields that say whose a thing is."""
+    return _owner(cloud, account)
+
+
 def _tags(cloud: Cloud, resource_id: str) -> list[Answer]:
     """The tags of a resource as its own row has them: without the domain's path."""
     rows = [tag(cloud, one) for one in cloud.tags if one.resourceid == resource_id]
@@ -51,9 +58,9 @@ def volume(cloud: Cloud, volume: Volume, caller: Account) -> Answer:
     vm = cloud.vms.get(volume.virtualmachineid or "")
     row: Answer = {
         "id": volume.id, "name": volume.name, "type": volume.type, "size": volume.size, "created": volume.created,
-        "state": volume.state, "provisioningtype": "thin", "destroyed": False, "isextractable": True,
-        "quiescevm": False, "supportsstoragesnapshot": False, "deleteprotection": volume.deleteprotection,
-        "hasannotations": False, "tags": _tags(cloud, volume.id),
+        "state": volume.state, "provisioningtype": "thin", "destroyed": volume.state == "Destroy",
+        "isextractable": True, "quiescevm": False, "supportsstoragesnapshot": False,
+        "deleteprotection": volume.deleteprotection, "hasannotations": False, "tags": _tags(cloud, volume.id),
         "miniops": volume.miniops, "maxiops": volume.maxiops,
     }  # fmt: skip
     row |= _owner(cloud, volume.account) | _zone(volume.zoneid) | _job_of(cloud, f"volume:{volume.id}")
@@ -157,7 +164,7 @@ def virtualmachine(cloud: Cloud, vm: Vm, caller: Account) -> Answer:
     template, owner = catalogue.row("template", vm.templateid), cloud.account(vm.account)
     row: Answer = {
         "id": vm.id, "name": vm.name, "displayname": vm.displayname, "state": vm.state, "created": vm.created,
-        "lastupdated": vm.updated, "userid": owner.userid, "username": owner.name, "haenable": False,
+        "lastupdated": vm.updated, "userid": owner.userid, "username": owner.username, "haenable": False,
         "templateid": template["id"], "templatename": template["name"], "templateformat": template["format"],
         "templatetype": template["templatetype"], "templatedisplaytext": template["displaytext"],
         "passwordenabled": False, "deleteprotection": vm.deleteprotection, "hasannotations": False,

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import permission_denied
 from .model import Account
 from .state import Cloud, Fault
 
@@ -70,15 +69,3 @@ def mappings(call: Call, name: str) -> list[dict[str, str]]:
         if match and match[1] == name:
             rows.setdefault(int(match[2]), {})[match[3]] = value
     return [rows[index] for index in sorted(rows)]
-
-
-def check_owner(call: Call, owner: str) -> None:
-    if owner != call.account.name and not call.account.is_admin:
-        raise permission_denied(f"Account {call.account.name} has no access to a resource of another account.")
-
-
-def visible(call: Call, owner: str) -> bool:
-    """Even an administrator sees only his own things unless he asks for all of them."""
-    if call.account.is_admin and text(call, "account"):
-        return owner == text(call, "account")
-    return owner == call.account.name or (call.account.is_admin and flag(call, "listall"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import catalogue, rows
-from .call import Call, flag, need, text, visible
+from . import answers, catalogue, rows
+from .access import visible
+from .call import Call, flag, need, text
 from .errors import invalid_value
 from .listings import Listing, matching
 from .model import GIB, MAX_DATA_VOLUMES
@@ -44,8 +45,8 @@ def networks(call: Call) -> Listing:
         owner = call.cloud.account(row["_owner"]) if row["_owner"] else first
         if not shared and row["_owner"] and not visible(call, owner.name):
             continue
-        names = {"domain": owner.domain, "domainid": owner.domainid, "domainpath": owner.path}
-        kept.append(rows.shown(row) | names | ({} if shared else {"account": owner.name}))
+        names = answers.names_of(call.cloud, owner.name)
+        kept.append(rows.shown(row) | {key: value for key, value in names.items() if not shared or key != "account"})
     if text(call, "forvpc"):
         kept = [row for row in kept if ("vpcid" in row) == flag(call, "forvpc")]
     return "network", matching(call, kept, equal="id zoneid type traffictype vpcid")

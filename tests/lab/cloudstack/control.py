@@ -43,6 +43,8 @@ def handle(cloud: Cloud, method: str, path: str, body: bytes) -> Any:
                 return _many_volumes(cloud, _object(body))
             case "POST", "/lab/account":
                 return change_account(cloud, _object(body))
+            case "POST", "/lab/project":
+                return change_project(cloud, _object(body))
             case "GET", "/lab/settings":
                 return settings.shown(cloud.config)
             case "POST", "/lab/settings":
@@ -113,10 +115,22 @@ def change_account(cloud: Cloud, wanted: dict[str, Any]) -> dict[str, Any]:
     found = [(key, account) for key, account in cloud.accounts.items() if account.name == name]
     if not found:
         raise ValueError(f"there is no account {name}")
-    key, account = found[0]
-    changed = dataclasses.replace(account, limits=wanted.get("limits", {}), deny=frozenset(wanted.get("deny", ())))
-    cloud.accounts = {**cloud.accounts, key: changed}
-    return {"account": changed.name, "limits": changed.limits, "deny": sorted(changed.deny)}
+    limits, deny = wanted.get("limits", {}), frozenset(wanted.get("deny", ()))
+    changed = {key: dataclasses.replace(account, limits=limits, deny=deny) for key, account in found}
+    cloud.accounts = {**cloud.accounts, **changed}
+    return {"account": name, "limits": limits, "deny": sorted(deny)}
+
+
+def change_project(cloud: Cloud, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Sets a project's state (Active or Suspended) and limits; what is not named becomes what it was at first."""
+    if unknown := set(wanted) - {"name", "state", "limits"}:
+        raise ValueError(f"{', '.join(sorted(unknown))}: a project has a name, a state and limits")
+    project = next((project for project in cloud.projects.values() if project.name == wanted.get("name")), None)
+    state, limits = wanted.get("state", "Active"), wanted.get("limits", {})
+    if project is None or state not in ("Active", "Suspended") or set(limits) - set(RESOURCE_TYPES):
+        raise ValueError(f"no such project, state or limit: {wanted}")
+    cloud.projects[project.id] = dataclasses.replace(project, state=state, limits=limits)
+    return {"name": project.name, "state": state, "limits": limits}
 
 
 def state(cloud: Cloud) -> dict[str, Any]:

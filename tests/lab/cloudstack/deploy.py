@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import addresses, catalogue, storage
-from .call import Call, Work, check_owner, flag, mappings, need, number, text
+from . import access, addresses, catalogue, storage
+from .access import check_owner
+from .call import Call, Work, flag, mappings, need, number, text
 from .errors import invalid_value, runtime
 from .instances import answer, start
 from .model import GIB, Nic, Vm, Volume, now
@@ -33,7 +34,7 @@ class _Root:
 
 
 def deploy(call: Call) -> Work:
-    cloud, account = call.cloud, call.account.name
+    cloud, account = call.cloud, access.owner_for(call)
     sources = [name for name in ("templateid", "volumeid", "snapshotid") if text(call, name)]
     if len(sources) != 1:
         raise runtime("Give exactly one of templateid, volumeid and snapshotid.")

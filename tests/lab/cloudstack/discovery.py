@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import answers, catalogue
-from .call import Call, check_owner, need, text
-from .errors import ApiError
+from . import answers, catalogue, texts, throttle
+from .call import Call, need, text
+from .errors import ApiError, permission_denied
 from .model import Account
 from .reference import ROLES, Command, Parameter
 
@@ -73,7 +73,19 @@ def list_capabilities(call: Call) -> Mapping[str, Any]:
     return {"capability": capability}
 
 
+def api_limit(call: Call) -> Mapping[str, Any]:
+    """Say how many calls the account has left, this one counted."""
+    config, caller = call.cloud.config, call.account
+    window = throttle.current(call.cloud.windows, config, caller)
+    limit = {
+        "accountid": caller.id, "account": caller.name, "apiIssued": window.calls,
+        "apiAllowed": max(0, config.throttle_calls - window.calls), "expireAfter": throttle.left(window, config),
+    }  # fmt: skip
+    return {"apilimit": limit}
+
+
 def query_job(call: Call) -> Mapping[str, Any]:
-    job = call.cloud.jobs[need(call, "jobid")]
-    check_owner(call, job.account)
+    job, caller = call.cloud.jobs[need(call, "jobid")], call.account
+    if not caller.is_admin and caller.name != job.account:  # not even another member of the project
+        raise permission_denied(f"Account {texts.account(caller)} is not authorized to see job id=1")
     return answers.job(call.cloud, job)

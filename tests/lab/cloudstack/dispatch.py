@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import (
+    access,
     catalogue_lists,
     deploy,
     discovery,
@@ -23,7 +24,8 @@ from . import (
     violations,
     volumes,
 )
-from .call import Call, Work, check_owner, items, number
+from .access import check_owner
+from .call import Call, Work, items, number
 from .errors import ApiError, as_answer, bad_credentials, bad_parameter, hidden, invalid_value, not_allowed
 from .model import now
 from .reference import Command, commands
@@ -54,10 +56,12 @@ _LISTS: dict[str, Callable[[Call], listings.Listing]] = {
     "listAccounts": listings.accounts,
     "listUsers": listings.users,
     "listResourceLimits": listings.resource_limits,
+    "listProjects": listings.projects,
 }
 _SYNC: dict[str, Callable[[Call], Mapping[str, Any]]] = {
     "listCapabilities": discovery.list_capabilities,
     "queryAsyncJobResult": discovery.query_job,
+    "getApiLimit": discovery.api_limit,
     "deleteVolume": volumes.delete_volume,
     "updateVirtualMachine": instances.update_vm,
 }
@@ -90,6 +94,8 @@ class Reply:
     html: bool = False
 
 
+_CHECKED_BY_JOB = frozenset({"detachVolume", "createTags", "deleteTags"})
+"""Whether the caller may use what these name, their job finds out."""
 _IMPLEMENTED = frozenset({"listApis", *_LISTS, *_SYNC, *_ASYNC})
 
 
@@ -137,7 +143,10 @@ def _execute(call: Call, command: Command, known: Mapping[str, Command], sent: M
     cloud, name = call.cloud, command.name
     with cloud.lock:
         checked = Call(cloud, call.account, name, parameters.check(cloud, command, sent), call.fault)
-        if not command.is_list:
+        access.check_project(checked)
+        if command.is_list:
+            access.check_list(checked)
+        elif name not in _CHECKED_BY_JOB:
             _check_owners(checked, command)
         if name == "listApis":
             return discovery.list_apis(checked, known)
@@ -152,7 +161,7 @@ def _execute(call: Call, command: Command, known: Mapping[str, Command], sent: M
 
 
 def _check_owners(call: Call, command: Command) -> None:
-    """Access is looked at with the parameters, so a stranger is refused at once and not by a job."""
+    """As a rule access is looked at with the parameters: a stranger is refused at once and not by a job."""
     cloud = call.cloud
     tables: dict[str, Any] = {"volume": cloud.volumes, "snapshot": cloud.snapshots, "virtualmachine": cloud.vms}
     for parameter in command.parameters:

@@ -29,6 +29,15 @@ def bad_parameter(text: str) -> ApiError:
     return ApiError(431, 9999, text)
 
 
+def bad_value(command: str, parameter: str, value: str) -> ApiError:
+    """A value of the wrong form, or an id of nothing that ever was."""
+    return bad_parameter(
+        f"Unable to execute API command {command.lower()} due to invalid value. Invalid parameter {parameter} "
+        f"value={value} due to incorrect long value format, or entity does not exist or due to incorrect parameter "
+        "annotation for the field in api cmd class."
+    )
+
+
 def runtime(text: str) -> ApiError:
     return ApiError(530, 4250, text)
 
@@ -62,9 +71,10 @@ def bad_credentials() -> ApiError:
 
 def hidden(error: ApiError) -> ApiError:
     """What others than root administrators get of a plain runtime error, where no job tells it."""
-    if (error.errorcode, error.cserrorcode) != (530, 4250):
+    if error.errorcode != 530 or error.cserrorcode not in (4250, 0):
         return error
-    return ApiError(530, 4250, "Internal error executing command, please contact your system administrator")
+    text = "Internal error executing command, please contact your system administrator"
+    return ApiError(530, error.cserrorcode, text)
 
 
 def as_answer(error: ApiError) -> dict[str, Any]:
@@ -72,6 +82,11 @@ def as_answer(error: ApiError) -> dict[str, Any]:
     if error.cserrorcode is not None:
         body["cserrorcode"] = error.cserrorcode
     return body | {"errortext": error.text}
+
+
+def in_job(error: ApiError) -> ApiError:
+    """The same refusal as a job ends by it: a permission that is missing is a plain error there."""
+    return ApiError(530, None, error.text) if error.errorcode == 531 else error
 
 
 def as_job_result(error: ApiError) -> dict[str, Any]:

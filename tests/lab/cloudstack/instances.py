@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from . import answers, catalogue, devices, expunging, storage
+from . import answers, catalogue, devices, expunging, storage, texts
 from .call import Call, Work, flag, items, mappings, need, text
 from .errors import ApiError, invalid_value, no_capacity, runtime
 from .model import Vm, now
@@ -87,6 +87,9 @@ def start_vm(call: Call) -> Work:
         vm = existing_vm(call, vm_id)
         if vm.state != "Stopped":
             raise invalid_value(f"Virtual machine {vm_id} is {vm.state}; only a Stopped one can be started.")
+        project = call.cloud.project_of(vm.account)
+        if project and project.state != "Active":
+            raise runtime(texts.owner_disabled(vm, call.cloud.account(vm.account)))
         start(call.cloud, vm_id)
         return answer(call, vm_id)
 

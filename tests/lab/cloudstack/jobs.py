@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .call import Work
-from .errors import ApiError, as_job_result, runtime
+from .errors import ApiError, as_job_result, in_job, runtime
 from .model import Account, Job, now
 from .state import Cloud, forget
 
@@ -51,7 +51,8 @@ def _run(cloud: Cloud, job_id: str, work: Work, orders: Orders) -> None:
             raise orders.failure
         result: Mapping[str, Any] = work.run()
         code = 0
-    except ApiError as error:
+    except ApiError as refusal:
+        error = in_job(refusal)
         result, code = as_job_result(error), error.errorcode
     except Exception as error:  # a bug of ours is to the client what one of CloudStack's is
         result, code = as_job_result(runtime(f"{type(error).__name__}: {error}")), 530

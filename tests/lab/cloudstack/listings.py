@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import answers, catalogue, quirks
-from .call import Call, items, mappings, need, text, visible
+from .access import may_use, visible
+from .call import Call, items, mappings, need, text
 from .errors import invalid_value
-from .model import RESOURCE_TYPES, Account, Vm
+from .model import RESOURCE_TYPES, Account, Project, Vm
 from .reference import ROLES
 from .state import usage
 
@@ -110,13 +111,18 @@ def async_jobs(call: Call) -> Listing:
 
 
 def _accounts(call: Call) -> list[Account]:
+    """The accounts that the caller sees, each once, whatever users it has."""
+    return list({account.id: account for account in reversed(_users(call))}.values())[::-1]
+
+
+def _users(call: Call) -> list[Account]:
     return [account for account in call.cloud.accounts.values() if visible(call, account.name)]
 
 
 def domains(call: Call) -> Listing:
     rows = {
         account.domainid: {
-            "id": account.domainid, "name": account.domain, "level": 0, "haschild": False, "path": "ROOT",
+            "id": account.domainid, "name": account.domain, "level": 0, "haschild": False, "path": account.path,
             "state": "Active", "created": catalogue.CREATED,
         }
         for account in _accounts(call)
@@ -140,15 +146,31 @@ def accounts(call: Call) -> Listing:
     for account in _accounts(call):
         row = _names(account) | {
             "id": account.id, "name": account.name, "state": "enabled", "isdefault": False, "groups": [],
-            "receivedbytes": 0, "sentbytes": 0, "user": [_user(account)],
+            "receivedbytes": 0, "sentbytes": 0, "user": [_user(user) for user in _users(call) if user.id == account.id],
         }  # fmt: skip
         rows.append(row | limits(call, account) | _counted("project", -1, 0))
     return "account", matching(call, rows, equal="id name domainid")
 
 
 def users(call: Call) -> Listing:
-    """The users of accounts: one each."""
-    return "user", matching(call, [_user(account) for account in _accounts(call)], equal="id username")
+    """The users of accounts."""
+    return "user", matching(call, [_user(account) for account in _users(call)], equal="id username")
+
+
+def projects(call: Call) -> Listing:
+    """The projects whose member the caller is, with their limits."""
+    found = [one for one in call.cloud.projects.values() if may_use(call.cloud, call.account, one.account)]
+    return "project", matching(call, [_project(call, one) for one in found], equal="id name state")
+
+
+def _project(call: Call, project: Project) -> dict[str, Any]:
+    owner = call.cloud.account(project.owner)
+    row = {
+        "id": project.id, "name": project.name, "displaytext": project.displaytext, "state": project.state,
+        "projectaccountname": project.account, "domain": owner.domain, "domainid": owner.domainid, "tags": [],
+        "created": catalogue.CREATED, "owner": [{"account": owner.name}],
+    }  # fmt: skip
+    return row | limits(call, call.cloud.account(project.account))
 
 
 def _names(account: Account) -> dict[str, Any]:
@@ -163,8 +185,8 @@ def _names(account: Account) -> dict[str, Any]:
 def _user(account: Account) -> dict[str, Any]:
     names = {key: value for key, value in _names(account).items() if key != "domainpath"}
     return names | {
-        "id": account.userid, "username": account.name, "account": account.name, "accountid": account.id,
-        "state": "enabled", "apikey": account.apikey, "email": f"{account.name}@example.org",
+        "id": account.userid, "username": account.username, "account": account.name, "accountid": account.id,
+        "state": "enabled", "apikey": account.apikey, "email": f"{account.username}@example.org",
         "firstname": account.name, "lastname": "lab", "is2faenabled": False, "is2famandated": False,
         "iscallerchilddomain": False, "isdefault": False, "usersource": "native",
     }  # fmt: skip
@@ -195,12 +217,13 @@ def _counted(prefix: str, limit: int, used: int) -> dict[str, Any]:
 
 
 def resource_limits(call: Call) -> Listing:
+    """Asked for a project, the server tells the caller's own limits; the project's are in listProjects."""
     rows = [
         {
             "account": account.name, "domainid": account.domainid, "domain": account.domain,
             "resourcetype": number, "resourcetypename": name, "max": account.limit[name],
         }
-        for account in _accounts(call)
+        for account in ([call.account] if text(call, "projectid") else _accounts(call))
         for name, number in RESOURCE_TYPES.items()
     ]  # fmt: skip
     return "resourcelimit", matching(call, rows, equal="resourcetype")

@@ -21,21 +21,43 @@ class Account:
     domain: str
     domainid: str
     userid: str
-    accounttype: int  # 1 root admin, 0 user
+    accounttype: int  # 0 user, 1 root admin, 2 domain admin, 5 project
     apikey: str
     secretkey: str
     deny: frozenset[str] = frozenset()
     path: str = "ROOT"  # of its domain
     limits: Mapping[str, int] = field(default_factory=dict)
+    user: str = ""
+
+    @property
+    def username(self) -> str:
+        """The user whose keys these are; the first one has the account's name."""
+        return self.user or self.name
 
     @property
     def is_admin(self) -> bool:
         return self.accounttype == 1
 
     @property
+    def is_domain_admin(self) -> bool:
+        return self.accounttype == 2
+
+    @property
     def limit(self) -> Mapping[str, int]:
         """Per resource type; -1 is unlimited, primary_storage counts GiB, memory MiB."""
         return {name: self.limits.get(name, -1) for name in RESOURCE_TYPES}
+
+
+@dataclass(frozen=True)
+class Project:
+    id: str
+    name: str
+    displaytext: str
+    account: str  # the account that owns the project's things; nobody has its keys
+    owner: str
+    members: frozenset[str]  # accounts, the owner as well
+    state: str = "Active"  # or Suspended
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 
-from .errors import bad_parameter
+from .access import ALL_PROJECTS
+from .errors import bad_parameter, bad_value
 from .reference import Command, Parameter
 from .state import Cloud, knows
 
@@ -38,11 +39,9 @@ def _known(command: Command, params: dict[str, str]) -> dict[str, str]:
 
 
 def _check_value(cloud: Cloud, command: Command, parameter: Parameter, value: str) -> None:
-    wrong = bad_parameter(
-        f"Unable to execute API command {command.name.lower()} due to invalid value. Invalid parameter "
-        f"{parameter.name} value={value} due to incorrect long value format, or entity does not exist or due to "
-        "incorrect parameter annotation for the field in api cmd class."
-    )
+    if command.is_list and parameter.name == "projectid" and value == ALL_PROJECTS:
+        return
+    wrong = bad_value(command.name, parameter.name, value)
     if parameter.type in ("integer", "long"):
         with contextlib.suppress(ValueError):
             int(value)

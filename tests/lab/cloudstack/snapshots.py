@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from . import answers, files
-from .call import Call, Work, check_owner, mappings, need, text
+from .access import check_owner
+from .call import Call, Work, mappings, need, text
 from .errors import invalid_value, runtime
 from .model import Snapshot, Tag, now
 from .state import check_limits, forget

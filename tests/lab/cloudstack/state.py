@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import catalogue
 from .errors import over_limit
 from .guests import Guests
-from .model import GIB, Account, Job, Snapshot, Tag, Vm, Volume
+from .model import GIB, Account, Job, Project, Snapshot, Tag, Vm, Volume
 from .settings import Config
 from .throttle import Window
 
@@ -34,6 +34,7 @@ class Fault:
 class Cloud:
     config: Config
     accounts: Mapping[str, Account]
+    projects: dict[str, Project] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
     volumes: dict[str, Volume] = field(default_factory=dict)
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
@@ -62,7 +63,16 @@ class Cloud:
             return self.sequence
 
     def account(self, name: str) -> Account:
-        return next(account for account in self.accounts.values() if account.name == name)
+        """Return an account, or the one that a project's things belong to."""
+        project = self.project_of(name)
+        if project is None:
+            return next(account for account in self.accounts.values() if account.name == name)
+        owner = self.account(project.owner)
+        return replace(owner, id=project.id, name=name, accounttype=5, apikey="", limits=project.limits)
+
+    def project_of(self, account: str) -> Project | None:
+        """Return the project whose things belong to this account; None where it is a real one."""
+        return next((project for project in self.projects.values() if project.account == account), None)
 
 
 def knows(cloud: Cloud, kind: str, entity_id: str) -> bool:
@@ -72,6 +82,7 @@ def knows(cloud: Cloud, kind: str, entity_id: str) -> bool:
         "snapshot": cloud.snapshots,
         "virtualmachine": cloud.vms,
         "job": cloud.jobs,
+        "project": cloud.projects,
         "domain": {account.domainid for account in cloud.accounts.values()},
         "account": {account.id for account in cloud.accounts.values()},
         "storagepool": {catalogue.POOL},

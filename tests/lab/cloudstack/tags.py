@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import catalogue
-from .call import Call, Work, check_owner, items, mappings, need
+from .access import check_owner
+from .call import Call, Work, items, mappings, need
 from .errors import invalid_value, runtime
 from .model import Tag
 from .state import Cloud

@@ -8,9 +8,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from . import answers, catalogue, devices, storage
-from .call import Call, Work, check_owner, flag, need, number, text
-from .errors import invalid_value, no_capacity, runtime
+from . import access, answers, catalogue, devices, storage, texts
+from .access import check_owner
+from .call import Call, Work, flag, need, number, text
+from .errors import ApiError, invalid_value, no_capacity, runtime
 from .jobs import pending_on
 from .model import CDROM_DEVICE_ID, GIB, MAX_DATA_VOLUMES, Snapshot, Vm, Volume, now
 from .state import Cloud, Fault, check_limits, root_of, volumes_of
@@ -56,7 +57,7 @@ def offered_size(offering_id: str, size: int | None) -> int:
 def create_volume(call: Call) -> Work:
     """A volume of an offering is only a row until it is attached; one of a snapshot is copied by the job."""
     cloud, offering_id, snapshot_id = call.cloud, text(call, "diskofferingid"), text(call, "snapshotid")
-    account = call.account.name
+    account = access.owner_for(call)
     check_limits(cloud, account, volume=1)
     if not offering_id and not snapshot_id:
         raise invalid_value("A volume is made of a disk offering or of a snapshot: give diskofferingid or snapshotid.")
@@ -88,7 +89,7 @@ def create_volume(call: Call) -> Work:
         if snapshot:
             storage.materialise(cloud, volume.id)
         if vm_id:
-            attach(call, volume.id, vm_id, None)
+            _attach_new(call, volume.id, vm_id)
         made = dict(answer(call, volume))
         if snapshot:  # only this job's result names it, no list does
             made["volume"] = made["volume"] | {"snapshotid": snapshot.id}
@@ -100,9 +101,20 @@ def create_volume(call: Call) -> Work:
     return Work(run, tuple(resources), "Volume", volume.id, volume.id, partial(_undo_create, cloud, volume.id))
 
 
+def _attach_new(call: Call, volume_id: str, vm_id: str) -> None:
+    """Attach a volume right after it was made. Where that fails the volume stays, destroyed, and no reason is told."""
+    try:
+        attach(call, volume_id, vm_id, None)
+    except ApiError:
+        with call.cloud.lock:
+            volume = call.cloud.volumes[volume_id]
+            call.cloud.volumes[volume_id] = replace(volume, state="Destroy")
+        raise ApiError(530, None, f"Failed to create volume: {texts.volume(volume)}") from None
+
+
 def _undo_create(cloud: Cloud, volume_id: str) -> None:
     with cloud.lock:
-        if volume_id in cloud.volumes:
+        if volume_id in cloud.volumes and cloud.volumes[volume_id].state != "Destroy":
             storage.expunge(cloud, volume_id)
 
 
@@ -138,6 +150,8 @@ def attach(call: Call, volume_id: str, vm_id: str, device_id: int | None) -> Non
         vm = existing_vm(call, vm_id)
         if vm.state not in ("Running", "Stopped"):
             raise invalid_value(f"Virtual machine {vm_id} is {vm.state}, neither Running nor Stopped.")
+        if vm.account != volume.account:
+            raise ApiError(530, None, texts.different_accounts(vm, volume))
         if vm.zoneid != volume.zoneid:
             raise invalid_value("The volume and the virtual machine are in different zones.")
         _check_device(cloud, vm, device_id)

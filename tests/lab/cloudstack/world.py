@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from . import catalogue, devices, files, storage, violations
-from .model import GIB, Account, Nic, Vm, Volume, now
+from .model import GIB, Account, Nic, Project, Vm, Volume, now
 from .settings import Config
 from .state import Cloud
 
 
-def build(config: Config, accounts: Mapping[str, Account]) -> Cloud:
+def build(config: Config, accounts: Mapping[str, Account], projects: Mapping[str, Project]) -> Cloud:
     for name in ("volumes", "snapshots", "templates", "vms", "consoles"):
         shutil.rmtree(config.state / name, ignore_errors=True)  # a lab begins anew: nothing refers to old files
         (config.state / name).mkdir(parents=True)
     (config.state / violations.FILE).unlink(missing_ok=True)
-    cloud = Cloud(config, accounts)
+    cloud = Cloud(config, accounts, dict(projects))
     for template in catalogue.TEMPLATES:
         _template_file(files.template_path(config.state, template["id"]), template["name"])
     _oma(cloud, next(iter(accounts.values())).name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sys
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,23 @@ from cs import CloudStack
 from migratekit_core.files import write_private
 from tests.lab.parts.process import LabError, Part, Side, There, first_line, launch, wait_until
 
+ACCOUNTS = {"migratekit": "User", "colleague": "User", "admin": "Root Admin"}
+"""The accounts of the lab's cloud and their roles. The first one is MigrateKit's, and owns the OMA."""
+SECOND_USER = "second"
+"""Another user of the first account, with keys of its own."""
+PROJECT = "migration"
+"""A project of the first account, of which the second one is a member, too."""
+FOREIGN_PROJECT = "foreign"
+"""A project of the second account, of which the first one is no member."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of a user."""
+
+    api_key: str
+    secret_key: str
+
 
 @dataclass(frozen=True)
 class Cloud:
@@ -23,10 +41,24 @@ class Cloud:
 
     part: Part
     url: str
-    api_key: str
-    secret_key: str
+    keys: Mapping[str, Keys]
     http: httpx.Client
     side: Side
+
+    @property
+    def api_key(self) -> str:
+        """Return the API key that MigrateKit has."""
+        return self.keys["migratekit"].api_key
+
+    @property
+    def secret_key(self) -> str:
+        """Return the secret key that MigrateKit has."""
+        return self.keys["migratekit"].secret_key
+
+    def api(self, user: str = "migratekit") -> CloudStack:
+        """Return a client of the API for an account (ACCOUNTS) or for SECOND_USER."""
+        keys = self.keys[user]
+        return CloudStack(endpoint=self.url, key=keys.api_key, secret=keys.secret_key, fetch_result=True)
 
     def state(self) -> dict[str, Any]:
         """Return everything it has: volumes with their files, machines with their devices, snapshots, jobs, events."""
@@ -71,9 +103,16 @@ class Cloud:
         """Return a picture (PNG) of a booted machine's screen."""
         return Path(self._json(self.http.post(f"/lab/screens/{name}"))["file"])
 
-    def account(self, *, limits: dict[str, int] | None = None, deny: tuple[str, ...] = ()) -> None:
-        """Set the account's limits and what its role may not call; without arguments there are none."""
-        self._json(self.http.post("/lab/account", json={"limits": limits or {}, "deny": list(deny)}))
+    def account(
+        self, *, limits: dict[str, int] | None = None, deny: tuple[str, ...] = (), name: str = "migratekit"
+    ) -> None:
+        """Set an account's limits and what its role may not call; without arguments there are none."""
+        body = {"account": name, "limits": limits or {}, "deny": list(deny)}
+        self._json(self.http.post("/lab/account", json=body))
+
+    def project(self, name: str = PROJECT, *, state: str = "Active", limits: dict[str, int] | None = None) -> None:
+        """Set a project's state (Active or Suspended) and its limits."""
+        self._json(self.http.post("/lab/project", json={"name": name, "state": state, "limits": limits or {}}))
 
     def settings(self, **changes: Any) -> dict[str, Any]:
         """Change switches of the double (tests/lab/cloudstack/settings.py) and return all of them."""
@@ -89,9 +128,9 @@ class Cloud:
 
     def api_machines(self) -> list[dict[str, Any]]:
         """Return the virtual machines as the API describes them, with the names of their networks."""
-        client = CloudStack(endpoint=self.url, key=self.api_key, secret=self.secret_key)
+        client = self.api("admin")
         with self.side():
-            found: list[dict[str, Any]] = client.listVirtualMachines(fetch_list=True)
+            found: list[dict[str, Any]] = client.listVirtualMachines(fetch_list=True, listall=True)
         return found
 
     def volume(self, volume_id: str) -> dict[str, Any]:
@@ -109,10 +148,9 @@ class Cloud:
 
 
 def start(run: Path, root: Path, port: int, *options: str, side: Side = nullcontext) -> Cloud:
-    """Start the double with an administrator's account whose keys are made now."""
-    api_key, secret_key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-    account = {"account": "admin", "domain": "ROOT", "apikey": api_key, "secretkey": secret_key}
-    write_private(run / "cloud-keys.json", json.dumps({"accounts": [account]}))
+    """Start the double with the lab's accounts and projects, whose keys are made now."""
+    keys = {name: Keys(secrets.token_urlsafe(32), secrets.token_urlsafe(32)) for name in (*ACCOUNTS, SECOND_USER)}
+    write_private(run / "cloud-keys.json", json.dumps(_accounts(keys)))
     command = [
         sys.executable,
         *("-m", "tests.lab.cloudstack"),
@@ -124,4 +162,24 @@ def start(run: Path, root: Path, port: int, *options: str, side: Side = nullcont
     url = str(json.loads(first_line(part))["url"])
     base = url.removesuffix("/client/api")
     http = httpx.Client(base_url=base, timeout=60, transport=There(side, httpx.HTTPTransport(trust_env=False)))
-    return Cloud(part, url, api_key, secret_key, http, side)
+    return Cloud(part, url, keys, http, side)
+
+
+def _accounts(keys: Mapping[str, Keys]) -> dict[str, Any]:
+    """Return the keys file of the double."""
+    kinds = {"User": 0, "Root Admin": 1}
+    rows = [
+        {"account": name, "domain": "ROOT", "accounttype": kinds[role], **_pair(keys[name])}
+        for name, role in ACCOUNTS.items()
+    ]
+    first, second = list(ACCOUNTS)[:2]
+    rows.append({"account": first, "user": SECOND_USER, "domain": "ROOT", "accounttype": 0, **_pair(keys[SECOND_USER])})
+    projects = [
+        {"name": PROJECT, "owner": first, "members": [second]},
+        {"name": FOREIGN_PROJECT, "owner": second, "members": []},
+    ]
+    return {"accounts": rows, "projects": projects}
+
+
+def _pair(keys: Keys) -> dict[str, str]:
+    return {"apikey": keys.api_key, "secretkey": keys.secret_key}
