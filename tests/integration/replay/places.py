@@ -62,7 +62,19 @@ PLACES = {
 CUSTOM_BOUNDS = {"mincpunumber": "1", "maxcpunumber": "8", "minmemory": "256", "maxmemory": "8192"}
 KVM_TEMPLATE = "f334c386-ecab-11f1-8f90-02fc00000001"
 ZONE_WIDE_OFFERING = "8e207ff7-85f0-48dc-b7e0-9c89d22f3c56"
-HOST = "45f7335e-6ae9-453f-bfb1-f3b4fad09da6"
+HOSTS = ("45f7335e-6ae9-453f-bfb1-f3b4fad09da6", "983394e9-7738-4d5c-9bec-dd6b13e8412a")
+PROJECT_ACCOUNT = "PrjAcct-proj1-1"
+SECURITY_GROUPS = (
+    ("ea905979-7178-414f-8067-368a4101e43b", "web", "web", "mig"),
+    ("33614c6d-33db-4683-9569-1537ee36a6e9", "default", "Default Security Group", "mig"),
+    ("176f2250-0390-41fe-8d31-81fe3a16c6a4", "default", "Default Security Group", PROJECT_ACCOUNT),
+)
+AFFINITY_GROUPS = (
+    ("8849bf9b-a0e9-4ad7-a500-9f1726fba9c9", "aa", "apart", "mig"),
+    ("312bf605-cc6c-4582-b53f-a989074fa0ac", "paa", "apart", PROJECT_ACCOUNT),
+)
+"""Id, name, description and owner."""
+USER_DATA = ("7b8b9d00-5b23-4a5d-a59e-4103209af4c2", "66ca5b4c-ec26-42cc-ad9e-ae9f0a77d34c")
 _SHARED_RANGE = re.compile(r"^(\d+\.\d+\.\d+)\.")
 SHARED_RANGES = {"shared1": (10, 50), "sim-sg-sgnet": (10, 200)}
 """The addresses that the two shared networks give: .10 to .50, .10 to .200."""
@@ -84,8 +96,19 @@ def tables(server: str, facts: Facts) -> catalogue.Tables:
         "network": [_network(one, by_name) for one in facts.all("network")],
         "ostype": systems,
         "template": _templates(server, facts, systems, by_name),
-        "host": [rows.host("sim-host", by_name["sim-zone"], id=HOST, hypervisor="Simulator", uefi=False)],
+        "host": [
+            rows.host(f"sim-host-{one}", by_name["sim-zone"], id=one, hypervisor="Simulator", uefi=False)
+            for one in HOSTS
+        ],
+        "securitygroup": [_group(one) for one in SECURITY_GROUPS],
+        "affinitygroup": [_group(one) for one in AFFINITY_GROUPS],
+        "keypair": [{"id": name, "name": name, "_owner": "mig"} for name in ("krsa", "kgen")],
+        "userdata": [{"id": one, "name": f"ud{n}"} for n, one in enumerate(USER_DATA)],
     }
+
+
+def _group(told: tuple[str, str, str, str]) -> rows.Row:
+    return dict(zip(("id", "name", "description", "_owner"), told, strict=True))
 
 
 def _service_offering(seen: Mapping[str, Any]) -> rows.Row:

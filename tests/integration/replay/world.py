@@ -28,6 +28,8 @@ class World:
         self.facts = facts
         self.place = PLACES[recording.server]
         self.parameters = dict(recording.parameters)
+        for template in catalogue.rows("template"):
+            files.create(files.template_path(state, template["id"]), GIB)
         self.cloud = Cloud(Config(state=state, job_seconds=0.0), _accounts(self.place), _projects(self.place))
 
     def owner(self, row: Mapping[str, Any]) -> str:

@@ -173,8 +173,10 @@ def virtualmachine(cloud: Cloud, vm: Vm, caller: Account) -> Answer:
         "osdisplayname": os_type["name"], "hypervisor": template["hypervisor"], "isdynamicallyscalable": False,
         "details": dict(vm.details), "receivedbytes": 0, "sentbytes": 0,
         "nic": [nic(cloud, one, vm) for one in vm.nics], "ipaddress": vm.nics[0].ipaddress if vm.nics else None,
-        "securitygroup": [], "affinitygroup": [], "tags": _tags(cloud, vm.id),
+        "securitygroup": [_security_group(cloud, vm, one) for one in vm.securitygroups],
+        "affinitygroup": [_affinity_group(cloud, one) for one in vm.affinitygroups], "tags": _tags(cloud, vm.id),
     }  # fmt: skip
+    row |= vm.extra
     if "UEFI" in vm.details:
         row |= {"boottype": "Uefi", "bootmode": vm.details["UEFI"].lower()}
     row |= _owner(cloud, vm.account) | _zone(vm.zoneid) | _job_of(cloud, f"virtualmachine:{vm.id}")
@@ -186,6 +188,21 @@ def virtualmachine(cloud: Cloud, vm: Vm, caller: Account) -> Answer:
     row |= {"instancename": vm.instancename, "hostid": host.get("id"), "hostname": host.get("name")}
     row |= {"displayvm": True, "arch": template["arch"], "details": row["details"] | _OVERCOMMIT}
     return _without_none(row)
+
+
+def _security_group(cloud: Cloud, vm: Vm, group_id: str) -> Answer:
+    """A group as a machine's row has it: without its rules, and of its owner only the name."""
+    default = {"id": group_id, "name": "default", "description": "Default Security Group", "_owner": vm.account}
+    row = catalogue.row("securitygroup", group_id) if catalogue.has("securitygroup", group_id) else default
+    owner = {key: value for key, value in _owner(cloud, row["_owner"]).items() if not key.startswith("domain")}
+    names = {"id": row["id"], "name": row["name"], "description": row["description"]}
+    return names | owner | {"egressrule": [], "ingressrule": [], "tags": [], "virtualmachineids": []}
+
+
+def _affinity_group(cloud: Cloud, group_id: str) -> Answer:
+    row = catalogue.row("affinitygroup", group_id)
+    owner = {key: value for key, value in _owner(cloud, row["_owner"]).items() if not key.startswith("domain")}
+    return {"id": row["id"], "name": row["name"], "description": row["description"]} | owner
 
 
 def _disks(cloud: Cloud, vm: Vm) -> Answer:

@@ -20,6 +20,7 @@ class Call:
     command: str
     params: Mapping[str, str]
     fault: Fault | None = None
+    method: str = "GET"
 
     @property
     def faulty(self) -> str | None:

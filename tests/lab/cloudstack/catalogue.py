@@ -80,7 +80,10 @@ TEMPLATES = [
 HOSTS: list[Row] = [host("lab-kvm-1", (ZONE, "lab-zone-1"))]
 
 Tables = dict[str, list[Row]]
-"""The rows of each kind: zone, serviceoffering, diskoffering, network, ostype, template, host."""
+"""The rows of each kind: zone, serviceoffering, diskoffering, network, ostype, template, host.
+
+A test may add securitygroup, affinitygroup, keypair and userdata.
+"""
 
 _LAB: Tables = {
     "zone": ZONES, "serviceoffering": SERVICE_OFFERINGS, "diskoffering": DISK_OFFERINGS, "network": NETWORKS,
@@ -105,7 +108,7 @@ def use_lab() -> None:
 
 def rows(kind: str) -> list[Row]:
     """All rows of a kind."""
-    return _tables[kind]
+    return _tables.get(kind, [])
 
 
 def row(kind: str, entity_id: str) -> Row:

@@ -11,16 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import access, addresses, catalogue, storage
+from . import access, addresses, catalogue, extras, storage
 from .access import check_owner
-from .call import Call, Work, flag, mappings, need, number, text
-from .errors import invalid_value, runtime
+from .call import Call, Work, flag, items, mappings, need, number, text
+from .errors import bad_parameter, invalid_value, permission_denied, runtime
 from .instances import answer, start
 from .model import GIB, Nic, Vm, Volume, now
 from .state import Cloud, check_limits, volumes_of
-from .volumes import existing, offered_size
+from .volumes import offered_size
 
 _HOST_NAME = re.compile(r"^[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")
+
+
+MAX_TEXT = 255
 
 
 @dataclass(frozen=True)
@@ -31,23 +34,28 @@ class _Root:
     size: int
     volumeid: str | None = None
     snapshotid: str | None = None
+    offering: str | None = None  # another disk offering than the compute offering's own
 
 
 def deploy(call: Call) -> Work:
     cloud, account = call.cloud, access.owner_for(call)
     sources = [name for name in ("templateid", "volumeid", "snapshotid") if text(call, name)]
     if len(sources) != 1:
-        raise runtime("Give exactly one of templateid, volumeid and snapshotid.")
+        raise runtime("Please provide only one of the following parameters - template ID, volume ID or snapshot ID")
     vm_id = str(uuid.uuid4())
     name = text(call, "name") or f"VM-{vm_id}"
-    check_host_name(name)
+    check_host_name(call.command, name)
+    check_length(call, "displayname", "displayName")
+    _check_administrators(call)
     cpunumber, cpuspeed, memory, details = _shape(call)
-    details |= _boot(call)
+    details |= _boot(call, name)
     root = _root(call, details)
+    _check_networks(call, account)
+    extra = extras.wanted(call, account)
     nics = addresses.plan(call)
     check_name_is_free(cloud, name, nics)
-    if catalogue.row("network", nics[0].networkid)["zoneid"] != need(call, "zoneid"):
-        raise invalid_value("The network is in another zone.")
+    if not flag(call, "startvm", default=True):
+        details["deployvm"] = "true"
     data_size = _data_size(call)
     new = [size for size in (0 if root.volumeid else root.size, data_size) if size]
     check_limits(
@@ -59,7 +67,8 @@ def deploy(call: Call) -> Work:
         zoneid=need(call, "zoneid"), state="Stopped", serviceofferingid=need(call, "serviceofferingid"),
         templateid=root.templateid, ostypeid=catalogue.row("template", root.templateid)["ostypeid"], created=now(),
         nics=nics, cpunumber=cpunumber, cpuspeed=cpuspeed, memory=memory, instancename=f"i-2-{serial}-VM",
-        details=details,
+        details=details | extra.details, securitygroups=extra.securitygroups, affinitygroups=extra.affinitygroups,
+        extra=extra.fields,
     )  # fmt: skip
     cloud.vms[vm_id] = vm
     resources = [f"virtualmachine:{vm_id}", f"volume:{_place_root(cloud, vm, root, serial)}"]
@@ -90,12 +99,58 @@ def _give_up(cloud: Cloud, vm_id: str) -> None:
                 storage.expunge(cloud, volume.id)
 
 
-def check_host_name(name: str) -> None:
+def check_host_name(command: str, name: str) -> None:
+    """Raise ApiError for what is no host name."""
     if not _HOST_NAME.match(name):
-        raise invalid_value(
-            f"{name!r} is no host name: 1 to 63 letters, digits and hyphens, beginning with a letter and not ending "
-            "with a hyphen."
+        raise bad_parameter(
+            f"Unable to execute API command {command.lower()} due to invalid value. Invalid value provided for API "
+            "arg: name - it can contain ASCII letters 'a' through 'z', the digits '0' through '9', and the hyphen "
+            "('-'), must be between 1 and 63 characters long, and can't start or end with \"-\" and can't start with "
+            "digit"
         )
+
+
+def check_length(call: Call, parameter: str, said: str) -> None:
+    """Raise ApiError for a text of more than 255 characters; `said` is how the refusal names the parameter."""
+    if len(text(call, parameter) or "") > MAX_TEXT:
+        raise bad_parameter(
+            f"Unable to execute API command {call.command.lower()} due to invalid value. Value greater than max "
+            f"allowed length {MAX_TEXT} for param: {said}"
+        )
+
+
+def _check_administrators(call: Call) -> None:
+    """What only root administrators may ask for, and what this cloud has switched off."""
+    if text(call, "hostid") and not call.account.is_admin:
+        raise permission_denied("Parameter hostid can only be specified by a Root Admin, permission denied")
+    if text(call, "extraconfig"):
+        raise runtime("attempted setting extraconfig but enable.additional.vm.configuration is disabled")
+
+
+def _check_networks(call: Call, owner: str) -> None:
+    """Whether the new machine's owner may use the networks, and whether the zone can."""
+    zone = catalogue.row("zone", need(call, "zoneid"))
+    asked = [row.get("networkid", "") for row in mappings(call, "iptonetworklist")] + items(call, "networkids")
+    for network_id in asked:
+        if not catalogue.has("network", network_id):
+            raise invalid_value(f"Unable to find network by id {network_id}")
+        network = catalogue.row("network", network_id)
+        if zone["securitygroupsenabled"] and network["type"] == "Isolated":
+            raise invalid_value(
+                "Can specify only Shared or L2 Guest networks when deploy vm in Advance Security Group enabled zone"
+            )
+        if not _may_deploy_in(call, network, owner):
+            raise permission_denied(f"Unable to use network with id= {network_id}, permission denied")
+        if network["zoneid"] != zone["id"]:
+            raise invalid_value(f"Network id={network_id} doesn't belong to zone {zone['id']}")
+
+
+def _may_deploy_in(call: Call, network: Mapping[str, Any], owner: str) -> bool:
+    """A network of an account is that account's alone; that of a project is for each of its members as well."""
+    if network["_owner"] in (None, owner) or network["acltype"] == "Domain":
+        return True
+    project = call.cloud.project_of(network["_owner"])
+    return project is not None and owner in project.members
 
 
 def check_name_is_free(cloud: Cloud, name: str, nics: tuple[Nic, ...], but: str | None = None) -> None:
@@ -103,45 +158,63 @@ def check_name_is_free(cloud: Cloud, name: str, nics: tuple[Nic, ...], but: str 
     domains = _domains(nics)
     for vm in cloud.vms.values():
         if vm.id != but and vm.name == name and domains & (theirs := _domains(vm.nics)):
-            raise invalid_value(f"Network domain {min(domains & theirs)} has a machine with host name {name} already.")
+            network = next(row for row in map(_network, nics) if row.get("networkdomain") in theirs)
+            where = f"the network domain: {network['networkdomain']}; network={network['name']}"
+            raise invalid_value(f"The vm with hostName {name} already exists in {where}")
 
 
 def _domains(nics: tuple[Nic, ...]) -> set[str]:
     """The network domains of cards; an L2 network has none."""
-    rows = [catalogue.row("network", nic.networkid) for nic in nics]
+    rows = map(_network, nics)
     return {row["networkdomain"] for row in rows if "networkdomain" in row}
 
 
+def _network(nic: Nic) -> Mapping[str, Any]:
+    return catalogue.row("network", nic.networkid)
+
+
+_SIZES = {"cpunumber": ("cpu cores", 1), "cpuspeed": ("cpu speed", 1), "memory": ("memory", 32)}
+"""What a custom offering asks for: how a refusal names it, and the least of it."""
+
+
 def _shape(call: Call) -> tuple[int, int, int, dict[str, str]]:
+    """Cores, MHz and MiB of the new machine, and its settings. The size of the root disk is no setting."""
     offering = catalogue.row("serviceoffering", need(call, "serviceofferingid"))
     details = {key: value for row in mappings(call, "details") for key, value in row.items()}
+    if any(key.startswith("extraconfig") for key in details):
+        raise invalid_value("detail name should not start with extraconfig")
     named = {key.lower(): value for key, value in details.items()}
     _check_models(named)
-    if offering["iscustomized"] and not {"cpunumber", "cpuspeed", "memory"} & named.keys():
+    if not offering["iscustomized"]:
+        if _SIZES.keys() & named.keys():
+            raise invalid_value("cpuNumber or cpuSpeed or memory should not be specified for static service offering")
+        return offering["cpunumber"], offering["cpuspeed"], offering["memory"], details
+    if not _SIZES.keys() & named.keys():
         raise invalid_value(
-            "A custom offering needs details[0].cpuNumber, cpuSpeed and memory, as far as it fixes none."
+            "Need to specify custom parameter values cpu, cpu speed and memory when using custom offering"
         )
-    bounds = offering.get("serviceofferingdetails", {})
-    cpus = _custom(offering, bounds, named, "cpunumber", 1)
-    memory = _custom(offering, bounds, named, "memory", 32)
-    return cpus, _custom(offering, bounds, named, "cpuspeed", 1), memory, details
+    cpus, speed, memory = (_custom(offering, named, what) for what in _SIZES)
+    return cpus, speed, memory, details
 
 
-def _custom(
-    offering: Mapping[str, Any], bounds: Mapping[str, str], named: Mapping[str, str], what: str, low: int
-) -> int:
+def _custom(offering: Mapping[str, Any], named: Mapping[str, str], what: str) -> int:
     """What the offering fixes must not be given; what it leaves open has to be, within its bounds."""
+    said, low = _SIZES[what]
     if what in offering:
         if what in named:
-            raise invalid_value(f"{what} of offering {offering['name']} is fixed, it cannot be customised.")
+            raise invalid_value(
+                f"The {said} of this offering id:{offering['id']} is not customizable. "
+                "This is predefined in the template."
+            )
         return int(offering[what])
+    bounds = offering.get("serviceofferingdetails", {})
     least, most = int(bounds.get(f"min{what}", low)), int(bounds.get(f"max{what}", 2**31 - 1))
     try:
         value = int(named[what])
     except (KeyError, ValueError):
         value = -1
     if not least <= value <= most:
-        raise invalid_value(f"Invalid {what}: a value between {least} and {most} is wanted.")
+        raise invalid_value(f"Invalid {said} value, specify a value between {least} and {most}")
     return value
 
 
@@ -159,50 +232,81 @@ def _check_models(named: Mapping[str, str]) -> None:
             raise invalid_value(f"{key} {named[key]!r} is none of {', '.join(allowed)}.")
 
 
-def _boot(call: Call) -> dict[str, str]:
+def _boot(call: Call, name: str) -> dict[str, str]:
+    """The setting that makes a machine boot by UEFI; a BIOS one has none, whatever its mode."""
     kind, mode = (text(call, "boottype") or "").upper(), (text(call, "bootmode") or "").upper()
     if not kind:
         return {}
-    if kind not in ("UEFI", "BIOS") or mode not in ("LEGACY", "SECURE"):
-        raise invalid_value("boottype is UEFI or BIOS, and then bootmode is needed: Legacy or Secure.")
-    if kind == "BIOS" and mode == "SECURE":
-        raise invalid_value("Secure boot needs boottype UEFI.")
+    if kind not in ("UEFI", "BIOS"):
+        asked = text(call, "boottype")
+        raise invalid_value(f"Invalid bootType {asked}Specified for vm {name} Valid values are: [UEFI, BIOS]")
+    if kind == "BIOS":
+        return {}
+    if mode not in ("LEGACY", "SECURE"):
+        raise invalid_value(
+            f"bootmode must be specified for the VM with boot type: {kind}. Valid values are: [LEGACY, SECURE]"
+        )
     return {kind: mode}
 
 
-def _root(call: Call, details: Mapping[str, str]) -> _Root:
+def _root(call: Call, details: dict[str, str]) -> _Root:
+    """Where the root disk comes from. Takes its size out of the settings, where it is not kept."""
+    wished = next((details.pop(key) for key in list(details) if key.lower() == "rootdisksize"), None)
+    wished = wished or text(call, "rootdisksize")
     if template_id := text(call, "templateid"):
         template = catalogue.row("template", template_id)
-        if template["zoneid"] != need(call, "zoneid"):
+        _check_hypervisor(call, template["hypervisor"])
+        if template["zoneid"] != need(call, "zoneid") and not template["crossZones"]:
             raise invalid_value("The template is not in this zone.")
-        wished = details.get("rootdisksize") or text(call, "rootdisksize")
-        size = int(wished) * GIB if wished else int(template["size"])
+        fixed = catalogue.row("serviceoffering", need(call, "serviceofferingid"))["rootdisksize"]
+        size = int(fixed or wished or 0) * GIB or int(template["size"])
         if size < template["size"]:
-            raise invalid_value(f"rootdisksize must not be below the template's size of {template['size']} bytes.")
-        return _Root(template_id, size)
-    snapshot_id = text(call, "snapshotid")
+            raise invalid_value(
+                f"Unsupported: rootdisksize override ({size // GIB} GB) is smaller than template size "
+                f"({template['size'] / GIB:.2f} GB) {template['size']}"
+            )
+        return _Root(template_id, size, offering=text(call, "overridediskofferingid"))
+    snapshot_id, volume_id = text(call, "snapshotid"), text(call, "volumeid")
     if snapshot_id:
         snapshot = call.cloud.snapshots.get(snapshot_id)
         if snapshot is None or snapshot.state != "BackedUp":
             raise invalid_value(f"There is no BackedUp snapshot {snapshot_id}.")
+        _check_source(call, True, snapshot.templateid)
         check_owner(call, snapshot.account)
-        return _Root(_origin(snapshot.templateid), snapshot.size, snapshotid=snapshot_id)
-    volume = existing(call, need(call, "volumeid"))
-    if volume.state != "Ready" or call.cloud.config.pool_scope != "ZONE":
-        raise invalid_value("Only a volume that lies on zone-wide primary storage can become a root disk.")
-    templateid = _origin(volume.templateid)
+        return _Root(str(snapshot.templateid), snapshot.size, snapshotid=snapshot_id)
+    volume = call.cloud.volumes.get(volume_id or "")
+    if volume is None:
+        raise invalid_value("Unable to find UUID for id [1] of type [Volume]")
+    _check_source(call, volume.state == "Ready", volume.templateid)
+    check_owner(call, volume.account)
     if volume.virtualmachineid:
         raise invalid_value(f"Volume {volume.id} is attached to a virtual machine already.")
     if volume.zoneid != need(call, "zoneid"):
         raise invalid_value("The volume is in another zone.")
-    return _Root(templateid, volume.size, volumeid=volume.id)
+    return _Root(str(volume.templateid), volume.size, volumeid=volume.id)
 
 
-def _origin(template_id: str | None) -> str:
-    """The real server takes the machine's template from the volume, so a volume made blank cannot be deployed."""
+def _check_hypervisor(call: Call, hypervisor: str) -> None:
+    asked = text(call, "hypervisor")
+    if asked and asked.lower() != hypervisor.lower():
+        raise invalid_value(
+            "Hypervisor passed to the deployVm call, is different from the hypervisor type of the template"
+        )
+
+
+def _check_source(call: Call, placed: bool, template_id: str | None) -> None:
+    """Whether a volume or snapshot can be a root disk. Whose it is, is asked last.
+
+    The real server takes the machine's template from the volume, so a volume made blank cannot be deployed.
+    """
+    if not placed or call.cloud.config.pool_scope != "ZONE":
+        raise invalid_value("Deployment of virtual machine is supported only for Zone-wide storage pools")
     if not template_id:
-        raise invalid_value("The volume or snapshot comes from no template, so no machine can be deployed from it.")
-    return template_id
+        raise invalid_value("The provided volume/snapshot doesn't have a template to deploy a VM")
+    if catalogue.row("template", template_id)["hypervisor"] != "KVM":
+        raise invalid_value(
+            "Deploying a virtual machine with existing volume/snapshot is supported only from KVM hypervisors"
+        )
 
 
 def _data_size(call: Call) -> int:
@@ -212,7 +316,7 @@ def _data_size(call: Call) -> int:
 
 def _place_root(cloud: Cloud, vm: Vm, root: _Root, serial: int) -> str:
     if root.volumeid is None:
-        return _row(cloud, vm, f"ROOT-{serial}", root.size, 0, "ROOT", root.templateid, root.snapshotid)
+        return _row(cloud, vm, f"ROOT-{serial}", root.size, 0, "ROOT", root.templateid, root.snapshotid, root.offering)
     volume = cloud.volumes[root.volumeid]
     cloud.volumes[volume.id] = replace(volume, virtualmachineid=vm.id, deviceid=0, type="ROOT", attached=now())
     return volume.id
@@ -224,7 +328,7 @@ def _row(
 ) -> str:  # fmt: skip
     volume = Volume(
         id=str(uuid.uuid4()), name=name, account=vm.account, zoneid=vm.zoneid, size=size, type=kind, state="Allocated",
-        created=now(), diskofferingid=offering, virtualmachineid=vm.id, deviceid=device, attached=now(),
+        created=now(), diskofferingid=offering, virtualmachineid=vm.id, deviceid=device,
         templateid=template, snapshotid=snapshot,
     )  # fmt: skip
     cloud.volumes[volume.id] = volume

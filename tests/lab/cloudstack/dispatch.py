@@ -99,7 +99,7 @@ _CHECKED_BY_JOB = frozenset({"detachVolume", "createTags", "deleteTags"})
 _IMPLEMENTED = frozenset({"listApis", *_LISTS, *_SYNC, *_ASYNC})
 
 
-def handle(cloud: Cloud, sent: Mapping[str, str]) -> Reply:
+def handle(cloud: Cloud, sent: Mapping[str, str], method: str = "GET") -> Reply:
     """Return the answer to a request."""
     name = sent.get("command", "")
     known = commands(cloud.config.cloud_version)
@@ -128,7 +128,7 @@ def handle(cloud: Cloud, sent: Mapping[str, str]) -> Reply:
         elif fault and fault.mode == "bad-gateway":
             reply = Reply(502, {}, html=True)
         else:
-            call = Call(cloud, account, name, {}, fault)
+            call = Call(cloud, account, name, {}, fault, method)
             reply = Reply(200, {command.response_name: quirks.shaped(_execute(call, command, known, sent), fault)})
     except ApiError as refusal:
         error = hidden(refusal) if account and not account.is_admin else refusal
@@ -142,7 +142,7 @@ def handle(cloud: Cloud, sent: Mapping[str, str]) -> Reply:
 def _execute(call: Call, command: Command, known: Mapping[str, Command], sent: Mapping[str, str]) -> Mapping[str, Any]:
     cloud, name = call.cloud, command.name
     with cloud.lock:
-        checked = Call(cloud, call.account, name, parameters.check(cloud, command, sent), call.fault)
+        checked = Call(cloud, call.account, name, parameters.check(cloud, command, sent), call.fault, call.method)
         access.check_project(checked)
         if command.is_list:
             access.check_list(checked)

@@ -40,20 +40,40 @@ def _resources(call: Call, vm_id: str) -> tuple[str, ...]:
 def start(cloud: Cloud, vm_id: str) -> None:
     """Volumes that are still rows get their files now, on the storage of the host that was chosen."""
     with cloud.lock:
+        vm = cloud.vms[vm_id]
         if root_of(cloud, vm_id) is None:
-            raise runtime(f"Virtual machine {vm_id} has no root volume to start from.")
-        _put(cloud, vm_id, state="Starting")
+            raise runtime(f"Unable to deploy VM [{vm_id}] because the ROOT volume is missing.")
+        host = _host(cloud, vm)
+        _put(cloud, vm_id, state="Starting", hostid=host["id"])
         waiting = [volume.id for volume in volumes_of(cloud, vm_id) if volume.state == "Allocated"]
     try:
         for volume_id in waiting:
             storage.materialise(cloud, volume_id)
     except ApiError as error:
-        _put(cloud, vm_id, state="Stopped")
+        _put(cloud, vm_id, state="Stopped", hostid=None)
         raise no_capacity(error.text) from error
     if cloud.guests.boots(cloud.vms[vm_id]):
         _boot(cloud, vm_id)
-    _put(cloud, vm_id, state="Running", hostid=catalogue.HOST)
+    details = {key: value for key, value in cloud.vms[vm_id].details.items() if key != "deployvm"}
+    _put(cloud, vm_id, state="Running", details=details)
     devices.power_on(cloud, vm_id)
+
+
+def _host(cloud: Cloud, vm: Vm) -> Mapping[str, Any]:
+    """The host that a machine starts on. Raises ApiError where none is fit for it.
+
+    The one kind of affinity group is anti-affinity: its running machines are each on a host of their own.
+    """
+    hypervisor = catalogue.row("template", vm.templateid)["hypervisor"]
+    fit = [row for row in catalogue.rows("host") if row["hypervisor"] == hypervisor]
+    fit = [row for row in fit if row["ueficapability"] or "UEFI" not in vm.details]
+    groups = set(vm.affinitygroups)
+    taken = {one.hostid for one in cloud.vms.values() if one.id != vm.id and groups & set(one.affinitygroups)}
+    free = [row for row in fit if row["id"] not in taken]
+    if free:
+        return free[0]
+    why = ", Please check the affinity groups provided, there may not be sufficient capacity to follow them"
+    raise no_capacity(f"No destination found for a deployment for {texts.vm(vm)}{why if fit and groups else ''}")
 
 
 def _boot(cloud: Cloud, vm_id: str) -> None:
@@ -81,10 +101,16 @@ def _stop(cloud: Cloud, vm_id: str) -> None:
 
 
 def start_vm(call: Call) -> Work:
+    """A machine that ran when the start was asked for is running, even with a stop before it in the queue."""
     vm_id = need(call, "id")
+    asked = call.cloud.vms.get(vm_id)
 
     def run() -> Mapping[str, Any]:
         vm = existing_vm(call, vm_id)
+        if text(call, "hostid") and not call.account.is_admin:
+            raise runtime("Parameter hostid can only be specified by a Root Admin, permission denied")
+        if "Running" in (vm.state, asked.state if asked else None):
+            raise invalid_value(f"The virtual machine {vm.id} ({vm.displayname}) is already running")
         if vm.state != "Stopped":
             raise invalid_value(f"Virtual machine {vm_id} is {vm.state}; only a Stopped one can be started.")
         project = call.cloud.project_of(vm.account)
@@ -119,6 +145,9 @@ def destroy_vm(call: Call) -> Work:
             vm = existing_vm(call, vm_id)
             if expunge:
                 expunging.check(call)
+            if vm.deleteprotection:
+                who = f"[id = {vm.id}, name = {vm.instancename}]"
+                raise invalid_value(f"Instance {who} has delete protection enabled and cannot be deleted.")
             _check_doomed(call, vm_id, volume_ids)
             _stop(cloud, vm_id)
             for volume in volumes_of(cloud, vm_id):
@@ -160,24 +189,58 @@ def expunge_vm(call: Call) -> Work:
     return Work(run, _resources(call, vm_id), "VirtualMachine", vm_id)
 
 
+_RESTRICTED = ("cpuOvercommitRatio", "memoryOvercommitRatio", "Message.ReservedCapacityFreed.Flag")
+
+
 def update_vm(call: Call) -> Mapping[str, Any]:
-    from .deploy import check_host_name, check_name_is_free  # deploy starts machines, so it imports this module
+    """Host name and guest OS of a running machine change, too, and a name that another machine has is taken."""
+    from .deploy import check_host_name  # deploy starts machines, so it imports this module
 
     vm = existing_vm(call, need(call, "id"))
     changes: dict[str, Any] = {}
     if name := text(call, "name"):
-        if vm.state != "Stopped":
-            raise invalid_value(f"The host name changes only while the machine is Stopped; it is {vm.state}.")
-        check_host_name(name)
-        check_name_is_free(call.cloud, name, vm.nics, but=vm.id)
+        check_host_name(call.command, name)
         changes["name"] = name
-    if display_name := text(call, "displayname"):
-        changes["displayname"] = display_name
-    if os_type := text(call, "ostypeid"):
-        changes["ostypeid"] = os_type
+    for parameter in ("displayname", "ostypeid"):
+        if value := text(call, parameter):
+            changes[parameter] = value
+    if text(call, "deleteprotection"):
+        changes["deleteprotection"] = flag(call, "deleteprotection")
+    _check_switches(call)
     if details := mappings(call, "details"):
+        changes["details"] = _changed(call, vm, {key: value for row in details for key, value in row.items()})
+    if groups := items(call, "securitygroupids"):
         if vm.state != "Stopped":
-            raise invalid_value(f"Settings change only while the machine is Stopped; it is {vm.state}.")
-        changes["details"] = dict(vm.details) | {key: value for row in details for key, value in row.items()}
+            raise _not_updated(f"{texts.vm(vm)} must be stopped prior to update security groups")
+        changes["securitygroups"] = tuple(groups)
     _put(call.cloud, vm.id, **changes)
     return answer(call, vm.id)
+
+
+def _not_updated(why: str) -> ApiError:
+    return runtime(f"Failed to update VM, due to: {why}")
+
+
+def _check_switches(call: Call) -> None:
+    """What the compute offering, the template and the settings of the lab's cloud do not have."""
+    if flag(call, "haenable"):
+        raise _not_updated("Can't enable ha for the vm as it's created from the Service offering having HA disabled")
+    if flag(call, "isdynamicallyscalable"):
+        raise _not_updated(
+            "Dynamic Scaling cannot be enabled for the VM since its template does not have dynamic scaling enabled"
+        )
+    if text(call, "extraconfig"):
+        raise _not_updated("attempted setting extraconfig but enable.additional.vm.configuration is disabled")
+
+
+def _changed(call: Call, vm: Vm, details: dict[str, str]) -> dict[str, str]:
+    """The settings that a machine has then: these and no others. Extra configuration is dropped without a word."""
+    asked = {key: value for key, value in details.items() if not key.startswith("extraconfig")}
+    for key in sorted(asked):
+        if not call.account.is_admin and key in answers.READ_ONLY_DETAILS:
+            raise _not_updated(f"You're not allowed to add or edit the read-only setting: {key}")
+        if not call.account.is_admin and key in _RESTRICTED:
+            raise _not_updated(f"You're not allowed to add or edit the restricted setting: {key}")
+    if vm.state != "Stopped":
+        raise invalid_value(f"Settings change only while the machine is Stopped; it is {vm.state}.")
+    return asked or dict(vm.details)

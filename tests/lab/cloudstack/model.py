@@ -128,6 +128,9 @@ class Vm:
     details: Mapping[str, str] = field(default_factory=dict)
     hostid: str | None = None
     destroyed: float | None = None  # when, by the monotonic clock
+    securitygroups: tuple[str, ...] = ()
+    affinitygroups: tuple[str, ...] = ()
+    extra: Mapping[str, str] = field(default_factory=dict)  # fields of its row: key pairs and user data
     updated: str | None = None  # when its state changed last; none before the first start
     deleteprotection: bool = False
 

@@ -22,7 +22,8 @@ _ENTITIES = {
     "templateid": "template", "ostypeid": "ostype", "hostid": "host", "storageid": "storagepool",
     "virtualmachineid": "virtualmachine", "volumeid": "volume", "volumeids": "volume", "snapshotid": "snapshot",
     "vmsnapshotid": "vmsnapshot", "vmsnapshotids": "vmsnapshot", "nicid": "nic", "domainid": "domain",
-    "accountid": "account", "projectid": "project", "jobid": "job",
+    "securitygroupids": "securitygroup", "affinitygroupids": "affinitygroup", "affinitygroupid": "affinitygroup",
+    "userdataid": "userdata", "accountid": "account", "projectid": "project", "jobid": "job",
 }  # fmt: skip
 """What a parameter's id is of."""
 _JAVA = {

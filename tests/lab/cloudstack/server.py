@@ -14,6 +14,9 @@ from .dispatch import Reply, handle
 from .state import Cloud
 
 API_PATH = "/client/api"
+MAX_URL = 8192
+MAX_FORM = 1 << 20
+"""What the real server's web server takes: longer requests get pages of HTML."""
 _REASONS = {431: "Parameter error", 432: "Unsupported", 530: "Internal error", 531: "Account error"}
 
 
@@ -49,6 +52,13 @@ class Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
+        if len(self.path) > MAX_URL:
+            self._write(414, b"<h1>Bad Message 414</h1><pre>reason: URI Too Long</pre>", "text/html;charset=iso-8859-1")
+            return
+        if int(self.headers.get("Content-Length") or 0) > MAX_FORM and self.path.startswith(API_PATH):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._write(404, b"<html><body>HTTP ERROR 404</body></html>", "text/html;charset=iso-8859-1")
+            return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         url = urlsplit(self.path)
         if url.path.rstrip("/") == API_PATH and self.command != "DELETE":
@@ -63,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
         sent: dict[str, str] = {}
         for name, value in parse_qsl(f"{query}&{form}", keep_blank_values=True):
             sent.setdefault(name, value)  # of a repeated parameter the first counts
-        reply: Reply = handle(self.server.cloud, sent)
+        reply: Reply = handle(self.server.cloud, sent, self.command)
         time.sleep(reply.hold)
         if reply.dropped:
             self.close_connection = True
