@@ -262,8 +262,8 @@ def test_deploy_rules(lab: Double, api: CloudStack, ids: Ids) -> None:
     no(431, name="under_score")
     no(431, name="1digit")
     no(431, boottype="UEFI")
-    no(533, ipaddress="10.1.1.9")  # not in migration-test
-    no(533, ipaddress="10.99.0.1")  # the gateway
+    no(530, ipaddress="10.1.1.9")  # not in migration-test
+    no(530, ipaddress="10.99.0.1")  # the gateway
     no(431, ipaddress="ten")
     no(431, macaddress="00:50:56")
     no(431, macaddress="01:50:56:00:00:01")  # a group address
@@ -280,8 +280,8 @@ def test_deploy_rules(lab: Double, api: CloudStack, ids: Ids) -> None:
     assert (first["ipaddress"], first["macaddress"], first["isdefault"]) == ("10.99.0.77", "00:50:56:aa:bb:01", True)
     assert second["networkname"] == "guest-prod" and not second["isdefault"]
     no(431)  # the name is taken in the network domain
-    no(533, name="rules-2", ipaddress="10.99.0.77")
-    no(530, name="rules-2", macaddress="00:50:56:aa:bb:01")
+    no(530, name="rules-2", ipaddress="10.99.0.77")
+    no(431, name="rules-2", macaddress="00:50:56:aa:bb:01")
     user = lab.api(1)
     theirs = deploy(user, ids, "theirs", startvm=False)["id"]
     refused(535, lambda: deploy(user, ids, "more", startvm=False))

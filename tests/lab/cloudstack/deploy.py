@@ -258,6 +258,8 @@ def _root(call: Call, details: dict[str, str]) -> _Root:
         _check_hypervisor(call, template["hypervisor"])
         if template["zoneid"] != need(call, "zoneid") and not template["crossZones"]:
             raise invalid_value("The template is not in this zone.")
+        if wished is not None and int(wished) <= 0:
+            raise invalid_value("Root disk size should be a positive number.")
         fixed = catalogue.row("serviceoffering", need(call, "serviceofferingid"))["rootdisksize"]
         size = int(fixed or wished or 0) * GIB or int(template["size"])
         if size < template["size"]:
