@@ -54,9 +54,11 @@ def test_recording(recording: Recording, server: Server, tmp_path: Path, monkeyp
 def _differences(recording: Recording, server: Server, state: Path) -> list[str]:
     catalogue.use(TABLES[recording.server])
     world = World(recording, FACTS[recording.server], state)
-    situations.prepare(world)
+    situations.prepare(world, TABLES[recording.server])
     server.cloud = world.cloud
-    answered = ask.ask(server, recording.account, recording.command, world.parameters, recording.method)
+    world.before(server)
+    caller = ask.Caller(f"key-of-{recording.account}", world.secret)
+    answered = ask.ask(server, caller, recording.command, world.parameters, recording.method)
     if answered.http != recording.http:
         return [f"HTTP {answered.http} instead of {recording.http}: {answered.answer}"]
     found = list(_compare(recording.answer, answered.answer, "answer"))
@@ -83,7 +85,7 @@ def _compare(recorded: Any, answered: Any, where: str) -> Iterator[str]:
 
 
 def _codes(recorded: Mapping[str, Any], answered: Mapping[str, Any], where: str) -> Iterator[str]:
-    for name in ("errorcode", "cserrorcode", "jobstatus", "jobresultcode", "errortext"):
+    for name in ("errorcode", "cserrorcode", "jobstatus", "jobresultcode", "errortext", "count"):
         was, now = _inside(recorded, name), _inside(answered, name)
         if name == "errortext":
             was, now = shapes.plain(was or ""), shapes.plain(now or "")
@@ -102,6 +104,8 @@ def _inside(value: Mapping[str, Any], name: str) -> Any:
 def _ids(recorded: Any, answered: Any) -> list[str]:
     """Whether a list shows the rows that were recorded, and no others."""
     was, now = _listed(recorded), _listed(answered)
+    if len(was) < _inside(recorded, "count") if _inside(recorded, "count") else False:
+        was, now = {str(len(was))}, {str(len(now))}  # a page of several: only how long it is
     return [] if was == now else [f"rows: {sorted(was - now)} are missing, {sorted(now - was)} too much"]
 
 

@@ -29,6 +29,14 @@ class Answer:
     job: Mapping[str, Any] | None
 
 
+@dataclass(frozen=True)
+class Caller:
+    """Whose request it is."""
+
+    key: str
+    secret: str
+
+
 @contextmanager
 def serving(cloud: Cloud) -> Iterator[Server]:
     """A double that listens; each test gives it a cloud of its own."""
@@ -42,10 +50,10 @@ def serving(cloud: Cloud) -> Iterator[Server]:
             thread.join()
 
 
-def call(server: Server, account: str, command: str, parameters: Mapping[str, str], method: str) -> tuple[int, Any]:
+def call(server: Server, caller: Caller, command: str, parameters: Mapping[str, str], method: str) -> tuple[int, Any]:
     """Send one signed request. Returns the status and the answer, as text where it is no JSON."""
-    sent = {"command": command, "response": "json", "apikey": f"key-of-{account}", **parameters}
-    query = urlencode({**sent, "signature": sign(sent, f"secret-of-{account}")})
+    sent = {"command": command, "response": "json", "apikey": caller.key, **parameters}
+    query = urlencode({**sent, "signature": sign(sent, caller.secret)})
     connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=PATIENCE)
     try:
         if method == "POST":
@@ -60,20 +68,20 @@ def call(server: Server, account: str, command: str, parameters: Mapping[str, st
     return reply.status, json.loads(text) if "json" in reply.headers.get("Content-Type", "") else text
 
 
-def ask(server: Server, account: str, command: str, parameters: Mapping[str, str], method: str) -> Answer:
+def ask(server: Server, caller: Caller, command: str, parameters: Mapping[str, str], method: str) -> Answer:
     """Send a request and wait for its job. Raises TimeoutError where the job does not end."""
-    status, answer = call(server, account, command, parameters, method)
+    status, answer = call(server, caller, command, parameters, method)
     inner = next(iter(answer.values()), {}) if isinstance(answer, dict) else {}
     if status != 200 or "jobid" not in inner or command == "queryAsyncJobResult":
         return Answer(status, answer, None)
-    return Answer(status, answer, wait(server, account, inner["jobid"]))
+    return Answer(status, answer, wait(server, caller, inner["jobid"]))
 
 
-def wait(server: Server, account: str, job_id: str) -> Mapping[str, Any]:
+def wait(server: Server, caller: Caller, job_id: str) -> Mapping[str, Any]:
     """Poll a job until it has ended."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        _, answer = call(server, account, "queryAsyncJobResult", {"jobid": job_id}, "GET")
+        _, answer = call(server, caller, "queryAsyncJobResult", {"jobid": job_id}, "GET")
         job: Mapping[str, Any] = answer["queryasyncjobresultresponse"]
         if job.get("jobstatus") != 0:
             return job

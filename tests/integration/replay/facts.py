@@ -34,6 +34,8 @@ class Facts:
     """All rows that were seen of each thing, by kind and id, on one server."""
 
     seen: Mapping[str, Mapping[str, list[Row]]] = field(default_factory=dict)
+    people: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Accounts by name: their id and that of their user."""
 
     def kind_of(self, entity_id: str) -> str | None:
         """What an id names, or nothing where no answer ever had it."""
@@ -51,12 +53,17 @@ class Facts:
 def gather(recordings: Iterable[Recording]) -> Facts:
     """Return the facts that the recordings of one server hold."""
     seen: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    people: dict[str, tuple[str, str]] = {}
     for recording in recordings:
         for kind, row in (*_rows(recording.answer), *_rows(recording.job)):
             seen[kind][row["id"]].append(row)
+        if recording.job and "accountid" in recording.job:
+            people[recording.job["account"]] = (recording.job["accountid"], recording.job["userid"])
+        for row in recording.body.get("account", []) if recording.command == "listAccounts" else []:
+            people[row["name"]] = (row["id"], row["user"][0]["id"])
         if recording.command == "createVolume" and "id" in recording.body:
             seen["volume"][recording.body["id"]].append(_asked(recording))
-    return Facts({kind: dict(rows) for kind, rows in seen.items()})
+    return Facts({kind: dict(rows) for kind, rows in seen.items()}, people)
 
 
 def _asked(recording: Recording) -> Row:

@@ -74,6 +74,12 @@ AFFINITY_GROUPS = (
     ("312bf605-cc6c-4582-b53f-a989074fa0ac", "paa", "apart", PROJECT_ACCOUNT),
 )
 """Id, name, description and owner."""
+POOLS = (
+    ("7c07ec9b-a3c6-3466-ab5a-f5669ead0b22", "PS0", "CLUSTER", None),
+    ("0bbd54fe-b348-3e3d-9b91-b453a21bc43a", "PS2", "CLUSTER", None),
+    ("5d975d74-aac2-39db-b187-1d1c8a95235a", "ZPS", "ZONE", "zw"),
+)
+"""Id, name, scope and tag."""
 USER_DATA = ("7b8b9d00-5b23-4a5d-a59e-4103209af4c2", "66ca5b4c-ec26-42cc-ad9e-ae9f0a77d34c")
 _SHARED_RANGE = re.compile(r"^(\d+\.\d+\.\d+)\.")
 SHARED_RANGES = {"shared1": (10, 50), "sim-sg-sgnet": (10, 200)}
@@ -102,9 +108,18 @@ def tables(server: str, facts: Facts) -> catalogue.Tables:
         ],
         "securitygroup": [_group(one) for one in SECURITY_GROUPS],
         "affinitygroup": [_group(one) for one in AFFINITY_GROUPS],
+        "vpc": [{"id": one["vpcid"]} for one in facts.all("network") if "vpcid" in one],
+        "storagepool": _pools(server, by_name["sim-zone"]),
         "keypair": [{"id": name, "name": name, "_owner": "mig"} for name in ("krsa", "kgen")],
         "userdata": [{"id": one, "name": f"ud{n}"} for n, one in enumerate(USER_DATA)],
     }
+
+
+def _pools(server: str, zone: tuple[str, str]) -> list[rows.Row]:
+    host = rows.host("sim-host", zone, hypervisor="Simulator")
+    if server == "first":
+        return [rows.storage_pool("PS0", host, "CLUSTER")]
+    return [rows.storage_pool(name, host, scope, id=one, tag=tag) for one, name, scope, tag in POOLS]
 
 
 def _group(told: tuple[str, str, str, str]) -> rows.Row:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tests.lab.cloudstack import catalogue, files, rows
-from tests.lab.cloudstack.model import GIB, Account, Nic, Project, Snapshot, Tag, Vm, Volume
+from tests.lab.cloudstack.model import GIB, Account, Job, Nic, Project, Snapshot, Tag, Vm, Volume
+from tests.lab.cloudstack.server import Server
 from tests.lab.cloudstack.settings import Config
 from tests.lab.cloudstack.state import Cloud
 
@@ -28,9 +30,11 @@ class World:
         self.facts = facts
         self.place = PLACES[recording.server]
         self.parameters = dict(recording.parameters)
+        self.secret = f"secret-of-{recording.account}"
+        self.before: Callable[[Server], None] = lambda server: None
         for template in catalogue.rows("template"):
             files.create(files.template_path(state, template["id"]), GIB)
-        self.cloud = Cloud(Config(state=state, job_seconds=0.0), _accounts(self.place), _projects(self.place))
+        self.cloud = Cloud(Config(state=state, job_seconds=0.0), _accounts(self.place, facts), _projects(self.place))
 
     def owner(self, row: Mapping[str, Any]) -> str:
         """Who owns what a row shows: an account, or a project's account."""
@@ -69,12 +73,12 @@ class World:
         """Put a virtual machine into the cloud, with its root volume; `root` None leaves that out."""
         seen = self.facts.best("virtualmachine", vm_id)
         if state is None:
-            states = {one.get("state") for one in self.facts.seen.get("virtualmachine", {}).get(vm_id, [])}
-            state = "Running" if "Running" in states else "Stopped"
+            state = "Running" if any(one.get("state") == "Running" for one in self.sightings(vm_id)) else "Stopped"
         offering = catalogue.row("serviceoffering", seen["serviceofferingid"]) if "serviceofferingid" in seen else None
         offering = offering or catalogue.rows("serviceoffering")[0]
         template = seen.get("templateid") or catalogue.rows("template")[0]["id"]
-        started = "lastupdated" in seen or state == "Running"
+        started = state != "Stopped" or any(one.get("state") == "Running" for one in self.sightings(vm_id))
+        started = changes.pop("started", started)
         vm = Vm(
             id=vm_id, name=seen.get("name", "vm"), displayname=seen.get("displayname", "vm"), account=self.owner(seen),
             zoneid=self.zone(seen), state=state, serviceofferingid=offering["id"], templateid=template,
@@ -83,11 +87,29 @@ class World:
             cpuspeed=seen.get("cpuspeed", 500), memory=seen.get("memory", 512),
             instancename=f"i-4-{self.cloud.next_number()}-VM", details={},
             hostid=catalogue.rows("host")[0]["id"] if state in ("Running", "Starting") else None,
+            updated=CREATED if started else None,
         )  # fmt: skip
         self.cloud.vms[vm_id] = vm = replace(vm, **changes)
         if root is not None:
             self.root(vm, root or rows.stable_id("volume", f"root of {vm_id}"), started)
         return vm
+
+    def sightings(self, vm_id: str) -> list[Mapping[str, Any]]:
+        """All rows that were seen of a machine."""
+        return list(self.facts.seen.get("virtualmachine", {}).get(vm_id, []))
+
+    def busy(self, resource: str, job_id: str, command: str = "CreateSnapshotCmd") -> None:
+        """Let a job be at work on a resource, `volume:ID` or the like. It never ends."""
+        self.cloud.jobs.setdefault(job_id, self.job(job_id, self.recording.account, command))
+        self.cloud.queues.setdefault(resource, deque()).append(job_id)
+
+    def job(self, job_id: str, account: str, command: str, **changes: Any) -> Job:
+        """Put a job into the cloud that is still at work, unless said otherwise."""
+        instance = rows.stable_id("volume", job_id)
+        cmd = f"org.apache.cloudstack.api.command.{command}"
+        job = replace(Job(job_id, account, cmd, "Volume", instance, CREATED), **changes)
+        self.cloud.jobs[job_id] = job
+        return job
 
     def root(self, vm: Vm, volume_id: str, started: bool) -> Volume:
         """Give a machine its root volume, which has a file once the machine was started."""
@@ -106,7 +128,7 @@ class World:
         }]  # fmt: skip
         return tuple(
             Nic(one["id"], one["networkid"], one["macaddress"], one.get("ipaddress"), one["isdefault"],
-                int(one["deviceid"]))
+                int(one["deviceid"]), tuple(one.get("secondaryip", ())))
             for one in shown
         )  # fmt: skip
 
@@ -142,11 +164,13 @@ class World:
         self.cloud.config = replace(self.cloud.config, **changes)
 
 
-def _accounts(place: Place) -> dict[str, Account]:
+def _accounts(place: Place, facts: Facts) -> dict[str, Account]:
+    ids = {who.name: (rows.stable_id("account", who.name), rows.stable_id("user", who.name)) for who in place.accounts}
+    ids |= facts.people
     found = [
         Account(
-            id=rows.stable_id("account", who.name), name=who.name, domain=who.domain.rpartition("/")[2],
-            domainid=place.domains[who.domain], userid=rows.stable_id("user", who.name), path=who.domain,
+            id=ids[who.name][0], name=who.name, domain=who.domain.rpartition("/")[2],
+            domainid=place.domains[who.domain], userid=ids[who.name][1], path=who.domain,
             accounttype=who.kind, apikey=f"key-of-{who.name}",
             secretkey=f"secret-of-{who.name}",
         )

@@ -48,9 +48,15 @@ def names_of(cloud: Cloud, account: str) -> Answer:
 
 
 def _tags(cloud: Cloud, resource_id: str) -> list[Answer]:
-    """The tags of a resource as its own row has them: without the domain's path."""
-    rows = [tag(cloud, one) for one in cloud.tags if one.resourceid == resource_id]
-    return [{name: value for name, value in row.items() if name != "domainpath"} for row in rows]
+    """The tags of a resource as its own row has them: with the account, also a project's, and no domain's path."""
+    found = []
+    for one in cloud.tags:
+        if one.resourceid == resource_id:
+            names = {"key": one.key, "value": one.value, "resourcetype": one.resourcetype}
+            owner = cloud.account(one.account)
+            names |= {"resourceid": resource_id, "account": one.account, "domainid": owner.domainid}
+            found.append(names | {"domain": owner.domain})
+    return found
 
 
 def volume(cloud: Cloud, volume: Volume, caller: Account) -> Answer:
@@ -149,9 +155,10 @@ def nic(cloud: Cloud, nic: Nic, vm: Vm, *, listed: bool = False) -> Answer:
         "deviceid": str(nic.deviceid), "extradhcpoption": [], "vpcid": network.get("vpcid"),
         "vpcname": network.get("vpcname"),
     }  # fmt: skip
-    row |= {"virtualmachineid": vm.id} if listed else {"secondaryip": []}
+    row |= {"virtualmachineid": vm.id} if listed else {"secondaryip": [dict(one) for one in nic.secondary]}
     vlan = f"vlan://{network['_vlan']}"
-    return _without_none(row | {"broadcasturi": vlan, "isolationuri": vlan})
+    held = vm.hostid or vm.updated is None
+    return _without_none(row | ({"broadcasturi": vlan, "isolationuri": vlan} if held else {}))
 
 
 READ_ONLY_DETAILS = ("dataDiskController", "rootDiskController")
@@ -177,6 +184,8 @@ def virtualmachine(cloud: Cloud, vm: Vm, caller: Account) -> Answer:
         "affinitygroup": [_affinity_group(cloud, one) for one in vm.affinitygroups], "tags": _tags(cloud, vm.id),
     }  # fmt: skip
     row |= vm.extra
+    if vm.bare:
+        row |= {"boottype": "Bios", "bootmode": "legacy"}
     if "UEFI" in vm.details:
         row |= {"boottype": "Uefi", "bootmode": vm.details["UEFI"].lower()}
     row |= _owner(cloud, vm.account) | _zone(vm.zoneid) | _job_of(cloud, f"virtualmachine:{vm.id}")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from . import answers, catalogue, rows
-from .access import visible
+from .access import ALL_PROJECTS, may_use, visible
 from .call import Call, flag, need, text
 from .errors import invalid_value
 from .listings import Listing, matching
@@ -43,13 +41,24 @@ def networks(call: Call) -> Listing:
     for row in catalogue.rows("network"):
         shared = row["acltype"] == "Domain"
         owner = call.cloud.account(row["_owner"]) if row["_owner"] else first
-        if not shared and row["_owner"] and not visible(call, owner.name):
+        if not shared and row["_owner"] and not _sees_network(call, owner.name):
             continue
         names = answers.names_of(call.cloud, owner.name)
         kept.append(rows.shown(row) | {key: value for key, value in names.items() if not shared or key != "account"})
     if text(call, "forvpc"):
         kept = [row for row in kept if ("vpcid" in row) == flag(call, "forvpc")]
     return "network", matching(call, kept, equal="id zoneid type traffictype vpcid")
+
+
+def _sees_network(call: Call, owner: str) -> bool:
+    """Networks are listed more freely: those of a domain administrator's domain, and one's own beside all projects'."""
+    if visible(call, owner):
+        return True
+    wanted = text(call, "projectid")
+    if wanted == ALL_PROJECTS:
+        return owner == call.account.name
+    named = wanted or text(call, "account") or text(call, "domainid")
+    return not named and call.account.is_domain_admin and may_use(call.cloud, call.account, owner)
 
 
 def templates(call: Call) -> Listing:
@@ -78,23 +87,13 @@ def hosts(call: Call) -> Listing:
 
 
 def storage_pools(call: Call) -> Listing:
-    """The one primary storage, of the zone or of its cluster."""
+    """Primary storage. The lab has one pool, of the zone or of its cluster; a test may have others."""
     used = sum(volume.size for volume in call.cloud.volumes.values() if volume.storageid)
-    free, scope = call.cloud.free_bytes, call.cloud.config.pool_scope
+    free, scope, host = call.cloud.free_bytes, call.cloud.config.pool_scope, catalogue.rows("host")[0]
     total = used + free if free is not None else 1024 * GIB
-    host = catalogue.rows("host")[0]
-    pool: dict[str, Any] = {
-        "id": catalogue.POOL, "name": "lab-primary", "zoneid": host["zoneid"], "zonename": host["zonename"],
-        "ipaddress": "192.0.2.20", "path": "/export/primary", "created": catalogue.CREATED, "details": {},
-        "type": "NetworkFilesystem", "scope": scope, "state": "Up", "hypervisor": host["hypervisor"],
-        "disksizetotal": total, "capacitybytes": total, "disksizeallocated": used, "disksizeused": used,
-        "overprovisionfactor": "2.0", "provider": "DefaultPrimary", "hasannotations": False, "istagarule": False,
-        "managed": False, "capacityiops": 1000000, "usediops": 0,
-        "storagecapabilities": {"VOLUME_SNAPSHOT_QUIESCEVM": "false"},
-    }  # fmt: skip
-    if scope == "CLUSTER":
-        pool |= {name: host[name] for name in ("clusterid", "clustername", "podid", "podname")}
-    return "storagepool", matching(call, [pool], equal="id name zoneid")
+    pools = catalogue.rows("storagepool") or [rows.storage_pool("lab-primary", host, scope, id=catalogue.POOL)]
+    sizes = {"disksizetotal": total, "capacitybytes": total, "disksizeallocated": used, "disksizeused": used}
+    return "storagepool", matching(call, [pool | sizes for pool in pools], equal="id name zoneid")
 
 
 def hypervisor_capabilities(call: Call) -> Listing:

@@ -213,6 +213,8 @@ def update_vm(call: Call) -> Mapping[str, Any]:
         if vm.state != "Stopped":
             raise _not_updated(f"{texts.vm(vm)} must be stopped prior to update security groups")
         changes["securitygroups"] = tuple(groups)
+    if flag(call, "cleanupdetails"):
+        changes |= {"details": {}, "bare": True}
     _put(call.cloud, vm.id, **changes)
     return answer(call, vm.id)
 

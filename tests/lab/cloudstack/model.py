@@ -106,6 +106,7 @@ class Nic:
     ipaddress: str | None  # an L2 network gives none
     isdefault: bool
     deviceid: int
+    secondary: tuple[Mapping[str, str], ...] = ()  # id and ipaddress of each
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class Vm:
     securitygroups: tuple[str, ...] = ()
     affinitygroups: tuple[str, ...] = ()
     extra: Mapping[str, str] = field(default_factory=dict)  # fields of its row: key pairs and user data
+    bare: bool = False  # has no settings at all, not even those that users do not see
     updated: str | None = None  # when its state changed last; none before the first start
     deleteprotection: bool = False
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 
 from .access import ALL_PROJECTS
-from .errors import bad_parameter, bad_value
+from .errors import ApiError, bad_parameter, bad_value
 from .reference import Command, Parameter
 from .state import Cloud, knows
 
@@ -18,10 +18,10 @@ def check(cloud: Cloud, command: Command, sent: Mapping[str, str]) -> dict[str, 
         value = params.get(parameter.name)
         if parameter.type == "map":
             if parameter.required and not any(name.startswith(f"{parameter.name}[") for name in params):
-                raise bad_parameter(f"{command.name} needs parameter {parameter.name}.")
+                raise _missing(command, parameter)
         elif value is None:
             if parameter.required:
-                raise bad_parameter(f"{command.name} needs parameter {parameter.name}.")
+                raise _missing(command, parameter)
         elif value:
             _check_value(cloud, command, parameter, value)
     return _known(command, params)
@@ -31,6 +31,11 @@ def _lower(name: str) -> str:
     """`Details[0].cpuNumber` is `details[0].cpuNumber`: what comes after the index is data."""
     base, bracket, rest = name.partition("[")
     return base.lower() + bracket + rest
+
+
+def _missing(command: Command, parameter: Parameter) -> ApiError:
+    what = f"due to missing parameter {parameter.name}"
+    return bad_parameter(f"Unable to execute API command {command.name.lower()} {what}")
 
 
 def _known(command: Command, params: dict[str, str]) -> dict[str, str]:

@@ -23,7 +23,7 @@ _ENTITIES = {
     "virtualmachineid": "virtualmachine", "volumeid": "volume", "volumeids": "volume", "snapshotid": "snapshot",
     "vmsnapshotid": "vmsnapshot", "vmsnapshotids": "vmsnapshot", "nicid": "nic", "domainid": "domain",
     "securitygroupids": "securitygroup", "affinitygroupids": "affinitygroup", "affinitygroupid": "affinitygroup",
-    "userdataid": "userdata", "accountid": "account", "projectid": "project", "jobid": "job",
+    "userdataid": "userdata", "vpcid": "vpc", "accountid": "account", "projectid": "project", "jobid": "job",
 }  # fmt: skip
 """What a parameter's id is of."""
 _JAVA = {

@@ -199,3 +199,19 @@ def host(name: str, zone: tuple[str, str], *, id: str | None = None, hypervisor:
         "clustertype": "CloudManaged", "cpunumber": 32, "cpuspeed": 2400, "memorytotal": 128 * GIB,
         "created": CREATED, "resourcestate": "Enabled", "hahost": False, "ueficapability": uefi,
     }  # fmt: skip
+
+
+def storage_pool(name: str, host: Row, scope: str, *, id: str | None = None, tag: str | None = None) -> Row:
+    """A pool of primary storage for the host's zone, or for its cluster; its sizes are not in it."""
+    row: Row = {
+        "id": id or stable_id("storagepool", name), "name": name, "zoneid": host["zoneid"],
+        "zonename": host["zonename"], "ipaddress": "192.0.2.20", "path": "/export/primary", "created": CREATED,
+        "details": {}, "type": "NetworkFilesystem", "scope": scope, "state": "Up", "hypervisor": host["hypervisor"],
+        "overprovisionfactor": "2.0", "provider": "DefaultPrimary", "hasannotations": False, "istagarule": False,
+        "managed": False, "capacityiops": 1000000, "usediops": 0,
+        "storagecapabilities": {"VOLUME_SNAPSHOT_QUIESCEVM": "false"},
+    }  # fmt: skip
+    row |= {"tags": tag} if tag else {}
+    if scope == "CLUSTER":
+        row |= {key: host[key] for key in ("clusterid", "clustername", "podid", "podname")}
+    return row
