@@ -30,6 +30,7 @@ from migratekit_cli.commands import (
     volumes,
     wave,
 )
+from migratekit_cli.errors import reported
 from migratekit_cli.session import Globals, remember
 
 COMPLETING = "_MIGRATEKIT_COMPLETE"
@@ -74,6 +75,17 @@ def options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error; stands before the command.")
     ] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            "--record",
+            metavar="FILE",
+            envvar="MIGRATEKIT_RECORD",
+            show_envvar=False,
+            help="Add each call to CloudStack and its answer to FILE, a JSON line each, without keys and secrets "
+            "(names of machines and volumes stay): for a report. Also for the volume daemon, which makes most calls.",
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -81,8 +93,18 @@ def options(
     """Keep what every command needs to know."""
     if debug:
         os.environ["MIGRATEKIT_DEBUG"] = "1"
+    if record is not None:
+        _record(record)
     context.obj = Globals(config, profile, vcenter, oma)
     remember(context.obj)
+
+
+@reported
+def _record(path: Path) -> None:
+    """Have what is said to CloudStack recorded."""
+    from migratekit_core.ossea.record import begin
+
+    begin(path)
 
 
 app.command()(discover.discover)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -100,6 +101,7 @@ class Cloud:
             timeout=int(ossea.timeout),
             method="post",
             verify=str(ossea.ca_file) if ossea.ca_file else None,
+            session=_recorded(note),
         )
 
     def request(self, command: str, **parameters: Any) -> dict[str, Any]:
@@ -300,6 +302,15 @@ class Cloud:
         """Return whether this cloud's version of a command takes a parameter: listApis knows, versions only hint."""
         apis = self.request("listApis", name=command).get("api") or []
         return any(parameter == given["name"] for api in apis for given in api.get("params") or [])
+
+
+def _recorded(note: Callable[[str], None] | None) -> requests.Session | None:
+    """Return a session that records what goes through it where that is asked for (--record), else None."""
+    if not os.environ.get("MIGRATEKIT_RECORD"):
+        return None
+    from migratekit_core.ossea import record
+
+    return record.session(note)
 
 
 def _parsed(result: Any) -> Any:
