@@ -69,6 +69,13 @@ def _recording(server: str, name: str, row: dict[str, Any]) -> Recording:
     )
 
 
+def read(path: Path) -> list[Recording]:
+    """Return what `migratekit --record` has written, in the order in which the calls were made."""
+    rows = [(name, row) for line in path.read_text().splitlines() for name, row in json.loads(line).items()]
+    rows.sort(key=lambda named: str(named[1]["at"]))
+    return [_recording(path.stem, name, row) for name, row in rows]
+
+
 def load() -> list[Recording]:
     """Return all recordings, in the order of the files."""
     found = []
