@@ -48,6 +48,7 @@ def test_what_a_client_may_send(double: Double, told: Told, ids: Ids) -> None:
     api.listVolumes(tags=[{"key": "a", "value": "b"}], page=1, pagesize=20)
     api.listTags(key="a", resourcetype="Volume")
     volume = api.createVolume(name="fine", diskofferingid=ids.disk, size=1, zoneid=ids.zone)["volume"]["id"]
+    api.createTags(resourceids=volume, resourcetype="Volume", tags=[{"key": "a", "value": "b"}])
     api.deleteTags(resourceids=volume, resourcetype="Volume", tags=[{"key": "a"}])  # no filter of a list
     double.ask("listZones", signatureVersion=3, expires="2099-01-01T00:00:00+0000")
     api.deleteVolume(id=volume)

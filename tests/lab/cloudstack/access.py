@@ -114,7 +114,7 @@ def _named(call: Call, name: str, domain_id: str | None) -> Account:
     for one in call.cloud.accounts.values():
         if one.name == name and domain_id in (None, one.domainid):
             return one
-    raise invalid_value(f"Unable to find account {name} in domain {domain_id or call.account.domainid}")
+    raise invalid_value(f"Unable to find account by name {name} in domain with specified id")
 
 
 def owner_for(call: Call) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .errors import bad_parameter
 from .model import Account
 from .state import Cloud, Fault
 
@@ -70,3 +71,15 @@ def mappings(call: Call, name: str) -> list[dict[str, str]]:
         if match and match[1] == name:
             rows.setdefault(int(match[2]), {})[match[3]] = value
     return [rows[index] for index in sorted(rows)]
+
+
+MAX_TEXT = 255
+
+
+def check_length(call: Call, parameter: str, said: str) -> None:
+    """Raise ApiError for a text of more than 255 characters; `said` is how the refusal names the parameter."""
+    if len(text(call, parameter) or "") > MAX_TEXT:
+        raise bad_parameter(
+            f"Unable to execute API command {call.command.lower()} due to invalid value. Value greater than max "
+            f"allowed length {MAX_TEXT} for param: {said}"
+        )

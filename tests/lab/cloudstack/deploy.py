@@ -13,17 +13,14 @@ from typing import Any
 
 from . import access, addresses, catalogue, extras, storage
 from .access import check_owner
-from .call import Call, Work, flag, items, mappings, need, number, text
-from .errors import bad_parameter, invalid_value, permission_denied, runtime
+from .call import Call, Work, check_length, flag, items, mappings, need, number, text
+from .errors import ApiError, bad_parameter, invalid_value, permission_denied, runtime
 from .instances import answer, start
 from .model import GIB, Nic, Vm, Volume, now
 from .state import Cloud, check_limits, volumes_of
 from .volumes import offered_size
 
 _HOST_NAME = re.compile(r"^[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")
-
-
-MAX_TEXT = 255
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def deploy(call: Call) -> Work:
         details["deployvm"] = "true"
     data_size = _data_size(call)
     new = [size for size in (0 if root.volumeid else root.size, data_size) if size]
-    check_limits(
+    _check_limits(
         cloud, account, user_vm=1, volume=len(new), primary_storage=sum(new) // GIB, cpu=cpunumber, memory=memory
     )
     serial = cloud.next_number()
@@ -99,6 +96,14 @@ def _give_up(cloud: Cloud, vm_id: str) -> None:
                 storage.expunge(cloud, volume.id)
 
 
+def _check_limits(cloud: Cloud, account: str, **more: int) -> None:
+    """The limits, refused with the number that a deployment has for it."""
+    try:
+        check_limits(cloud, account, **more)
+    except ApiError as error:
+        raise ApiError(error.errorcode, 9999, error.text) from None
+
+
 def check_host_name(command: str, name: str) -> None:
     """Raise ApiError for what is no host name."""
     if not _HOST_NAME.match(name):
@@ -107,15 +112,6 @@ def check_host_name(command: str, name: str) -> None:
             "arg: name - it can contain ASCII letters 'a' through 'z', the digits '0' through '9', and the hyphen "
             "('-'), must be between 1 and 63 characters long, and can't start or end with \"-\" and can't start with "
             "digit"
-        )
-
-
-def check_length(call: Call, parameter: str, said: str) -> None:
-    """Raise ApiError for a text of more than 255 characters; `said` is how the refusal names the parameter."""
-    if len(text(call, parameter) or "") > MAX_TEXT:
-        raise bad_parameter(
-            f"Unable to execute API command {call.command.lower()} due to invalid value. Value greater than max "
-            f"allowed length {MAX_TEXT} for param: {said}"
         )
 
 
@@ -313,7 +309,7 @@ def _check_source(call: Call, placed: bool, template_id: str | None) -> None:
 
 def _data_size(call: Call) -> int:
     offering_id = text(call, "diskofferingid")
-    return offered_size(offering_id, number(call, "size")) if offering_id else 0
+    return offered_size(call, offering_id, number(call, "size")) if offering_id else 0
 
 
 def _place_root(cloud: Cloud, vm: Vm, root: _Root, serial: int) -> str:

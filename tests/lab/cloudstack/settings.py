@@ -34,6 +34,9 @@ class Config:
     allow_user_view_destroyed: bool = _switch(False, "allow.user.view.destroyed.vm: users see destroyed machines")
     expunge_delay: float = _switch(86400.0, "expunge.delay: seconds after which a destroyed machine is expunged")
     throttle_calls: int = _switch(0, "api.throttling.max: calls of an account in `throttle_seconds`; 0 switches it off")
+    custom_disk_min: int = _switch(1, "custom.diskoffering.size.min, in GiB")
+    custom_disk_max: int = _switch(1024, "custom.diskoffering.size.max, in GiB")
+    max_volume_size: int = _switch(2000, "storage.max.volume.size, in GiB")
     throttle_seconds: float = _switch(15.0, "api.throttling.interval, in seconds")
 
     @property

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from . import answers, files
+from . import answers, catalogue, files, texts
 from .access import check_owner
-from .call import Call, Work, mappings, need, text
+from .call import Call, Work, check_length, flag, mappings, need, text
 from .errors import invalid_value, runtime
-from .model import Snapshot, Tag, now
+from .model import Snapshot, Tag, Vm, Volume, now
 from .state import check_limits, forget
 from .volumes import existing
 
@@ -19,11 +19,18 @@ from .volumes import existing
 def create_snapshot(call: Call) -> Work:
     cloud = call.cloud
     volume = existing(call, need(call, "volumeid"))
+    _check_wishes(call)
     if volume.state != "Ready":
-        raise invalid_value(f"Volume {volume.id} is {volume.state}; only a Ready one can be snapshotted.")
+        raise invalid_value(
+            f"Volume: {texts.volume(volume)} is not in Ready state but {volume.state}. Cannot take snapshot."
+        )
     vm = cloud.vms.get(volume.virtualmachineid or "")
-    if vm and vm.state == "Running" and not cloud.config.kvm_snapshot:
-        raise runtime("Snapshots of volumes of running machines are off here (global setting kvm.snapshot.enabled).")
+    if vm and vm.state == "Running" and _is_kvm(vm) and not cloud.config.kvm_snapshot:
+        raise runtime(
+            "KVM Snapshot is not supported for Running VMs. It is disabled by default due to a possible volume "
+            "corruption in certain cases. To enable it set global settings kvm.snapshot.enabled to True. See the "
+            "documentation for more details."
+        )
     if vm and vm.state in ("Destroyed", "Expunging"):
         raise runtime(f"Volume {volume.id} belongs to a machine that is {vm.state}.")
     check_limits(cloud, volume.account, snapshot=1)
@@ -35,8 +42,10 @@ def create_snapshot(call: Call) -> Work:
     cloud.snapshots[snapshot.id] = snapshot
 
     def run() -> Mapping[str, Any]:
-        if volume.id not in cloud.volumes:  # deleted while this job waited for its turn
-            raise runtime(f"The snapshot of volume {volume.id} failed.")
+        if volume.id not in cloud.volumes or flag(call, "quiescevm"):  # deleted while this job waited for its turn
+            raise runtime(
+                f"Failed to create snapshot due to an internal error creating snapshot for volume {volume.id}"
+            )
         state, size = cloud.config.state, cloud.volumes[volume.id].size
         files.create(files.snapshot_path(state, snapshot.id), size, files.volume_path(state, volume.id))
         with cloud.lock:
@@ -45,7 +54,8 @@ def create_snapshot(call: Call) -> Work:
                 Tag(snapshot.id, "Snapshot", pair["key"], pair.get("value", ""), snapshot.account)
                 for pair in mappings(call, "tags")
             ]
-            return {"snapshot": answers.made_snapshot(cloud, cloud.snapshots[snapshot.id])}
+            told = _told(call, volume)
+            return {"snapshot": answers.made_snapshot(cloud, cloud.snapshots[snapshot.id]) | told}
 
     def undo() -> None:
         with cloud.lock:
@@ -57,6 +67,24 @@ def create_snapshot(call: Call) -> Work:
     return Work(run, tuple(resources), "Snapshot", snapshot.id, snapshot.id, undo)
 
 
+def _check_wishes(call: Call) -> None:
+    """What the lab's storage cannot do, and a name that is too long."""
+    check_length(call, "name", "snapshotName")
+    if text(call, "locationtype"):
+        raise invalid_value("VolumeId: 1 LocationType is supported only for managed storage")
+
+
+def _is_kvm(vm: Vm) -> bool:
+    return bool(catalogue.row("template", vm.templateid)["hypervisor"] == "KVM")
+
+
+def _told(call: Call, volume: Volume) -> dict[str, str]:
+    """The state that the job tells where it is another one than the lists have: of a detached volume, or too early."""
+    if flag(call, "asyncbackup"):
+        return {"state": "BackingUp"}
+    return {} if volume.virtualmachineid else {"state": "Allocated"}
+
+
 def delete_snapshot(call: Call) -> Work:
     cloud, snapshot_id = call.cloud, need(call, "id")
 
@@ -64,7 +92,7 @@ def delete_snapshot(call: Call) -> Work:
         with cloud.lock:
             snapshot = cloud.snapshots.get(snapshot_id)
             if snapshot is None:
-                raise invalid_value(f"Snapshot {snapshot_id} does not exist any more.")
+                raise invalid_value(f"Snapshot [{texts.snapshot(snapshot_id, None)}] is already destroyed")
             check_owner(call, snapshot.account)
             forget(cloud, "snapshot", snapshot_id)
         files.delete(files.snapshot_path(cloud.config.state, snapshot_id))

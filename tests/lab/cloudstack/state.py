@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import catalogue
+from . import catalogue, limits
 from .errors import over_limit
 from .guests import Guests
 from .model import GIB, Account, Job, Project, Snapshot, Tag, Vm, Volume
@@ -39,6 +39,8 @@ class Cloud:
     volumes: dict[str, Volume] = field(default_factory=dict)
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     vms: dict[str, Vm] = field(default_factory=dict)
+    # By path: the domain's id, and its limits per resource type.
+    domain_limits: dict[str, tuple[str, Mapping[str, int]]] = field(default_factory=dict)
     tags: list[Tag] = field(default_factory=list)
     jobs: dict[str, Job] = field(default_factory=dict)
     removed: dict[str, set[str]] = field(default_factory=dict)  # ids the real database would still find
@@ -134,10 +136,28 @@ def usage(cloud: Cloud, account: str) -> dict[str, int]:
 
 
 def check_limits(cloud: Cloud, account: str, **more: int) -> None:
-    used, limit = usage(cloud, account), cloud.account(account).limit
+    """Raise ApiError where an account, its project or one of its domains would have more than it may."""
+    owner, project = cloud.account(account), cloud.project_of(account)
+    name = f"Project Name = {project.name}" if project else f"Account Name = {account}"
+    used = usage(cloud, account)
     for resource, amount in more.items():
-        if limit[resource] >= 0 and used[resource] + amount > limit[resource]:
-            raise over_limit(
-                f"The limit of resource type '{resource}' of account {account} is {limit[resource]}; "
-                f"{used[resource]} are in use and {amount} more were requested."
-            )
+        if limits.exceeded(owner.limit[resource], used[resource], amount):
+            sizes = limits.sizes(resource, owner.limit[resource], used[resource], amount)
+            raise over_limit(limits.of_account(resource, name, *sizes))
+        for path, domain_id, most in _domains_above(cloud, owner, resource):
+            theirs = sum(usage(cloud, one)[resource] for one in _accounts_below(cloud, path))
+            if limits.exceeded(most, theirs, amount):
+                sizes = limits.sizes(resource, most, theirs, amount)
+                raise over_limit(limits.of_domain(resource, domain_id, *sizes))
+
+
+def _domains_above(cloud: Cloud, owner: Account, resource: str) -> Iterator[tuple[str, str, int]]:
+    """The domains of an account that have a limit: path, id and limit."""
+    for path, (domain_id, most) in cloud.domain_limits.items():
+        if f"{owner.path}/".startswith(f"{path}/") and resource in most:
+            yield path, domain_id, most[resource]
+
+
+def _accounts_below(cloud: Cloud, path: str) -> set[str]:
+    """The names of the accounts of a domain and of those below it."""
+    return {one.name for one in cloud.accounts.values() if f"{one.path}/".startswith(f"{path}/")}

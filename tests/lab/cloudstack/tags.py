@@ -21,7 +21,7 @@ def _resource_type(call: Call) -> str:
     """The enum's own spelling: it is looked up without regard to case and answered in this one."""
     asked = need(call, "resourcetype")
     if asked.lower() not in _TYPES:
-        raise invalid_value(f"Tags cannot be put on resources of type {asked}.")
+        raise invalid_value(f"Invalid resource type {asked}")
     return _TYPES[asked.lower()]
 
 
@@ -42,14 +42,14 @@ def create_tags(call: Call) -> Work:
             for resource_id in items(call, "resourceids"):
                 owner = _owner(cloud, kind, resource_id)
                 if owner is None:
-                    raise invalid_value(f"There is no {kind} {resource_id} to tag.")
+                    raise invalid_value(f"Unable to find resource by uuid {resource_id} and type {kind}")
                 check_owner(call, owner)
                 taken = {tag.key for tag in cloud.tags if tag.resourceid == resource_id}
                 for pair in mappings(call, "tags"):
                     if not pair.get("key") or not pair.get("value"):
-                        raise invalid_value("A tag needs a key and a value.")
+                        raise invalid_value(f"Value for the key {pair.get('key')} is either null or empty")
                     if pair["key"] in taken:
-                        raise runtime(f"{kind} {resource_id} has a tag {pair['key']} already.")
+                        raise runtime(f"tag {pair['key']} already on {kind} with id {resource_id}")
                     new.append(Tag(resource_id, kind, pair["key"], pair["value"], owner))
             cloud.tags += new
         return {"success": True}
@@ -68,8 +68,11 @@ def delete_tags(call: Call) -> Work:
             return not pairs or any(p.get("key") == tag.key and p.get("value", tag.value) == tag.value for p in pairs)
 
         with cloud.lock:
-            for tag in filter(meant, cloud.tags):
+            found = list(filter(meant, cloud.tags))
+            for tag in found:
                 check_owner(call, tag.account)
+            if not found:
+                raise runtime("Failed to delete tags")
             cloud.tags = [tag for tag in cloud.tags if not meant(tag)]
         return {"success": True}
 

@@ -6,9 +6,10 @@ The numbers mean nothing here; a client that uses them would be wrong with the r
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from .model import Account, Vm, Volume
+from .model import Account, Snapshot, Vm, Volume
 
 NUMBER = 1
 """What stands for every number of the database."""
@@ -31,6 +32,17 @@ def vm(vm: Vm) -> str:
 def volume(volume: Volume) -> str:
     """Return a volume."""
     return "Volume " + _object(instanceId=None, name=volume.name, uuid=volume.id, volumeType=volume.type)
+
+
+def snapshot(snapshot_id: str, snapshot: Snapshot | None) -> str:
+    """Return a snapshot of a volume; one that is gone is Destroyed."""
+    name, state = (snapshot.name, snapshot.state) if snapshot else ("snapshot", "Destroyed")
+    return "Snapshot " + _object(name=name, state=state, uuid=snapshot_id, version="2.2", volumeId=NUMBER)
+
+
+def row(kind: str, row: Mapping[str, Any]) -> str:
+    """Return a row of the catalogue."""
+    return f"{kind} " + _object(name=row["name"], uuid=row["id"])
 
 
 def different_accounts(machine: Vm, disk: Volume) -> str:

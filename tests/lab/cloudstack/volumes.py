@@ -11,12 +11,10 @@ from typing import Any
 from . import access, answers, catalogue, devices, storage, texts
 from .access import check_owner
 from .call import Call, Work, flag, need, number, text
-from .errors import ApiError, invalid_value, no_capacity, runtime
+from .errors import ApiError, invalid_value, no_capacity, permission_denied, runtime
 from .jobs import pending_on
 from .model import CDROM_DEVICE_ID, GIB, MAX_DATA_VOLUMES, Snapshot, Vm, Volume, now
 from .state import Cloud, Fault, check_limits, root_of, volumes_of
-
-_MAX_CUSTOM_GIB = 1024
 
 
 def existing(call: Call, volume_id: str) -> Volume:
@@ -40,18 +38,41 @@ def answer(call: Call, volume: Volume) -> Mapping[str, Any]:
         return {"volume": answers.volume(call.cloud, call.cloud.volumes[volume.id], call.account)}
 
 
-def offered_size(offering_id: str, size: int | None) -> int:
+def offered_size(call: Call, offering_id: str, size: int | None) -> int:
     """Bytes of a volume of this offering; a custom one needs a size and any other forbids it."""
-    offering = catalogue.row("diskoffering", offering_id)
+    offering, config = catalogue.row("diskoffering", offering_id), call.cloud.config
     if not offering["iscustomized"]:
         if size is not None:
-            raise invalid_value(f"Disk offering {offering['name']} has a fixed size.")
-        return int(offering["disksize"]) * GIB
-    if size is None:
-        raise invalid_value(f"Disk offering {offering['name']} needs a size.")
-    if not 1 <= size <= _MAX_CUSTOM_GIB:
-        raise invalid_value(f"The size must be between 1 and {_MAX_CUSTOM_GIB} GiB, not {size}.")
+            raise invalid_value("This disk offering does not allow custom size")
+        size = int(offering["disksize"])
+    elif size is None:
+        raise invalid_value("This disk offering requires a custom size specified")
+    elif size <= 0:
+        raise invalid_value("Disk size must be larger than 0")
+    elif not config.custom_disk_min <= size <= config.custom_disk_max:
+        least, most = config.custom_disk_min, config.custom_disk_max
+        raise invalid_value(f"Volume size: {size} GB is out of allowed range. Min: {least}. Max: {most}")
+    if size > config.max_volume_size:
+        told = f"{size:.2f} GB" if size < 1024 else f"{size / 1024:.4f} TB"
+        most = config.max_volume_size
+        raise invalid_value(f"Requested volume size is {told}, but the maximum size allowed is {most} GB.")
     return size * GIB
+
+
+def _check_offering(call: Call, offering_id: str, zone_id: str) -> None:
+    """Raise ApiError where the offering is not for the caller, the zone, or what is asked of it."""
+    offering, zone = catalogue.row("diskoffering", offering_id), catalogue.row("zone", zone_id)
+    of_domain = offering.get("domainid") in (None, call.account.domainid) or call.account.is_admin
+    if not of_domain or offering.get("zoneid") not in (None, zone_id):
+        what = f"disk offering: {texts.row('DiskOffering', offering)}., zone: {texts.row('Zone', zone)}"
+        who = texts.account(call.account)
+        raise permission_denied(f"Access denied to {who} for {what} by AffinityGroupAccessChecker")
+    if offering["storagetype"] == "local" and not zone["localstorageenabled"]:
+        name = offering["name"]
+        raise invalid_value(f"Zone is not configured to use local storage but volume's disk offering {name} uses it")
+    least, most = number(call, "miniops"), number(call, "maxiops")
+    if least is not None and most is not None and least > most:
+        raise invalid_value("The min IOPS must be less than or equal to the max IOPS.")
 
 
 def create_volume(call: Call) -> Work:
@@ -60,18 +81,23 @@ def create_volume(call: Call) -> Work:
     account = access.owner_for(call)
     check_limits(cloud, account, volume=1)
     if not offering_id and not snapshot_id:
-        raise invalid_value("A volume is made of a disk offering or of a snapshot: give diskofferingid or snapshotid.")
+        raise invalid_value("At least one of disk Offering ID or snapshot ID must be passed whilst creating volume")
     snapshot = _snapshot(call, snapshot_id) if snapshot_id else None
     if snapshot and offering_id and snapshot.volumetype != "ROOT":
-        raise invalid_value("A disk offering can be given only with the snapshot of a ROOT volume.")
-    size = offered_size(offering_id, number(call, "size")) if offering_id else 0
-    if snapshot:
+        raise invalid_value(
+            "Disk Offering ID cannot be passed whilst creating volume from snapshot other than ROOT disk snapshots"
+        )
+    zone_id = text(call, "zoneid") or (snapshot.zoneid if snapshot else None)
+    if not zone_id:
+        raise invalid_value("Unable to find zone by id null")
+    iops = offering_id is not None and catalogue.row("diskoffering", offering_id).get("iscustomizediops", False)
+    if offering_id:
+        _check_offering(call, offering_id, zone_id)
+    size = offered_size(call, offering_id, number(call, "size")) if offering_id else 0
+    if snapshot:  # a size without an offering is ignored
         if offering_id and size < snapshot.size:
             raise invalid_value(f"The snapshot has {snapshot.size} bytes, more than the volume's {size}.")
         size, offering_id = size or snapshot.size, offering_id or snapshot.diskofferingid
-    zone_id = text(call, "zoneid") or (snapshot.zoneid if snapshot else None)
-    if not zone_id:
-        raise invalid_value("zoneid is needed with a disk offering.")
     vm_id = text(call, "virtualmachineid") if snapshot else None
     if vm_id and existing_vm(call, vm_id).state not in ("Running", "Stopped"):
         raise invalid_value("The virtual machine to attach to is neither running nor stopped.")
@@ -82,6 +108,8 @@ def create_volume(call: Call) -> Work:
         id=str(uuid.uuid4()), name=text(call, "name") or str(uuid.uuid4()), account=account, zoneid=zone_id, size=size,
         type="DATADISK", state="Allocated", created=now(), diskofferingid=offering_id,
         templateid=snapshot.templateid if snapshot else None, snapshotid=snapshot.id if snapshot else None,
+        miniops=(number(call, "miniops") or 0) if iops else None,
+        maxiops=(number(call, "maxiops") or 0) if iops else None,
     )  # fmt: skip
     cloud.volumes[volume.id] = volume
 
@@ -120,11 +148,10 @@ def _undo_create(cloud: Cloud, volume_id: str) -> None:
 
 def _snapshot(call: Call, snapshot_id: str) -> Snapshot:
     snapshot = call.cloud.snapshots.get(snapshot_id)
-    if snapshot is None:
-        raise invalid_value(f"Snapshot {snapshot_id} does not exist any more.")
+    if snapshot is None or snapshot.state != "BackedUp":
+        told = texts.snapshot(snapshot_id, snapshot)
+        raise invalid_value(f"Snapshot {told} is not in BackedUp state yet and can't be used for volume creation")
     check_owner(call, snapshot.account)
-    if snapshot.state != "BackedUp":
-        raise invalid_value(f"Snapshot {snapshot_id} is {snapshot.state}; only a BackedUp one can become a volume.")
     return snapshot
 
 
@@ -246,6 +273,9 @@ def detach(cloud: Cloud, volume: Volume, fault: Fault | None = None) -> None:
 
 def delete_volume(call: Call) -> Mapping[str, Any]:
     volume = existing(call, need(call, "id"))
+    if volume.deleteprotection:
+        who = f"[id = {volume.id}, name = {volume.name}]"
+        raise invalid_value(f"Volume {who} has delete protection enabled and cannot be deleted.")
     if pending_on(call.cloud, f"volume:{volume.id}"):
         raise invalid_value(f"Another job works on volume {volume.id}.")
     if volume.virtualmachineid:
@@ -278,7 +308,7 @@ def _new_size(call: Call, volume: Volume) -> int:
     if volume.state not in ("Allocated", "Ready"):
         raise invalid_value(f"Volume {volume.id} is {volume.state}; only an Allocated or Ready one can be resized.")
     size, offering_id = number(call, "size"), text(call, "diskofferingid")
-    new = offered_size(offering_id, size) if offering_id else (size * GIB if size is not None else volume.size)
+    new = offered_size(call, offering_id, size) if offering_id else (size * GIB if size is not None else volume.size)
     if new < GIB:
         raise invalid_value("A volume has at least 1 GiB.")
     if new < volume.size and not flag(call, "shrinkok"):
