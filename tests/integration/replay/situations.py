@@ -45,9 +45,10 @@ def _as_it_was(world: World, tables: catalogue.Tables) -> catalogue.Tables:
     for name, kind in LISTED.items():
         shown = world.recording.body.get(name)
         if isinstance(shown, list) and world.recording.command.startswith("list"):
-            ids = {row["id"] for row in shown}
-            changed[kind] = [row for row in tables[kind] if row["id"] in ids or _hidden(world, kind, row)]
-            changed[kind] += _fillers(kind, world.recording.body.get("count", 0) - len(shown), changed[kind])
+            ids = {(row["id"], row.get("zoneid")) for row in shown}
+            there = [row for row in tables[kind] if (row["id"], row.get("zoneid")) in ids]
+            changed[kind] = [*there, *_fillers(kind, world.recording.body.get("count", 0) - len(shown), there)]
+            changed[kind] += [row for row in tables[kind] if row not in there and _hidden(world, kind, row)]
     return changed
 
 
@@ -104,6 +105,8 @@ def _tags(world: World, row: Row, kind: str) -> None:
 
 
 def _machine(world: World, row: Row) -> None:
+    for tag in row["tags"]:
+        world.tag(row["id"], tag["key"], tag["value"], "UserVm", owner=tag["account"])
     host = catalogue.rows("host")[0]["id"] if "hostcontrolstate" in row else None
     groups = tuple(group["id"] for group in row["securitygroup"])
     world.machine(

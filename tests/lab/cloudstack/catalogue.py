@@ -106,6 +106,11 @@ def use_lab() -> None:
     use(_LAB)
 
 
+def kinds() -> list[str]:
+    """The kinds that there are rows of."""
+    return list(_tables)
+
+
 def rows(kind: str) -> list[Row]:
     """All rows of a kind."""
     return _tables.get(kind, [])
