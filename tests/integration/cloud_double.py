@@ -48,6 +48,7 @@ class Double:
     """The running double."""
 
     url: str
+    lab: str
     state: Path
 
     def api(self, account: int = 0, **options: Any) -> CloudStack:
@@ -68,7 +69,7 @@ class Double:
             return error.code, next(iter(json.load(error).values()))
 
     def control(self, method: str, path: str, **body: Any) -> Any:
-        request = urllib.request.Request(self.url.replace("/client/api", path), method=method)
+        request = urllib.request.Request(self.lab + path, method=method)
         data = json.dumps(body).encode() if method == "POST" else None
         with urllib.request.urlopen(request, data, timeout=10) as answer:
             return json.load(answer)
@@ -93,7 +94,8 @@ def running(directory: Path, *flags: str) -> Iterator[Double]:
     with subprocess.Popen([*command, *flags], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield Double(json.loads(process.stdout.readline())["url"], directory / "state")
+            urls = json.loads(process.stdout.readline())
+            yield Double(urls["url"], urls["lab"], directory / "state")
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0

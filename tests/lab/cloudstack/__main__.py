@@ -9,8 +9,9 @@ import signal
 import threading
 from pathlib import Path
 
-from . import accounts, settings
-from .server import API_PATH, Server
+from . import accounts, expunging, settings
+from .server import API_PATH, Control
+from .service import Service
 from .world import build
 
 
@@ -27,13 +28,16 @@ def main() -> None:
     options = _arguments()
     config = settings.from_options(options.state.absolute(), options)
     host, _, port = options.listen.rpartition(":")
-    with Server((host, int(port)), build(config, *accounts.load(options.keys))) as server:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            # shutdown() waits for the loop that this very thread runs, so it must be called from another one.
-            signal.signal(number, lambda *_: threading.Thread(target=server.shutdown, daemon=True).start())
-        address = f"http://{host}:{server.server_address[1]}{API_PATH}"
-        print(json.dumps({"url": address, "pid": os.getpid()}), flush=True)
-        server.serve_forever(poll_interval=0.05)
+    cloud = build(config, *accounts.load(options.keys))
+    service = Service((host, int(port)), cloud)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: service.stop())
+    expunging.start(cloud)
+    with Control((host, 0), cloud) as control:
+        threading.Thread(target=control.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        urls = {"url": f"{service.address}{API_PATH}", "lab": f"http://{host}:{control.server_address[1]}"}
+        print(json.dumps(urls | {"pid": os.getpid()}), flush=True)
+        service.run()
 
 
 if __name__ == "__main__":

@@ -27,6 +27,11 @@ def _owner(cloud: Cloud, account: str) -> Answer:
     return names | {"domainid": owner.domainid, "domain": owner.domain, "domainpath": owner.path}
 
 
+def zone_of(zone_id: str) -> Answer:
+    """The fields that say where a thing is."""
+    return _zone(zone_id)
+
+
 def _zone(zone_id: str) -> Answer:
     return {"zoneid": zone_id, "zonename": catalogue.row("zone", zone_id)["name"]}
 
@@ -186,6 +191,7 @@ def virtualmachine(cloud: Cloud, vm: Vm, caller: Account) -> Answer:
     row |= vm.extra
     if vm.bare:
         row |= {"boottype": "Bios", "bootmode": "legacy"}
+    row |= {"backupofferingid": vm.backupofferingid, "backupofferingname": "gold"} if vm.backupofferingid else {}
     if "UEFI" in vm.details:
         row |= {"boottype": "Uefi", "bootmode": vm.details["UEFI"].lower()}
     row |= _owner(cloud, vm.account) | _zone(vm.zoneid) | _job_of(cloud, f"virtualmachine:{vm.id}")

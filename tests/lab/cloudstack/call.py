@@ -30,7 +30,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Work:
-    """The second half of an asynchronous command. `run` gives the job's result; `undo` cleans up if it cannot."""
+    """The second half of an asynchronous command. `run` gives the job's result; `undo` cleans up if it cannot.
+
+    `check` and `begin` are called under the lock.
+    """
 
     run: Callable[[], Mapping[str, Any]]
     resources: tuple[str, ...]  # jobs on the same virtual machine or volume run one after the other
@@ -38,6 +41,9 @@ class Work:
     instanceid: str | None = None
     entityid: str | None = None  # the id a create command already answers
     undo: Callable[[], None] = lambda: None
+    check: Callable[[], None] = lambda: None  # at once, while others may still be at work on the machine
+    begin: Callable[[], Callable[[], None]] = lambda: lambda: None  # at its turn; returns what puts states back
+    interrupted: Callable[[], None] | None = None  # instead of `undo`, where a restart of the server ends it
 
 
 def text(call: Call, name: str) -> str | None:

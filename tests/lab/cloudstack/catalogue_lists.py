@@ -7,7 +7,7 @@ from .access import ALL_PROJECTS, may_use, visible
 from .call import Call, flag, need, text
 from .errors import invalid_value
 from .listings import Listing, matching
-from .model import GIB, MAX_DATA_VOLUMES
+from .model import GIB
 
 _FILTERS = ("featured", "self", "selfexecutable", "sharedexecutable", "executable", "community", "all")
 
@@ -100,7 +100,7 @@ def hypervisor_capabilities(call: Call) -> Listing:
     """What a host's hypervisor can do: how many disks a machine has at most."""
     row = {
         "id": catalogue.stable_id("hypervisorcapability", "KVM"), "hypervisor": "KVM", "hypervisorversion": "default",
-        "maxguestslimit": 50, "maxdatavolumeslimit": MAX_DATA_VOLUMES, "maxhostspercluster": 64,
+        "maxguestslimit": 50, "maxdatavolumeslimit": call.cloud.config.max_data_volumes, "maxhostspercluster": 64,
         "securitygroupenabled": True, "storagemotionenabled": True, "vmsnapshotenabled": True,
     }  # fmt: skip
     return "hypervisorCapabilities", matching(call, [row], equal="id hypervisor")

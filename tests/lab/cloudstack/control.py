@@ -20,6 +20,8 @@ class NotThere(Exception):
 
 def handle(cloud: Cloud, method: str, path: str, body: bytes) -> Any:
     """The answer as something JSON can hold. A ValueError is the caller's mistake."""
+    if (method, path) == ("POST", "/lab/restart"):
+        return restart(cloud, _object(body))
     with cloud.lock:
         match method, path:
             case "GET", "/lab/state":
@@ -43,17 +45,17 @@ def handle(cloud: Cloud, method: str, path: str, body: bytes) -> Any:
                 return _many_volumes(cloud, _object(body))
             case "POST", "/lab/account":
                 return change_account(cloud, _object(body))
+            case "POST", "/lab/backup":
+                return change_backup(cloud, _object(body))
             case "POST", "/lab/project":
                 return change_project(cloud, _object(body))
             case "GET", "/lab/settings":
                 return settings.shown(cloud.config)
             case "POST", "/lab/settings":
-                cloud.config = settings.change(cloud.config, _object(body))
-                cloud.windows.clear()
+                use_settings(cloud, settings.change(cloud.config, _object(body)))
                 return settings.shown(cloud.config)
             case "DELETE", "/lab/settings":
-                cloud.config = cloud.started_with
-                cloud.windows.clear()
+                use_settings(cloud, cloud.started_with)
                 return settings.shown(cloud.config)
             case "POST", "/lab/full":
                 free = _object(body).get("bytes")
@@ -78,6 +80,35 @@ def handle(cloud: Cloud, method: str, path: str, body: bytes) -> Any:
                 cloud.guests.screen(vm.id, target)
                 return {"file": str(target)}
     raise NotThere(f"{method} {path}")
+
+
+def restart(cloud: Cloud, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Restart the management server, which is away for so many `seconds`. Not under the lock: requests end first."""
+    seconds = wanted.get("seconds", 1.0)
+    if not isinstance(seconds, int | float) or cloud.restart is None:
+        raise ValueError(f"seconds is a number, not {seconds!r}; and the server has to be one that can be restarted")
+    cloud.restart(float(seconds))
+    return {"seconds": seconds}
+
+
+def use_settings(cloud: Cloud, config: settings.Config) -> None:
+    """Change the settings, and what follows from them."""
+    cloud.config = config
+    cloud.windows.clear()
+    oma = cloud.vms.get(catalogue.OMA_VM)
+    if oma:
+        details = {key: value for key, value in oma.details.items() if key != "UEFI"}
+        cloud.vms[oma.id] = dataclasses.replace(oma, details=details | ({"UEFI": "LEGACY"} if config.oma_uefi else {}))
+
+
+def change_backup(cloud: Cloud, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Give a machine (`vm`, its name) a backup offering, or with `on` false take it away."""
+    vm = next((vm for vm in cloud.vms.values() if vm.name == wanted.get("vm")), None)
+    if vm is None or set(wanted) - {"vm", "on"}:
+        raise ValueError(f"a machine's name as vm, and on: {wanted}")
+    offering = catalogue.stable_id("backupoffering", "gold") if wanted.get("on", True) else None
+    cloud.vms[vm.id] = dataclasses.replace(vm, backupofferingid=offering)
+    return {"vm": vm.name, "backupofferingid": offering}
 
 
 def _many_volumes(cloud: Cloud, wanted: dict[str, Any]) -> list[str]:

@@ -6,8 +6,9 @@ What can be refused is refused before there is a job: by then the machine is in 
 from __future__ import annotations
 
 import re
+import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from . import access, addresses, catalogue, extras, storage
 from .access import check_owner
 from .call import Call, Work, check_length, flag, items, mappings, need, number, text
 from .errors import ApiError, bad_parameter, invalid_value, permission_denied, runtime
-from .instances import answer, start
+from .instances import answer, begin_start, start
 from .model import GIB, Nic, Vm, Volume, now
 from .state import Cloud, check_limits, volumes_of
 from .volumes import offered_size
@@ -73,18 +74,38 @@ def deploy(call: Call) -> Work:
     if data_size:
         _row(cloud, vm, f"DATA-{serial}", data_size, 1, "DATADISK", offering=text(call, "diskofferingid"))
 
+    starts = flag(call, "startvm", default=True)
+
     def run() -> Mapping[str, Any]:
-        if flag(call, "startvm", default=True):
+        if starts:
             start(cloud, vm_id)
         elif root.snapshotid:
             storage.materialise(cloud, resources[1].removeprefix("volume:"))
         return answer(call, vm_id)
 
+    def begin() -> Callable[[], None]:
+        return begin_start(cloud, vm_id) if starts else lambda: None
+
     def undo() -> None:
-        if flag(call, "startvm", default=True):
+        if starts:
             _give_up(cloud, vm_id)
 
-    return Work(run, tuple(resources), "VirtualMachine", vm_id, vm_id, undo)
+    def interrupted() -> None:
+        """Nothing is taken away: the machine is Stopped, and later, when it was looked at, in Error."""
+        if starts:
+            timer = threading.Timer(cloud.config.interrupted_seconds, _fail, (cloud, vm_id))
+            timer.daemon = True
+            timer.start()
+
+    return Work(
+        run, tuple(resources), "VirtualMachine", vm_id, vm_id, undo, begin=begin, interrupted=interrupted,
+    )  # fmt: skip
+
+
+def _fail(cloud: Cloud, vm_id: str) -> None:
+    with cloud.lock:
+        if vm_id in cloud.vms and cloud.vms[vm_id].state == "Stopped":
+            cloud.vms[vm_id] = replace(cloud.vms[vm_id], state="Error")
 
 
 def _give_up(cloud: Cloud, vm_id: str) -> None:

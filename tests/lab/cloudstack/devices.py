@@ -10,6 +10,7 @@ from .state import Cloud, volumes_of
 
 def plug(cloud: Cloud, vm_id: str, volume_id: str, fault: str | None = None) -> None:
     """Called when the attach job is through; udev takes --attach-delay longer than CloudStack."""
+    cloud.hotplugged.setdefault(vm_id, set()).add(volume_id)
     if fault == "no-device":
         return
     naming = fault if fault in disks.NAMINGS else disks.USUAL
@@ -21,6 +22,13 @@ def plug(cloud: Cloud, vm_id: str, volume_id: str, fault: str | None = None) -> 
     timer.start()
 
 
+def has_free_slot(cloud: Cloud, vm_id: str) -> bool:
+    """A running UEFI machine has no PCI slot left after a few disks; what it starts with does not count."""
+    if "UEFI" not in cloud.vms[vm_id].details:
+        return True
+    return len(cloud.hotplugged.get(vm_id, ())) < cloud.config.uefi_slots
+
+
 def _show(cloud: Cloud, vm_id: str, volume_id: str, naming: str) -> None:
     with cloud.lock:
         vm, volume = cloud.vms.get(vm_id), cloud.volumes.get(volume_id)
@@ -30,6 +38,7 @@ def _show(cloud: Cloud, vm_id: str, volume_id: str, naming: str) -> None:
 
 def unplug(cloud: Cloud, vm_id: str, volume_id: str, seconds: float = 0.0) -> None:
     """`seconds`: how much longer than CloudStack Linux holds it."""
+    cloud.hotplugged.get(vm_id, set()).discard(volume_id)
     if seconds <= 0:
         disks.unplug(cloud.config.state, vm_id, volume_id)
         return
@@ -41,6 +50,7 @@ def unplug(cloud: Cloud, vm_id: str, volume_id: str, seconds: float = 0.0) -> No
 def power_on(cloud: Cloud, vm_id: str) -> None:
     """A machine that boots finds all its disks at once: no hot-plug, so no delay."""
     with cloud.lock:
+        cloud.hotplugged.pop(vm_id, None)
         for volume in volumes_of(cloud, vm_id):
             _show(cloud, vm_id, volume.id, disks.USUAL)
 

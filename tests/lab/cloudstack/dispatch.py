@@ -9,6 +9,7 @@ from typing import Any
 
 from . import (
     access,
+    attachments,
     catalogue_lists,
     deploy,
     discovery,
@@ -22,6 +23,7 @@ from . import (
     tags,
     throttle,
     violations,
+    vmsnapshots,
     volumes,
 )
 from .access import check_owner
@@ -57,6 +59,7 @@ _LISTS: dict[str, Callable[[Call], listings.Listing]] = {
     "listUsers": listings.users,
     "listResourceLimits": listings.resource_limits,
     "listProjects": listings.projects,
+    "listVMSnapshot": vmsnapshots.listed,
 }
 _SYNC: dict[str, Callable[[Call], Mapping[str, Any]]] = {
     "listCapabilities": discovery.list_capabilities,
@@ -67,8 +70,8 @@ _SYNC: dict[str, Callable[[Call], Mapping[str, Any]]] = {
 }
 _ASYNC: dict[str, Callable[[Call], Work]] = {
     "createVolume": volumes.create_volume,
-    "attachVolume": volumes.attach_volume,
-    "detachVolume": volumes.detach_volume,
+    "attachVolume": attachments.attach_volume,
+    "detachVolume": attachments.detach_volume,
     "resizeVolume": volumes.resize_volume,
     "createSnapshot": snapshots.create_snapshot,
     "deleteSnapshot": snapshots.delete_snapshot,
@@ -78,6 +81,8 @@ _ASYNC: dict[str, Callable[[Call], Work]] = {
     "destroyVirtualMachine": instances.destroy_vm,
     "expungeVirtualMachine": instances.expunge_vm,
     "createTags": tags.create_tags,
+    "createVMSnapshot": vmsnapshots.create,
+    "deleteVMSnapshot": vmsnapshots.delete,
     "deleteTags": tags.delete_tags,
 }
 
@@ -131,7 +136,8 @@ def handle(cloud: Cloud, sent: Mapping[str, str], method: str = "GET") -> Reply:
             call = Call(cloud, account, name, {}, fault, method)
             reply = Reply(200, {command.response_name: quirks.shaped(_execute(call, command, known, sent), fault)})
     except ApiError as refusal:
-        error = hidden(refusal) if account and not account.is_admin else refusal
+        told = account is None or account.is_admin or (fault is not None and fault.mode == "error")
+        error = refusal if told else hidden(refusal)
         envelope = command.response_name if command and error.errorcode != 432 else "errorresponse"
         reply = Reply(error.errorcode, {envelope: as_answer(error)}, description=error.text)
         event |= {"errortext": error.text}

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from . import answers, catalogue, devices, expunging, storage, texts
+from .attachments import detach
 from .call import Call, Work, flag, items, mappings, need, text
 from .errors import ApiError, invalid_value, no_capacity, runtime
+from .lookup import existing_vm
 from .model import Vm, now
 from .state import Cloud, root_of, volumes_of
-from .volumes import detach, existing_vm
 
 
 def answer(call: Call, vm_id: str) -> Mapping[str, Any]:
@@ -40,12 +41,7 @@ def _resources(call: Call, vm_id: str) -> tuple[str, ...]:
 def start(cloud: Cloud, vm_id: str) -> None:
     """Volumes that are still rows get their files now, on the storage of the host that was chosen."""
     with cloud.lock:
-        vm = cloud.vms[vm_id]
-        if root_of(cloud, vm_id) is None:
-            raise runtime(f"Unable to deploy VM [{vm_id}] because the ROOT volume is missing.")
-        host = _host(cloud, vm)
-        _put(cloud, vm_id, state="Starting", hostid=host["id"])
-        waiting = [volume.id for volume in volumes_of(cloud, vm_id) if volume.state == "Allocated"]
+        waiting = [volume.id for volume in volumes_of(cloud, vm_id) if volume.storageid is None]
     try:
         for volume_id in waiting:
             storage.materialise(cloud, volume_id)
@@ -57,6 +53,36 @@ def start(cloud: Cloud, vm_id: str) -> None:
     details = {key: value for key, value in cloud.vms[vm_id].details.items() if key != "deployvm"}
     _put(cloud, vm_id, state="Running", details=details)
     devices.power_on(cloud, vm_id)
+
+
+def begin_start(cloud: Cloud, vm_id: str) -> Callable[[], None]:
+    """While a machine starts it is Starting, and its volumes that have no file yet are Creating."""
+    if root_of(cloud, vm_id) is None:
+        raise runtime(f"Unable to deploy VM [{vm_id}] because the ROOT volume is missing.")
+    _put(cloud, vm_id, state="Starting", hostid=_host(cloud, cloud.vms[vm_id])["id"])
+    new = [volume.id for volume in volumes_of(cloud, vm_id) if volume.storageid is None]
+    volumes_back = [storage.at_work(cloud, volume_id, "Creating") for volume_id in new]
+
+    def back() -> None:
+        if vm_id in cloud.vms and cloud.vms[vm_id].state == "Starting":
+            _put(cloud, vm_id, state="Stopped", hostid=None)
+        for volume_back in volumes_back:
+            volume_back()
+
+    return back
+
+
+def _begin_stop(cloud: Cloud, vm_id: str) -> Callable[[], None]:
+    """While a machine stops it is Stopping; one whose stop a restart of the server interrupts runs as before."""
+    if cloud.vms[vm_id].state != "Running":
+        return lambda: None
+    _put(cloud, vm_id, state="Stopping")
+
+    def back() -> None:
+        if vm_id in cloud.vms and cloud.vms[vm_id].state == "Stopping":
+            _put(cloud, vm_id, state="Running")
+
+    return back
 
 
 def _host(cloud: Cloud, vm: Vm) -> Mapping[str, Any]:
@@ -94,7 +120,7 @@ def _boot(cloud: Cloud, vm_id: str) -> None:
 
 def _stop(cloud: Cloud, vm_id: str) -> None:
     with cloud.lock:
-        if cloud.vms[vm_id].state == "Running":
+        if cloud.vms[vm_id].state in ("Running", "Stopping"):
             cloud.guests.stop(vm_id)
             _put(cloud, vm_id, state="Stopped", hostid=None)
             devices.power_off(cloud, vm_id)
@@ -102,37 +128,46 @@ def _stop(cloud: Cloud, vm_id: str) -> None:
 
 def start_vm(call: Call) -> Work:
     """A machine that ran when the start was asked for is running, even with a stop before it in the queue."""
-    vm_id = need(call, "id")
-    asked = call.cloud.vms.get(vm_id)
+    cloud, vm_id = call.cloud, need(call, "id")
+    asked = cloud.vms.get(vm_id)
 
-    def run() -> Mapping[str, Any]:
+    def check() -> None:
         vm = existing_vm(call, vm_id)
         if text(call, "hostid") and not call.account.is_admin:
             raise runtime("Parameter hostid can only be specified by a Root Admin, permission denied")
-        if "Running" in (vm.state, asked.state if asked else None):
+        if asked and {vm.state, asked.state} & {"Running", "Stopping"}:
             raise invalid_value(f"The virtual machine {vm.id} ({vm.displayname}) is already running")
+        project = cloud.project_of(vm.account)
+        if project and project.state != "Active":
+            raise runtime(texts.owner_disabled(vm, cloud.account(vm.account)))
+
+    def begin() -> Callable[[], None]:
+        vm = existing_vm(call, vm_id)
         if vm.state != "Stopped":
             raise invalid_value(f"Virtual machine {vm_id} is {vm.state}; only a Stopped one can be started.")
-        project = call.cloud.project_of(vm.account)
-        if project and project.state != "Active":
-            raise runtime(texts.owner_disabled(vm, call.cloud.account(vm.account)))
-        start(call.cloud, vm_id)
+        return begin_start(cloud, vm_id)
+
+    def run() -> Mapping[str, Any]:
+        start(cloud, vm_id)
         return answer(call, vm_id)
 
-    return Work(run, _resources(call, vm_id), "VirtualMachine", vm_id)
+    return Work(run, _resources(call, vm_id), "VirtualMachine", vm_id, check=check, begin=begin)
 
 
 def stop_vm(call: Call) -> Work:
     vm_id = need(call, "id")
 
-    def run() -> Mapping[str, Any]:
+    def begin() -> Callable[[], None]:
         vm = existing_vm(call, vm_id)
         if vm.state not in ("Running", "Stopped"):
             raise invalid_value(f"Virtual machine {vm_id} is {vm.state} and cannot be stopped.")
+        return _begin_stop(call.cloud, vm_id)
+
+    def run() -> Mapping[str, Any]:
         _stop(call.cloud, vm_id)
         return answer(call, vm_id)
 
-    return Work(run, _resources(call, vm_id), "VirtualMachine", vm_id)
+    return Work(run, _resources(call, vm_id), "VirtualMachine", vm_id, begin=begin)
 
 
 def destroy_vm(call: Call) -> Work:
@@ -140,15 +175,22 @@ def destroy_vm(call: Call) -> Work:
     cloud, vm_id, volume_ids = call.cloud, need(call, "id"), items(call, "volumeids")
     expunge = flag(call, "expunge")
 
+    def check() -> None:
+        vm = existing_vm(call, vm_id)
+        if expunge:
+            expunging.check(call)
+        if vm.deleteprotection:
+            who = f"[id = {vm.id}, name = {vm.instancename}]"
+            raise invalid_value(f"Instance {who} has delete protection enabled and cannot be deleted.")
+        _check_doomed(call, vm_id, volume_ids)
+
+    def begin() -> Callable[[], None]:
+        check()
+        return _begin_stop(cloud, vm_id)
+
     def run() -> Mapping[str, Any]:
         with cloud.lock:
             vm = existing_vm(call, vm_id)
-            if expunge:
-                expunging.check(call)
-            if vm.deleteprotection:
-                who = f"[id = {vm.id}, name = {vm.instancename}]"
-                raise invalid_value(f"Instance {who} has delete protection enabled and cannot be deleted.")
-            _check_doomed(call, vm_id, volume_ids)
             _stop(cloud, vm_id)
             for volume in volumes_of(cloud, vm_id):
                 if volume.type != "ROOT":
@@ -162,7 +204,7 @@ def destroy_vm(call: Call) -> Work:
                 return {"virtualmachine": dict(expunging.NOTHING_LEFT)}
         return answer(call, vm_id)
 
-    return Work(run, _resources(call, vm_id), "VirtualMachine", vm_id)
+    return Work(run, _resources(call, vm_id), "VirtualMachine", vm_id, check=check, begin=begin)
 
 
 def _check_doomed(call: Call, vm_id: str, volume_ids: list[str]) -> None:
@@ -175,18 +217,30 @@ def _check_doomed(call: Call, vm_id: str, volume_ids: list[str]) -> None:
 
 
 def expunge_vm(call: Call) -> Work:
-    vm_id = need(call, "id")
+    cloud, vm_id = call.cloud, need(call, "id")
+
+    def check() -> None:
+        vm = existing_vm(call, vm_id)
+        expunging.check(call)
+        if vm.state not in ("Destroyed", "Error"):
+            raise runtime("Please destroy vm with specified vmId before expunge")
+
+    def begin() -> Callable[[], None]:
+        check()
+        before = cloud.vms[vm_id].state
+        _put(cloud, vm_id, state="Expunging")
+
+        def back() -> None:
+            if vm_id in cloud.vms:
+                _put(cloud, vm_id, state=before)
+
+        return back
 
     def run() -> Mapping[str, Any]:
-        with call.cloud.lock:
-            vm = existing_vm(call, vm_id)
-            expunging.check(call)
-            if vm.state not in ("Destroyed", "Error"):
-                raise runtime("Please destroy vm with specified vmId before expunge")
-            expunging.expunge(call.cloud, vm_id)
+        expunging.expunge(cloud, vm_id)
         return {"success": True}
 
-    return Work(run, _resources(call, vm_id), "VirtualMachine", vm_id)
+    return Work(run, _resources(call, vm_id), "VirtualMachine", vm_id, check=check, begin=begin)
 
 
 _RESTRICTED = ("cpuOvercommitRatio", "memoryOvercommitRatio", "Message.ReservedCapacityFreed.Flag")

@@ -1,9 +1,11 @@
-"""Asynchronous jobs: a thread each, one at a time per virtual machine and volume, in the order they came."""
+"""Asynchronous jobs: a thread each, one at a time per virtual machine, in the order they came.
+
+A job first looks at the rules, whatever else goes on; then it waits for its turn, and works.
+"""
 
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections import deque
 from collections.abc import Mapping
@@ -14,6 +16,9 @@ from .call import Work
 from .errors import ApiError, as_job_result, in_job, runtime
 from .model import Account, Job, now
 from .state import Cloud, forget
+
+INTERRUPT_SECONDS = 30.0
+"""How long what jobs are about to do may take to end, when the server is restarted."""
 
 
 @dataclass(frozen=True)
@@ -43,33 +48,83 @@ def pending_on(cloud: Cloud, resource: str) -> str | None:
     return queue[0] if queue else None
 
 
+class _Interrupted(Exception):
+    """The management server was restarted under the job."""
+
+
 def _run(cloud: Cloud, job_id: str, work: Work, orders: Orders) -> None:
-    _wait_for_turn(cloud, job_id, work.resources)
+    def back() -> None:
+        """Nothing to put back yet."""
+
     try:
-        time.sleep(cloud.config.job_seconds + orders.seconds)
+        with cloud.lock:
+            work.check()
+        _wait_for_turn(cloud, job_id, work.resources)
+        with cloud.lock:
+            back = work.begin()
+        _pass_time(cloud, job_id, cloud.config.job_seconds + orders.seconds)
         if orders.failure:
             raise orders.failure
         result: Mapping[str, Any] = work.run()
         code = 0
+    except _Interrupted:
+        with cloud.lock:
+            back()
+            (work.interrupted or work.undo)()
+            _leave(cloud, job_id, work.resources)
+        return
     except ApiError as refusal:
         error = in_job(refusal)
         result, code = as_job_result(error), error.errorcode
     except Exception as error:  # a bug of ours is to the client what one of CloudStack's is
         result, code = as_job_result(runtime(f"{type(error).__name__}: {error}")), 530
     if code:
+        with cloud.lock:
+            back()
         work.undo()
-    with cloud.turns:
-        if job_id in cloud.jobs:
+    with cloud.lock:
+        if job_id in cloud.jobs and job_id not in cloud.interrupted:
             done = replace(cloud.jobs[job_id], jobstatus=2 if code else 1, jobresultcode=code, jobresult=result)
             cloud.jobs[job_id] = replace(done, completed=now())
-        for resource in work.resources:
-            cloud.queues[resource].remove(job_id)
-            if not cloud.queues[resource]:
-                del cloud.queues[resource]
-        cloud.turns.notify_all()
+        _leave(cloud, job_id, work.resources)
+
+
+def _leave(cloud: Cloud, job_id: str, resources: tuple[str, ...]) -> None:
+    """Give up the job's places. Called under the lock."""
+    for resource in resources:
+        cloud.queues[resource].remove(job_id)
+        if not cloud.queues[resource]:
+            del cloud.queues[resource]
+    cloud.turns.notify_all()
 
 
 def _wait_for_turn(cloud: Cloud, job_id: str, resources: tuple[str, ...]) -> None:
-    """All places were taken in one go, so two jobs can never wait for each other."""
+    """Wait until no earlier job is left on its machine or snapshot; jobs on one volume do not wait for each other.
+
+    All places were taken in one go, so two jobs can never wait for each other.
+    """
+    waited = [resource for resource in resources if not resource.startswith("volume:")]
     with cloud.turns:
-        cloud.turns.wait_for(lambda: all(cloud.queues[resource][0] == job_id for resource in resources))
+        cloud.turns.wait_for(
+            lambda: job_id in cloud.interrupted or all(cloud.queues[resource][0] == job_id for resource in waited)
+        )
+        if job_id in cloud.interrupted:
+            raise _Interrupted
+
+
+def _pass_time(cloud: Cloud, job_id: str, seconds: float) -> None:
+    with cloud.turns:
+        if cloud.turns.wait_for(lambda: job_id in cloud.interrupted, seconds):
+            raise _Interrupted
+
+
+def interrupt(cloud: Cloud) -> None:
+    """End every job as a restart of the server does, without a result, and wait until what it did is put back."""
+    with cloud.turns:
+        running = {job_id for queue in cloud.queues.values() for job_id in queue}
+        running |= {job.id for job in cloud.jobs.values() if job.jobstatus == 0}
+        cloud.interrupted |= running
+        for job_id in running & cloud.jobs.keys():
+            cloud.jobs[job_id] = replace(cloud.jobs[job_id], jobstatus=2, jobresultcode=530, completed=now())
+        cloud.turns.notify_all()
+        cloud.turns.wait_for(lambda: not cloud.queues, INTERRUPT_SECONDS)

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 GIB = 1 << 30
-MAX_DATA_VOLUMES = 13  # hypervisor_capabilities.max_data_volumes_limit of the lab's KVM
 CDROM_DEVICE_ID = 3  # kept for the ISO on every hypervisor, so no volume may have it
 
 RESOURCE_TYPES = {"user_vm": "0", "volume": "2", "snapshot": "3", "cpu": "8", "memory": "9", "primary_storage": "10"}
@@ -129,12 +128,25 @@ class Vm:
     details: Mapping[str, str] = field(default_factory=dict)
     hostid: str | None = None
     destroyed: float | None = None  # when, by the monotonic clock
+    backupofferingid: str | None = None
     securitygroups: tuple[str, ...] = ()
     affinitygroups: tuple[str, ...] = ()
     extra: Mapping[str, str] = field(default_factory=dict)  # fields of its row: key pairs and user data
     bare: bool = False  # has no settings at all, not even those that users do not see
     updated: str | None = None  # when its state changed last; none before the first start
     deleteprotection: bool = False
+
+
+@dataclass(frozen=True)
+class VmSnapshot:
+    id: str
+    name: str
+    displayname: str
+    vmid: str
+    account: str
+    created: str
+    state: str  # Creating, Ready
+    type: str
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from . import control, expunging
+from . import control
 from .dispatch import Reply, handle
 from .state import Cloud
 
@@ -21,6 +23,9 @@ _REASONS = {431: "Parameter error", 432: "Unsupported", 530: "Internal error", 5
 
 
 class Server(ThreadingHTTPServer):
+    """The management server: it answers the API, and the lab's endpoints."""
+
+    api = True
     daemon_threads = True
     block_on_close = False  # a handler that hangs on purpose must not keep the lab from stopping
     request_queue_size = 128
@@ -28,12 +33,34 @@ class Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], cloud: Cloud) -> None:
         super().__init__(address, Handler)
         self.cloud = cloud
-        expunging.start(cloud)
+        self._connections: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Remember the connection, so that a restart can break it."""
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """The connection is over."""
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def break_connections(self) -> None:
+        """Have every client see that the server is gone."""
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is what some tests are about; anything else is a bug and is shown."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
+
+
+class Control(Server):
+    """The lab's endpoints alone, on a port of their own, which answers while the management server is away."""
+
+    api = False
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -61,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         url = urlsplit(self.path)
-        if url.path.rstrip("/") == API_PATH and self.command != "DELETE":
+        if self.server.api and url.path.rstrip("/") == API_PATH and self.command != "DELETE":
             self._api(url.query, body)
         elif url.path.startswith("/lab/"):
             self._lab(url.path, body)

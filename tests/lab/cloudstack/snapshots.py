@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from . import answers, catalogue, files, texts
+from . import answers, catalogue, files, storage, texts
 from .access import check_owner
 from .call import Call, Work, check_length, flag, mappings, need, text
 from .errors import invalid_value, runtime
+from .lookup import existing
 from .model import Snapshot, Tag, Vm, Volume, now
 from .state import check_limits, forget
-from .volumes import existing
 
 
 def create_snapshot(call: Call) -> Work:
@@ -41,14 +41,19 @@ def create_snapshot(call: Call) -> Work:
     )  # fmt: skip
     cloud.snapshots[snapshot.id] = snapshot
 
-    def run() -> Mapping[str, Any]:
+    def begin() -> Callable[[], None]:
         if volume.id not in cloud.volumes or flag(call, "quiescevm"):  # deleted while this job waited for its turn
             raise runtime(
                 f"Failed to create snapshot due to an internal error creating snapshot for volume {volume.id}"
             )
+        cloud.snapshots[snapshot.id] = replace(snapshot, state="BackingUp")
+        return storage.at_work(cloud, volume.id, "Snapshotting")
+
+    def run() -> Mapping[str, Any]:
         state, size = cloud.config.state, cloud.volumes[volume.id].size
         files.create(files.snapshot_path(state, snapshot.id), size, files.volume_path(state, volume.id))
         with cloud.lock:
+            cloud.volumes[volume.id] = replace(cloud.volumes[volume.id], state="Ready")
             cloud.snapshots[snapshot.id] = replace(snapshot, size=size, state="BackedUp")
             cloud.tags += [
                 Tag(snapshot.id, "Snapshot", pair["key"], pair.get("value", ""), snapshot.account)
@@ -64,7 +69,7 @@ def create_snapshot(call: Call) -> Work:
 
     resources = [f"volume:{volume.id}", f"snapshot:{snapshot.id}"]
     resources += [f"virtualmachine:{vm.id}"] if vm else []
-    return Work(run, tuple(resources), "Snapshot", snapshot.id, snapshot.id, undo)
+    return Work(run, tuple(resources), "Snapshot", snapshot.id, snapshot.id, undo, begin=begin)
 
 
 def _check_wishes(call: Call) -> None:

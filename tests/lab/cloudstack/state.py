@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import catalogue, limits
 from .errors import over_limit
 from .guests import Guests
-from .model import GIB, Account, Job, Project, Snapshot, Tag, Vm, Volume
+from .model import GIB, Account, Job, Project, Snapshot, Tag, Vm, VmSnapshot, Volume
 from .settings import Config
 from .throttle import Window
 
@@ -41,6 +41,9 @@ class Cloud:
     vms: dict[str, Vm] = field(default_factory=dict)
     # By path: the domain's id, and its limits per resource type.
     domain_limits: dict[str, tuple[str, Mapping[str, int]]] = field(default_factory=dict)
+    vmsnapshots: dict[str, VmSnapshot] = field(default_factory=dict)
+    hotplugged: dict[str, set[str]] = field(default_factory=dict)  # volumes that a machine got since it was started
+    interrupted: set[str] = field(default_factory=set)  # jobs that a restart of the server has ended
     tags: list[Tag] = field(default_factory=list)
     jobs: dict[str, Job] = field(default_factory=dict)
     removed: dict[str, set[str]] = field(default_factory=dict)  # ids the real database would still find
@@ -54,6 +57,8 @@ class Cloud:
     guests: Guests = field(default_factory=Guests)
     asked: set[tuple[str, str]] = field(default_factory=set)  # which client has asked listApis for which command
     windows: dict[str, Window] = field(default_factory=dict)  # of throttled accounts
+
+    restart: Callable[[float], None] | None = None  # of the management server; None where it cannot be restarted
 
     def __post_init__(self) -> None:
         self.turns = threading.Condition(self.lock)
@@ -83,6 +88,7 @@ def knows(cloud: Cloud, kind: str, entity_id: str) -> bool:
         "volume": cloud.volumes,
         "snapshot": cloud.snapshots,
         "virtualmachine": cloud.vms,
+        "vmsnapshot": cloud.vmsnapshots,
         "job": cloud.jobs,
         "project": cloud.projects,
         "domain": {account.domainid for account in cloud.accounts.values()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from . import files
@@ -19,7 +20,7 @@ def materialise(cloud: Cloud, volume_id: str) -> Volume:
     """Allocated -> Ready. Asked again of a volume that has its file, it does nothing."""
     with cloud.lock:
         volume = cloud.volumes[volume_id]
-        if volume.state != "Allocated":
+        if volume.storageid is not None:
             return volume
         if not fits(cloud, volume.size):
             raise runtime(f"No suitable primary storage has {volume.size} bytes left for volume {volume.id}.")
@@ -35,6 +36,20 @@ def materialise(cloud: Cloud, volume_id: str) -> Volume:
     with cloud.lock:
         cloud.volumes[volume_id] = replace(cloud.volumes[volume_id], state="Ready")
         return cloud.volumes[volume_id]
+
+
+def at_work(cloud: Cloud, volume_id: str, state: str) -> Callable[[], None]:
+    """Give a volume the state of a job that is at work on it; return what gives it back its own."""
+    volume = cloud.volumes[volume_id]
+    before = volume.state
+    cloud.volumes[volume_id] = replace(volume, state=state)
+
+    def back() -> None:
+        now = cloud.volumes.get(volume_id)
+        if now and now.state == state:
+            cloud.volumes[volume_id] = replace(now, state=before)
+
+    return back
 
 
 def expunge(cloud: Cloud, volume_id: str) -> None:
@@ -54,7 +69,8 @@ def resize(cloud: Cloud, volume_id: str, size: int) -> Volume:
                 raise runtime(f"The primary storage has no room to grow volume {volume_id} to {size} bytes.")
             _take(cloud, size - volume.size)
             files.resize(files.volume_path(cloud.config.state, volume_id), size)
-        cloud.volumes[volume_id] = replace(volume, size=size)
+        state = "Ready" if volume.storageid else "Allocated"
+        cloud.volumes[volume_id] = replace(volume, size=size, state=state)
         return cloud.volumes[volume_id]
 
 

@@ -1,41 +1,26 @@
-"""createVolume, attachVolume, detachVolume, deleteVolume, resizeVolume: the rules and the work."""
+"""createVolume, deleteVolume, resizeVolume: the rules and the work."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from . import access, answers, catalogue, devices, storage, texts
+from . import access, catalogue, storage, texts
 from .access import check_owner
+from .attachments import attach_new
 from .call import Call, Work, flag, need, number, text
-from .errors import ApiError, invalid_value, no_capacity, permission_denied, runtime
-from .jobs import pending_on
-from .model import CDROM_DEVICE_ID, GIB, MAX_DATA_VOLUMES, Snapshot, Vm, Volume, now
-from .state import Cloud, Fault, check_limits, root_of, volumes_of
+from .errors import invalid_value, no_capacity, permission_denied, runtime, unsupported
+from .lookup import existing, existing_vm, shown_volume
+from .model import GIB, Snapshot, Volume, now
+from .state import Cloud, check_limits, root_of
 
-
-def existing(call: Call, volume_id: str) -> Volume:
-    volume = call.cloud.volumes.get(volume_id)
-    if volume is None:
-        raise invalid_value(f"Volume {volume_id} does not exist any more.")
-    check_owner(call, volume.account)
-    return volume
-
-
-def existing_vm(call: Call, vm_id: str) -> Vm:
-    vm = call.cloud.vms.get(vm_id)
-    if vm is None:
-        raise invalid_value(f"Virtual machine {vm_id} does not exist any more.")
-    check_owner(call, vm.account)
-    return vm
-
-
-def answer(call: Call, volume: Volume) -> Mapping[str, Any]:
-    with call.cloud.lock:
-        return {"volume": answers.volume(call.cloud, call.cloud.volumes[volume.id], call.account)}
+AT_WORK = ("Attaching", "Creating", "Snapshotting", "Resizing", "Migrating")
+"""States of a volume on which a job is at work."""
+UNFINISHED = ("Creating", "CreatedOnPrimary", "BackingUp")
+"""States of a snapshot whose job is not done."""
 
 
 def offered_size(call: Call, offering_id: str, size: int | None) -> int:
@@ -117,8 +102,8 @@ def create_volume(call: Call) -> Work:
         if snapshot:
             storage.materialise(cloud, volume.id)
         if vm_id:
-            _attach_new(call, volume.id, vm_id)
-        made = dict(answer(call, volume))
+            attach_new(call, volume.id, vm_id)
+        made = dict(shown_volume(call, volume.id))
         if snapshot:  # only this job's result names it, no list does
             made["volume"] = made["volume"] | {"snapshotid": snapshot.id}
         return made
@@ -126,18 +111,17 @@ def create_volume(call: Call) -> Work:
     resources = [f"volume:{volume.id}"]
     resources += [f"snapshot:{snapshot.id}"] if snapshot else []
     resources += [f"virtualmachine:{vm_id}"] if vm_id else []
-    return Work(run, tuple(resources), "Volume", volume.id, volume.id, partial(_undo_create, cloud, volume.id))
 
+    def begin() -> Callable[[], None]:
+        if snapshot:
+            cloud.volumes[volume.id] = replace(cloud.volumes[volume.id], state="Creating")
+        return lambda: None
 
-def _attach_new(call: Call, volume_id: str, vm_id: str) -> None:
-    """Attach a volume right after it was made. Where that fails the volume stays, destroyed, and no reason is told."""
-    try:
-        attach(call, volume_id, vm_id, None)
-    except ApiError:
-        with call.cloud.lock:
-            volume = call.cloud.volumes[volume_id]
-            call.cloud.volumes[volume_id] = replace(volume, state="Destroy")
-        raise ApiError(530, None, f"Failed to create volume: {texts.volume(volume)}") from None
+    # Interrupted by a restart it stays as it is, and so does what it made.
+    return Work(
+        run, tuple(resources), "Volume", volume.id, volume.id, partial(_undo_create, cloud, volume.id),
+        begin=begin, interrupted=lambda: None,
+    )  # fmt: skip
 
 
 def _undo_create(cloud: Cloud, volume_id: str) -> None:
@@ -155,131 +139,17 @@ def _snapshot(call: Call, snapshot_id: str) -> Snapshot:
     return snapshot
 
 
-def attach_volume(call: Call) -> Work:
-    volume_id, vm_id, device_id = need(call, "id"), need(call, "virtualmachineid"), number(call, "deviceid")
-
-    def run() -> Mapping[str, Any]:
-        attach(call, volume_id, vm_id, device_id)
-        return answer(call, call.cloud.volumes[volume_id])
-
-    return Work(run, (f"virtualmachine:{vm_id}", f"volume:{volume_id}"), "Volume", volume_id)
-
-
-def attach(call: Call, volume_id: str, vm_id: str, device_id: int | None) -> None:
-    """The rules are looked at when the job's turn has come, so what an earlier job left counts."""
-    cloud = call.cloud
-    with cloud.lock:
-        volume = existing(call, volume_id)
-        if volume.virtualmachineid:
-            raise invalid_value(f"Volume {volume_id} is attached to a virtual machine already.")
-        if volume.state not in ("Allocated", "Ready", "Uploaded"):
-            raise invalid_value(f"Volume {volume_id} is {volume.state}, not Allocated, Ready or Uploaded.")
-        vm = existing_vm(call, vm_id)
-        if vm.state not in ("Running", "Stopped"):
-            raise invalid_value(f"Virtual machine {vm_id} is {vm.state}, neither Running nor Stopped.")
-        if vm.account != volume.account:
-            raise ApiError(530, None, texts.different_accounts(vm, volume))
-        if vm.zoneid != volume.zoneid:
-            raise invalid_value("The volume and the virtual machine are in different zones.")
-        _check_device(cloud, vm, device_id)
-        # Only a machine that has a disk on some primary storage decides where an allocated volume goes; on one that
-        # never ran, the volume stays a row until the machine starts.
-        placed = any(other.state != "Allocated" for other in volumes_of(cloud, vm_id))
-    if placed:
-        storage.materialise(cloud, volume_id)
-    with cloud.lock:
-        device = _free_device(cloud, vm_id) if device_id is None else device_id
-        kind = "ROOT" if device == 0 else cloud.volumes[volume_id].type
-        cloud.volumes[volume_id] = replace(
-            cloud.volumes[volume_id], virtualmachineid=vm_id, deviceid=device, type=kind, attached=now()
-        )
-    if vm.state == "Running":
-        devices.plug(cloud, vm_id, volume_id, call.faulty)
-
-
-def _check_device(cloud: Cloud, vm: Vm, device_id: int | None) -> None:
-    attached = volumes_of(cloud, vm.id)
-    if device_id == 0:
-        if vm.state != "Stopped":
-            raise invalid_value(f"A root volume can be attached only while the machine is Stopped; it is {vm.state}.")
-        if any(volume.deviceid == 0 for volume in attached):
-            raise invalid_value(f"Virtual machine {vm.id} has a root volume already.")
-        return
-    if sum(volume.type == "DATADISK" for volume in attached) >= MAX_DATA_VOLUMES:
-        raise invalid_value(
-            f"The specified VM already has the maximum number of data disks ({MAX_DATA_VOLUMES}) attached. "
-            "Please specify another VM."
-        )
-    last = MAX_DATA_VOLUMES + 1
-    if device_id is None:
-        return
-    if device_id == CDROM_DEVICE_ID or not 0 <= device_id <= last:
-        raise runtime(f"deviceid must be 0, 1, 2 or 4 to {last}, not {device_id}.")
-    if any(volume.deviceid == device_id for volume in attached):
-        raise runtime(f"Device {device_id} of virtual machine {vm.id} is taken.")
-
-
-def _free_device(cloud: Cloud, vm_id: str) -> int:
-    taken = {volume.deviceid for volume in volumes_of(cloud, vm_id)} | {0, CDROM_DEVICE_ID}
-    return next(device for device in range(1, MAX_DATA_VOLUMES + 2) if device not in taken)
-
-
-def detach_volume(call: Call) -> Work:
-    cloud, volume_id = call.cloud, text(call, "id")
-    vm_id, device_id = text(call, "virtualmachineid"), number(call, "deviceid")
-
-    def run() -> Mapping[str, Any]:
-        with cloud.lock:
-            volume = _to_detach(call, volume_id, vm_id, device_id)
-            assert volume.virtualmachineid
-            detach(cloud, volume, call.fault)
-        return answer(call, volume)
-
-    volume = cloud.volumes.get(volume_id or "")
-    holder = vm_id or (volume.virtualmachineid if volume else None)
-    resources = [f"volume:{volume_id}"] if volume_id else []
-    resources += [f"virtualmachine:{holder}"] if holder else []
-    return Work(run, tuple(resources), "Volume", volume_id)
-
-
-def _to_detach(call: Call, volume_id: str | None, vm_id: str | None, device_id: int | None) -> Volume:
-    by_device = vm_id is not None and device_id is not None
-    if bool(volume_id) == by_device or (volume_id and (vm_id or device_id is not None)):
-        raise invalid_value("Name the volume by its id, or by virtualmachineid and deviceid.")
-    if volume_id is None:
-        assert vm_id
-        found = [volume.id for volume in volumes_of(call.cloud, vm_id) if volume.deviceid == device_id]
-        if not found:
-            raise runtime(f"Virtual machine {vm_id} has no volume at device {device_id}.")
-        volume_id = found[0]
-    volume = existing(call, volume_id)
-    if not volume.virtualmachineid:
-        raise invalid_value(f"Volume {volume_id} is not attached to a virtual machine.")
-    vm = call.cloud.vms[volume.virtualmachineid]
-    if vm.state not in ("Running", "Stopped", "Destroyed"):
-        raise invalid_value(f"Virtual machine {vm.id} is {vm.state}, neither Running nor Stopped.")
-    if volume.type == "ROOT" and vm.state != "Stopped":
-        raise invalid_value(f"A root volume can be detached only while the machine is Stopped; it is {vm.state}.")
-    return volume
-
-
-def detach(cloud: Cloud, volume: Volume, fault: Fault | None = None) -> None:
-    """A detached root volume is a data disk again, but it keeps the template it came from."""
-    assert volume.virtualmachineid
-    cloud.volumes[volume.id] = replace(volume, virtualmachineid=None, deviceid=None, attached=None, type="DATADISK")
-    stays = fault.seconds if fault and fault.mode == "device-stays" else 0.0
-    devices.unplug(cloud, volume.virtualmachineid, volume.id, stays)
-
-
 def delete_volume(call: Call) -> Mapping[str, Any]:
     volume = existing(call, need(call, "id"))
     if volume.deleteprotection:
         who = f"[id = {volume.id}, name = {volume.name}]"
         raise invalid_value(f"Volume {who} has delete protection enabled and cannot be deleted.")
-    if pending_on(call.cloud, f"volume:{volume.id}"):
-        raise invalid_value(f"Another job works on volume {volume.id}.")
     if volume.virtualmachineid:
-        raise invalid_value(f"Volume {volume.id} is attached to a virtual machine; detach it first.")
+        raise invalid_value("Please specify a volume that is not attached to any VM.")
+    if any(one.volumeid == volume.id and one.state in UNFINISHED for one in call.cloud.snapshots.values()):
+        raise invalid_value("There are snapshot operations in progress on the volume, unable to delete it")
+    if volume.state in AT_WORK:
+        raise runtime(f"Failed to transit volume {texts.volume(volume)} to [DestroyRequested]")
     storage.expunge(call.cloud, volume.id)
     return {"success": True}
 
@@ -295,17 +165,28 @@ def resize_volume(call: Call) -> Work:
                 check_limits(call.cloud, volume.account, primary_storage=(size - volume.size) // GIB)
             if text(call, "diskofferingid"):
                 call.cloud.volumes[volume_id] = replace(volume, diskofferingid=text(call, "diskofferingid"))
-            return answer(call, storage.resize(call.cloud, volume_id, size))
+            return shown_volume(call, storage.resize(call.cloud, volume_id, size).id)
+
+    def check() -> None:
+        volume = existing(call, volume_id)
+        _new_size(call, volume)
+        if any(one.vmid == volume.virtualmachineid for one in call.cloud.vmsnapshots.values()):
+            raise unsupported(
+                "The volume is attached to a VM with memory&disk VM snapshots; therefore, it cannot be resized."
+            )
 
     volume = call.cloud.volumes.get(volume_id)
     resources = [f"volume:{volume_id}"]
     if volume and volume.virtualmachineid:
         resources.append(f"virtualmachine:{volume.virtualmachineid}")
-    return Work(run, tuple(resources), "Volume", volume_id)
+    return Work(
+        run, tuple(resources), "Volume", volume_id, check=check,
+        begin=lambda: storage.at_work(call.cloud, volume_id, "Resizing"),
+    )  # fmt: skip
 
 
 def _new_size(call: Call, volume: Volume) -> int:
-    if volume.state not in ("Allocated", "Ready"):
+    if volume.state not in ("Allocated", "Ready", "Resizing"):
         raise invalid_value(f"Volume {volume.id} is {volume.state}; only an Allocated or Ready one can be resized.")
     size, offering_id = number(call, "size"), text(call, "diskofferingid")
     new = offered_size(call, offering_id, size) if offering_id else (size * GIB if size is not None else volume.size)

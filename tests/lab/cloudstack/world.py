@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from . import catalogue, devices, files, storage, violations
@@ -21,6 +22,9 @@ def build(config: Config, accounts: Mapping[str, Account], projects: Mapping[str
     for template in catalogue.TEMPLATES:
         _template_file(files.template_path(config.state, template["id"]), template["name"])
     _oma(cloud, next(iter(accounts.values())).name)
+    if config.oma_uefi:
+        oma = cloud.vms[catalogue.OMA_VM]
+        cloud.vms[oma.id] = replace(oma, details={"UEFI": "LEGACY"})
     return cloud
 
 

@@ -118,6 +118,14 @@ class Cloud:
         """Change switches of the double (tests/lab/cloudstack/settings.py) and return all of them."""
         return self._json(self.http.post("/lab/settings", json=changes))
 
+    def restart(self, seconds: float = 1.0) -> None:
+        """Restart the management server: connections are refused for so long, jobs end without a result."""
+        self._json(self.http.post("/lab/restart", json={"seconds": seconds}))
+
+    def backup_offering(self, machine: str, on: bool = True) -> None:
+        """Give a machine a backup offering, or take it away."""
+        self._json(self.http.post("/lab/backup", json={"vm": machine, "on": on}))
+
     def default_settings(self) -> dict[str, Any]:
         """Put back the switches that the double was started with."""
         return self._json(self.http.delete("/lab/settings"))
@@ -159,8 +167,8 @@ def start(run: Path, root: Path, port: int, *options: str, side: Side = nullcont
     ]
     part = launch("cloud", command, run, cwd=root)
     wait_until(lambda: bool(first_line(part)), part)
-    url = str(json.loads(first_line(part))["url"])
-    base = url.removesuffix("/client/api")
+    urls = json.loads(first_line(part))
+    url, base = str(urls["url"]), str(urls["lab"])
     http = httpx.Client(base_url=base, timeout=60, transport=There(side, httpx.HTTPTransport(trust_env=False)))
     return Cloud(part, url, keys, http, side)
 
