@@ -131,5 +131,6 @@ def owner_for(call: Call) -> str:
     project = call.cloud.projects[project_id]
     if project.state != "Active":
         why = f"in state={project.state} as it's no longer active"
-        raise permission_denied(f"Can't add resources to the project with specified projectId {why}")
+        told = f"Can't add resources to the project with specified projectId {why}"
+        raise ApiError(531, 4365, told, ({"uuid": project.id, "description": "projectId"},))
     return project.account

@@ -11,7 +11,7 @@ from typing import Any
 from . import catalogue, files
 from .jobs import pending_on
 from .model import Account, Job, Nic, Snapshot, Tag, Vm, Volume
-from .state import Cloud, volumes_of
+from .state import Cloud, root_of, volumes_of
 
 Answer = dict[str, Any]
 
@@ -151,7 +151,10 @@ def made_snapshot(cloud: Cloud, one: Snapshot) -> Answer:
 
 
 def nic(cloud: Cloud, nic: Nic, vm: Vm, *, listed: bool = False) -> Answer:
-    """A network card; `listed` as listNics has it. Its VLAN is known while its machine holds its networks."""
+    """A network card; `listed` as listNics has it.
+
+    The VLAN of an isolated network is known while its machine runs, and before its first start if the network has one.
+    """
     network = catalogue.row("network", nic.networkid)
     row: Answer = {
         "id": nic.id, "networkid": nic.networkid, "networkname": network["name"], "netmask": network.get("netmask"),
@@ -162,7 +165,9 @@ def nic(cloud: Cloud, nic: Nic, vm: Vm, *, listed: bool = False) -> Answer:
     }  # fmt: skip
     row |= {"virtualmachineid": vm.id} if listed else {"secondaryip": [dict(one) for one in nic.secondary]}
     vlan = f"vlan://{network['_vlan']}"
-    held = vm.hostid or vm.updated is None
+    root = root_of(cloud, vm.id)
+    waits = root is None or root.storageid is None or vm.state == "Error"
+    held = vm.hostid or network["type"] == "Shared" or (waits and network["state"] != "Allocated")
     return _without_none(row | ({"broadcasturi": vlan, "isolationuri": vlan} if held else {}))
 
 

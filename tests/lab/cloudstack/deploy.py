@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import access, addresses, catalogue, extras, storage
+from . import access, addresses, catalogue, extras, storage, texts
 from .access import check_owner
 from .call import Call, Work, check_length, flag, items, mappings, need, number, text
 from .errors import ApiError, bad_parameter, invalid_value, permission_denied, runtime
@@ -295,7 +295,7 @@ def _root(call: Call, details: dict[str, str]) -> _Root:
         return _Root(str(snapshot.templateid), snapshot.size, snapshotid=snapshot_id)
     volume = call.cloud.volumes.get(volume_id or "")
     if volume is None:
-        raise invalid_value("Unable to find UUID for id [1] of type [Volume]")
+        raise invalid_value(texts.no_uuid("Volume"))
     _check_source(call, volume.state == "Ready", volume.templateid)
     check_owner(call, volume.account)
     if volume.virtualmachineid:

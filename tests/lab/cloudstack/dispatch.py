@@ -172,6 +172,8 @@ def _check_owners(call: Call, command: Command) -> None:
     tables: dict[str, Any] = {"volume": cloud.volumes, "snapshot": cloud.snapshots, "virtualmachine": cloud.vms}
     for parameter in command.parameters:
         table = tables.get(parameter.entity or "", {})
+        if command.name == "deployVirtualMachine" and parameter.name in ("volumeid", "snapshotid"):
+            continue  # whose they are is asked last there
         for entity_id in items(call, parameter.name) if table else ():
             found = table.get(entity_id)
             if found:

@@ -7,14 +7,18 @@ follows from it. Texts are ours: a client must decide by the numbers.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 
 class ApiError(Exception):
     """One refused command. Raised before a job exists it is the HTTP answer; inside a job it is the job's result."""
 
-    def __init__(self, errorcode: int, cserrorcode: int | None, text: str) -> None:
+    def __init__(
+        self, errorcode: int, cserrorcode: int | None, text: str, uuids: tuple[Mapping[str, str], ...] = ()
+    ) -> None:
         super().__init__(text)
+        self.uuids = uuids
         self.errorcode = errorcode
         self.cserrorcode = cserrorcode
         self.text = text
@@ -78,7 +82,7 @@ def hidden(error: ApiError) -> ApiError:
 
 
 def as_answer(error: ApiError) -> dict[str, Any]:
-    body: dict[str, Any] = {"uuidList": [], "errorcode": error.errorcode}
+    body: dict[str, Any] = {"uuidList": [dict(one) for one in error.uuids], "errorcode": error.errorcode}
     if error.cserrorcode is not None:
         body["cserrorcode"] = error.cserrorcode
     return body | {"errortext": error.text}

@@ -174,6 +174,8 @@ def destroy_vm(call: Call) -> Work:
     """Data volumes are detached and live on, unless volumeids says otherwise. The root goes with the machine."""
     cloud, vm_id, volume_ids = call.cloud, need(call, "id"), items(call, "volumeids")
     expunge = flag(call, "expunge")
+    if vm_id not in cloud.vms:
+        raise invalid_value(texts.no_uuid("VirtualMachine"))
 
     def check() -> None:
         vm = existing_vm(call, vm_id)

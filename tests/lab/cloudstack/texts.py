@@ -45,6 +45,11 @@ def row(kind: str, row: Mapping[str, Any]) -> str:
     return f"{kind} " + _object(name=row["name"], uuid=row["id"])
 
 
+def no_uuid(kind: str) -> str:
+    """Return why a thing that was there once cannot be removed."""
+    return f"Unable to find UUID for id [{NUMBER}] of type [{kind}]"
+
+
 def different_accounts(machine: Vm, disk: Volume) -> str:
     """Return why a volume is not attached to a machine of another account."""
     store = None if disk.storageid is None else "StoragePool " + _object(name="lab-primary", uuid=disk.storageid)
