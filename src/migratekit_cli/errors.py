@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
+from migratekit_cli.ask import Interrupted
 from migratekit_cli.session import as_given
 from migratekit_cli.unbroken import reader_is_gone, unbroken_stderr
 from migratekit_core.errors import INTERRUPTED_EXIT_CODE, MigrateKitError
@@ -52,6 +53,9 @@ def reported(command: Callable[P, T]) -> Callable[P, T]:
         except MigrateKitError as error:
             _tell(error.what, error.why, error.todo, tuple(error.reasons))
             raise typer.Exit(error.exit_code) from None
+        except Interrupted as stopped:
+            _tell("interrupted", stopped.unchanged, "run the command again: it asks again")
+            raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
         except KeyboardInterrupt:
             _tell("interrupted", "the run was asked to stop", "run the command again: it goes on from where it was")
             raise typer.Exit(INTERRUPTED_EXIT_CODE) from None

@@ -13,7 +13,6 @@ import typer
 
 from migratekit_cli.watch import watching
 from migratekit_core import advice
-from migratekit_core.errors import UsageError
 
 if TYPE_CHECKING:
     from migratekit_core.config import Config
@@ -96,13 +95,3 @@ def runtime(context: typer.Context, watched: bool = True) -> Iterator[Runtime]:
     config = configuration(context)
     with watching() if watched else nullcontext() as observer, open_runtime(config, observer) as opened:
         yield opened
-
-
-def confirm(question: str, yes: bool) -> None:
-    """Ask before something is changed for good. Without a terminal nobody can answer, so --yes is needed there."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError("this needs a confirmation", "there is no terminal to ask on", "pass --yes")
-    if not typer.confirm(question, err=True):
-        raise typer.Abort

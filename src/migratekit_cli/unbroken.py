@@ -6,8 +6,9 @@ import errno
 import os
 import select
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, TextIO, cast
 
 
@@ -16,17 +17,39 @@ class _Unbroken:
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
+        self._lock = threading.RLock()
+        self._only: int | None = None
+        """The thread that alone writes, where there is one."""
+        self._kept: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
     def write(self, text: str) -> int:
-        """Write, or drop it."""
-        try:
-            self._file.write(text)
-        except OSError as error:
-            self._lost(error)
+        """Write, or drop it, or keep it for later."""
+        with self._lock:
+            if self._only not in (None, threading.get_ident()):
+                self._kept.append(text)
+                return len(text)
+            try:
+                self._file.write(text)
+            except OSError as error:
+                self._lost(error)
         return len(text)
+
+    @contextmanager
+    def others_wait(self) -> Iterator[None]:
+        """Keep what other threads write until the block ends."""
+        with self._lock:
+            before, self._only = self._only, threading.get_ident()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._only = before
+                kept, self._kept = self._kept, []
+                self.write("".join(kept))
+                self.flush()
 
     def flush(self) -> None:
         """Flush, or drop it."""
@@ -43,6 +66,17 @@ class _Unbroken:
                 into_nothing(self._file.fileno())
 
 
+_unbroken: list[_Unbroken] = []
+"""What has stderr now, the innermost last."""
+
+
+@contextmanager
+def others_wait() -> Iterator[None]:
+    """Have this thread alone write to stderr in this block; what others write comes when it ends."""
+    with _unbroken[-1].others_wait() if _unbroken else nullcontext():
+        yield
+
+
 @contextmanager
 def unbroken_stderr() -> Iterator[None]:
     """Have progress and errors written where somebody reads them, and dropped where nobody does any more.
@@ -50,10 +84,12 @@ def unbroken_stderr() -> Iterator[None]:
     A failover that cannot say how far it is goes on, and one that gives everything back does so to the end.
     """
     given = sys.stderr
-    sys.stderr = cast(TextIO, _Unbroken(given))
+    _unbroken.append(_Unbroken(given))
+    sys.stderr = cast(TextIO, _unbroken[-1])
     try:
         yield
     finally:
+        _unbroken.pop()
         sys.stderr = given
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from migratekit_cli.display import Display
 from migratekit_cli.eta import Eta
 from migratekit_core.units import human_bytes, human_rate, human_seconds
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 5.0
 """How often a disk's progress makes a line where there is no terminal."""
+BARS_PER_SECOND = 10.0
 ALL = "all disks"
 
 
@@ -104,10 +106,14 @@ class Lines:
 
 
 class Bars:
-    """Steps as lines, and a bar for each disk below them, and one for all where there are several."""
+    """Steps as lines, and a bar for each disk below them, and one for all where there are several.
 
-    def __init__(self, progress: Any) -> None:
+    `display` is begun with the first bar: before there is one, nothing is drawn.
+    """
+
+    def __init__(self, progress: Any, display: Display) -> None:
         self._progress = progress
+        self._display = display
         self._tasks: dict[str, Any] = {}
         self._pace = Pace()
         self._lock = threading.Lock()
@@ -135,16 +141,21 @@ class Bars:
         """Print something above the bars."""
         self._progress.console.print(message, highlight=False, markup=False)
 
+    def end(self) -> None:
+        """Show the bars no more; the last ones stay."""
+        self._display.end()
+
     def _move(self, what: str, eta: Eta) -> None:
         if what not in self._tasks:
             self._tasks[what] = self._progress.add_task(what, total=eta.total, rate="", left="")
         rate = eta.rate()
         fields = {"rate": human_rate(rate) if rate is not None else "", "left": self._pace.left(eta)}
         self._progress.update(self._tasks[what], completed=eta.done, total=eta.total, **fields)
+        self._display.begin()
 
 
-def bars(console: Any) -> Any:
-    """Return rich's display for Bars on a console."""
+def bars(console: Any) -> Bars:
+    """Return Bars on a rich console, whose display the caller ends."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = (
@@ -155,7 +166,9 @@ def bars(console: Any) -> Any:
         TextColumn("{task.fields[rate]}"),
         TextColumn("{task.fields[left]}"),
     )
-    return Progress(*columns, console=console, transient=False)
+    progress = Progress(*columns, console=console)
+    # Its own live display is never begun: it would not make room for a question.
+    return Bars(progress, Display(console, progress.get_renderable, per_second=BARS_PER_SECOND))
 
 
 @contextmanager
@@ -166,5 +179,8 @@ def watching() -> Iterator[Lines | Bars]:
         return
     from rich.console import Console
 
-    with bars(Console(stderr=True)) as progress:
-        yield Bars(progress)
+    shown = bars(Console(stderr=True))
+    try:
+        yield shown
+    finally:
+        shown.end()

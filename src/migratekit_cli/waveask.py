@@ -10,7 +10,7 @@ import typer
 from migratekit_cli import render
 from migratekit_cli.options import Output
 from migratekit_cli.render import count
-from migratekit_cli.session import confirm, runtime
+from migratekit_cli.session import runtime
 
 if TYPE_CHECKING:
     from migratekit_core.runtime import Runtime
@@ -32,19 +32,18 @@ def ask(
     told: Callable[[Asked], list[str]],
     output: Output,
     dry_run: bool,
-    question: str = "",
-    yes: bool = True,
+    agreed: Callable[[], None] | None = None,
 ) -> None:
     """Ask something of a wave. `request` gets the runtime, and whether it is only to say what it would do; `told` says
-    in lines what it did. With a `question` somebody has to agree first."""
+    in lines what it did. `agreed` is called before something is changed, and raises where it is not to be."""
     from migratekit_core.db.schema import require_schema
 
     with runtime(context) as opened:
         require_schema(opened.databases, ("oma",))
         asked = request(opened, True)
         if not dry_run and asked.changed:
-            if question:
-                confirm(question, yes)
+            if agreed is not None:
+                agreed()
             opened.tracker.mark_interrupted()
             with opened.tracker.job(f"wave-{verb}", owner=wave) as job, job.step(verb) as step:
                 asked = request(opened, False)

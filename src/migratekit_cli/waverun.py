@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from migratekit_cli import render
+from migratekit_cli.ask import Interrupted
 from migratekit_cli.fleetlog import note
 from migratekit_cli.options import Output
 from migratekit_cli.render import count
@@ -60,7 +61,7 @@ def choose(opened: Runtime, given: str, *, replace: bool, keep: bool = True) -> 
 def driven(context: typer.Context, opened: Runtime, name: str) -> Iterator[Callable[[], None]]:
     """Have a wave driven: by the fleet, or by this process. Yield what raises where this process cannot any more.
 
-    After Ctrl-C it says what goes on, and ends with exit 130.
+    After Ctrl-C it says what goes on, and ends with exit 130; at a question the question has said it.
     """
     from migratekit_core.fleet import dask
 
@@ -87,12 +88,16 @@ def driven(context: typer.Context, opened: Runtime, name: str) -> Iterator[Calla
                 while not driver.alone.wait(0.1):
                     check()
                 yield check
+            except Interrupted:
+                raise
             except KeyboardInterrupt:
                 note(f"stopping: what wave {name} copies stops at a checkpoint; cut-overs go on to their end")
                 raise
             finally:
                 stop.set()
                 thread.join(30)
+    except Interrupted:
+        raise
     except KeyboardInterrupt:
         _say(f"wave {name} was stopped; nothing of it goes on", f"migratekit wave run {name}, or wave cutover {name}")
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
@@ -102,6 +107,8 @@ def driven(context: typer.Context, opened: Runtime, name: str) -> Iterator[Calla
 def _by_the_fleet(opened: Runtime, name: str) -> Iterator[Callable[[], None]]:
     try:
         yield lambda: None
+    except Interrupted:
+        raise
     except KeyboardInterrupt:
         from migratekit_core.waves import look
         from migratekit_core.waves.states import RUNNING

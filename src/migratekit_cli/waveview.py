@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from migratekit_cli import render
+from migratekit_cli.display import Display
 from migratekit_cli.jobview import clock, pair, percent
 from migratekit_cli.options import Output
 from migratekit_core.units import human_rate, human_seconds
@@ -277,23 +278,27 @@ def _news(before: Snapshot | None, seen: Snapshot) -> Iterator[str]:
 
 def _live(look: Callable[[], Snapshot], over: Callable[[Snapshot], bool], pause: float) -> Snapshot:
     from rich.console import Console
-    from rich.live import Live
 
     from migratekit_core.errors import UnreachableError
     from migratekit_core.waves.view import overview
 
     console = Console(file=sys.stdout)
     seen, notice = look(), ""
-    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
+
+    def draw() -> Any:
+        view = overview(seen)
+        most = max(console.height - AROUND - 3 * min(len(view.troubles), MOST_TROUBLES), 3)
+        return drawn(view, console.width, most, notice)
+
+    with Display(console, draw) as shown:
         while True:
-            most = max(console.height - AROUND - 3 * min(len(overview(seen).troubles), MOST_TROUBLES), 3)
-            live.update(drawn(overview(seen), console.width, most, notice), refresh=True)
+            shown.refresh()
             if over(seen):
                 return seen
             time.sleep(pause)
             try:
                 before, seen, notice = seen, look(), ""
                 for line in _news(before, seen):
-                    live.console.print(line, highlight=False, markup=False)
+                    console.print(line, highlight=False, markup=False)
             except UnreachableError as error:
                 notice = f"{error}: trying again"

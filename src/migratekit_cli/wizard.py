@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
+
+from migratekit_cli.ask import text
 
 if TYPE_CHECKING:
     from migratekit_core.netmap.model import Entry
@@ -23,13 +26,12 @@ def ask(found: Overview) -> tuple[Entry, ...]:
         typer.echo("every network is mapped", err=True)
         return ()
     names = Counter(source.name for source in found.sources)
-    typer.echo("Networks of CloudStack:", err=True)
-    for number, goal in enumerate(found.goals, 1):
-        typer.echo(f"  {number:2}  {goal.name}  {goal.type} {goal.cidr}", err=True)
-    typer.echo("Answer with a number or a name; - leaves its cards out; Enter skips it.", err=True)
+    about = ["Networks of CloudStack:"]
+    about += [f"  {number:2}  {goal.name}  {goal.type} {goal.cidr}" for number, goal in enumerate(found.goals, 1)]
+    about.append("Answer with a number or a name; - leaves its cards out; Enter skips it.")
     for number, source in enumerate(found.unmapped, 1):
-        typer.echo(f"\n[{number}/{len(found.unmapped)}] {_described(source)}", err=True)
-        target = _answer(found)
+        target = _answer(found, [*about, "", f"[{number}/{len(found.unmapped)}] {_described(source)}"])
+        about = []
         if target != SKIP:
             # Networks of one name are told apart by their paths.
             key = source.path if names[source.name] > 1 and source.path else source.name
@@ -43,15 +45,15 @@ def _described(source: Source) -> str:
     return f"{source.path or source.name} ({source.kind}{gone}), used by {machines}"
 
 
-def _answer(found: Overview) -> str:
+def _answer(found: Overview, about: Sequence[str]) -> str:
     """Return the name (or, where several have it, the id) of a network, LEAVE_OUT or SKIP; ask until one is meant."""
     names = Counter(goal.name for goal in found.goals)
     while True:
-        said = typer.prompt("  goes to", default="", show_default=False, err=True).strip()
+        said = text("  goes to", default="", about=about)
         if said in (LEAVE_OUT, SKIP):
-            return str(said)
-        numbered = found.goals[int(said) - 1 : int(said)] if said.isdigit() and int(said) > 0 else ()
+            return said
+        numbered = found.goals[int(said) - 1 : int(said)] if said.isdecimal() and int(said) > 0 else ()
         meant = numbered or [goal for goal in found.goals if said in (goal.id, goal.name)]
         if len(meant) == 1:
             return meant[0].name if names[meant[0].name] == 1 else meant[0].id
-        typer.echo(f"  {said!r} is none of them", err=True)
+        about = [f"  {said!r} is none of them"]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +12,7 @@ import yaml
 
 from tests.integration.support import MIB, eventually, refused, report, run, setting, sql
 from tests.lab.lab import COMMAND, Lab
+from tests.unit.terminal import on_terminal
 
 
 @pytest.fixture
@@ -110,18 +108,11 @@ def test_yaml_and_tables_hold_the_same(lab: Lab, volume: dict[str, str]) -> None
     assert table["size"] == "1.0 GiB"
 
 
-def test_on_a_terminal_it_asks(lab: Lab, volume: dict[str, str]) -> None:
-    command = [str(COMMAND), "--config", str(lab.config), "volumes", "attach", volume["name"]]
-    for said, attached in ((b"n\n", False), (b"y\n", True)):
-        ours, theirs = pty.openpty()
-        try:
-            os.write(ours, said)
-            done = subprocess.run(
-                command, stdin=theirs, capture_output=True, text=True, timeout=60, env=setting(lab), check=False
-            )
-        finally:
-            os.close(ours)
-            os.close(theirs)
-        assert "Attach this volume?" in done.stderr
-        assert (done.returncode == 0) is attached, done.stderr
+def test_on_a_terminal_a_yes_is_enough(lab: Lab, volume: dict[str, str]) -> None:
+    command = (COMMAND, "--config", lab.config, "volumes", "attach", volume["name"])
+    for said, code, attached in (("n\r", 1, False), ("y\r", 0, True)):
+        with on_terminal(*command, environ=setting(lab)) as seen:
+            seen.until_last("Attach this volume? [y/N]:")
+            seen.type(said)
+            assert seen.end() == code, seen.screen
         assert (cloud_vm(lab, volume["volume_id"]) is not None) is attached

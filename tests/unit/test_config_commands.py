@@ -35,7 +35,9 @@ def typed(answers: dict[str, str], *arguments: str) -> tuple[int, str]:
         if not select.select([terminal], [], [], 0.2)[0]:
             question = shown[answered:].rpartition("\n")[2]
             if question.endswith(": "):
-                os.write(terminal, answers.get(question.partition(":")[0], "").encode() + b"\n")
+                os.write(
+                    terminal, answers.get(question.partition(":")[0].removesuffix(" (not shown)"), "").encode() + b"\n"
+                )
                 answered = len(shown)
             continue
         try:

@@ -105,16 +105,16 @@ def test_one_disk_has_no_sum(clock: Clock, capsys: pytest.CaptureFixture[str]) -
 
 def test_bars_for_each_disk_and_all(clock: Clock) -> None:
     screen = io.StringIO()
-    with watch.bars(Console(file=screen, force_terminal=True, width=120, color_system=None)) as drawn:
-        bars = watch.Bars(drawn)
-        bars.expect(["Hard disk 1", "Hard disk 2"])
-        for second in range(11):
-            bars.progress("Hard disk 1", at(second * MIB, 20 * MIB))
-            bars.progress("Hard disk 2", at(second * 2 * MIB, 20 * MIB))
-            clock.now += 1
-        clock.now -= 1
-        bars.progress("Hard disk 2", at(20 * MIB, 20 * MIB))
-        drawn.refresh()
+    bars = watch.bars(Console(file=screen, force_terminal=True, width=120, color_system=None))
+    bars.expect(["Hard disk 1", "Hard disk 2"])
+    assert screen.getvalue() == "", "nothing is drawn before there is a bar"
+    for second in range(11):
+        bars.progress("Hard disk 1", at(second * MIB, 20 * MIB))
+        bars.progress("Hard disk 2", at(second * 2 * MIB, 20 * MIB))
+        clock.now += 1
+    clock.now -= 1
+    bars.progress("Hard disk 2", at(20 * MIB, 20 * MIB))
+    bars.end()
     text = screen.getvalue()
     assert re.search(r"Hard disk 1 .* 50% 10.0/20.0 MiB 1.0 MiB/s 10.0 s left", text)
     assert re.search(r"Hard disk 2 .* 100% 20.0/20.0 MiB 2.0 MiB/s 0.0 s left", text)

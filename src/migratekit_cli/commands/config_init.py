@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from migratekit_cli import render
+from migratekit_cli.ask import hidden, possible
+from migratekit_cli.ask import text as ask
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption
 from migratekit_cli.session import Globals
@@ -106,10 +107,13 @@ def init(
     if dry_run:
         render.result(output, "migratekit.config-init-plan/1", {"file": str(path), "text": text}, text=text)
         return
-    draft.write(path, text, force)
+    draft.check(path, force)
     if kind == draft.OMA:
         sources["volumes.token"] = SecretSource(file=folder / draft.TOKEN_FILE)
-    _fill(sources, generate)
+    secrets = _secrets(sources, generate)
+    draft.write(path, text, force)
+    for secret_file, value in secrets.items():
+        draft.keep(secret_file, value)
     _tell(output, path, kind, sources)
 
 
@@ -133,9 +137,8 @@ def _answers(role: Role, folder: Path, given: dict[str, str]) -> dict[str, str]:
         default = None if question.default is None else question.default.replace("@", str(folder))
         if question.setting in given:
             answers[question.setting] = given[question.setting]
-        elif sys.stdin.isatty():
-            asked = f"{question.setting}: {question.text}"
-            answers[question.setting] = typer.prompt(asked, default=default, show_default=bool(default), err=True)
+        elif possible():
+            answers[question.setting] = ask(f"{question.setting}: {question.text}", default)
         elif default is None:
             missing.append(question.setting)
         else:
@@ -156,20 +159,24 @@ def _pair(text: str) -> tuple[str, str]:
     return setting, value
 
 
-def _fill(sources: Mapping[str, SecretSource], generate: bool) -> None:
-    """Write secrets to their files where there is none: those of ours at random, others as the terminal says."""
+def _secrets(sources: Mapping[str, SecretSource], generate: bool) -> dict[Path, str]:
+    """Return what is to be written to each secret's file where there is none: random ones of ours, others as typed.
+
+    Nothing is written yet, so that Ctrl-C at any question leaves everything as it was.
+    """
     from migratekit_core.config import draft
 
+    found: dict[Path, str] = {}
     for setting, source in sources.items():
-        if source.file is None or source.file.exists():
+        if source.file is None or source.file.exists() or source.file in found:
             continue
         if setting in draft.GENERATED and generate:
-            draft.keep(source.file, draft.generate(setting))
-        elif sys.stdin.isatty():
-            asked = f"{setting}: not shown; empty: write {source.file} yourself"
-            said = typer.prompt(asked, default="", show_default=False, hide_input=True, err=True)
-            if said:
-                draft.keep(source.file, said)
+            found[source.file] = draft.generate(setting)
+        elif possible():
+            about = f"{setting} is kept in {source.file}; type nothing to write that file yourself"
+            if said := hidden(setting, about=[about]):
+                found[source.file] = said
+    return found
 
 
 def _tell(output: Output, path: Path, role: str, sources: Mapping[str, SecretSource]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from migratekit_cli import render
+from migratekit_cli.display import Display
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
 from migratekit_cli.session import as_given, configuration
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from migratekit_core.doctor.run import Report
 
 STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
+SPINS_PER_SECOND = 12.5
 MOST_OF_WHAT = 28
 """Widest column of what is looked at: 80 columns have to leave room for what was found."""
 
@@ -65,8 +67,10 @@ def _patience() -> Iterator[None]:
         yield
         return
     from rich.console import Console
+    from rich.spinner import Spinner
 
-    with Console(stderr=True).status("looking at everything…"):
+    turning = Spinner("dots", text="looking at everything…")
+    with Display(Console(stderr=True), lambda: turning, per_second=SPINS_PER_SECOND, leave=False):
         yield
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from migratekit_cli import plans, render
+from migratekit_cli.ask import confirm
 from migratekit_cli.downtime import drawn, fields
 from migratekit_cli.errors import reported
 from migratekit_cli.options import ConvertOption, DryRunOption, Output, OutputOption, VmArgument, YesOption
-from migratekit_cli.session import confirm, runtime
+from migratekit_cli.session import runtime
 from migratekit_core.errors import UsageError
 from migratekit_core.units import human_seconds, parse_duration
 
@@ -78,8 +79,7 @@ def failover(
                 plans.show(plan, output, "migratekit.failover-plan/1")
                 return
             plans.refuse(plan)
-            typer.echo("\n".join(plans.lines(plan)), err=True)
-        confirm(f"Shut {vm} down and cut it over?", yes)
+        confirm(f"Shut {vm} down and cut it over?", yes, about=plans.lines(plan) if plan is not None else ())
         done = live.failover(opened, vm, live.Options(power_off, verify, when, convert))
     text = (
         f"{done.vm_name} runs in CloudStack as {done.destination_name} ({done.destination_vm_id})\n"

@@ -7,10 +7,11 @@ from datetime import timedelta
 import typer
 
 from migratekit_cli import render
+from migratekit_cli.ask import confirm
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, OlderOption, Output, OutputOption, YesOption
 from migratekit_cli.render import count
-from migratekit_cli.session import confirm, runtime
+from migratekit_cli.session import runtime
 from migratekit_core.errors import UsageError
 from migratekit_core.units import human_age
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from migratekit_cli import jobview, render
+from migratekit_cli.display import Display
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption, OwnersOption
 from migratekit_cli.session import runtime
@@ -111,17 +112,15 @@ def _show_once(seen: Snapshot, output: Output) -> None:
 def _live(look: Callable[..., Snapshot], pause: float, named: bool) -> Snapshot:
     """Draw, in place; what has ended meanwhile stays above as a line."""
     from rich.console import Console
-    from rich.live import Live
 
     from migratekit_core.errors import UnreachableError
 
     console = Console(file=sys.stdout)
-    seen = look()
-    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
-        notice = ""
+    seen, notice = look(), ""
+    with Display(console, lambda: jobview.drawn(seen, console.width, notice)) as shown:
         try:
             while True:
-                live.update(jobview.drawn(seen, console.width, notice), refresh=True)
+                shown.refresh()
                 if named and _over(seen, named):
                     return seen
                 time.sleep(pause)
@@ -131,7 +130,7 @@ def _live(look: Callable[..., Snapshot], pause: float, named: bool) -> Snapshot:
                     for job in look(tuple(gone)).jobs if gone else ():
                         colour = jobview.COLOURS[job.status]
                         said = f"[dim]{job.id[:8]}[/dim] {job.kind} {job.owner} [{colour}]{job.status}[/{colour}]"
-                        live.console.print(f"{said} after {human_seconds(job.seconds)}", highlight=False)
+                        console.print(f"{said} after {human_seconds(job.seconds)}", highlight=False)
                     seen, notice = now, ""
                 except UnreachableError as error:
                     notice = f"{error}: trying again"

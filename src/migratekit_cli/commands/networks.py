@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from migratekit_cli import render
+from migratekit_cli.ask import confirm, possible
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
-from migratekit_cli.session import confirm, runtime
+from migratekit_cli.session import runtime
 from migratekit_core.errors import PreconditionError, UsageError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def networks(
         )
     if replace and file is None:
         raise UsageError("--replace is for --map", "no file is given", "add --map FILE")
-    if wizard and not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if wizard and not possible():
         raise UsageError(
             "--wizard asks questions", "there is no terminal to ask on", "use --map FILE, --by-name or --set"
         )

@@ -8,10 +8,11 @@ from shlex import quote
 import typer
 
 from migratekit_cli import render
+from migratekit_cli.ask import confirm
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, VmArgument, YesOption
 from migratekit_cli.render import named
-from migratekit_cli.session import confirm, runtime
+from migratekit_cli.session import runtime
 
 
 @reported
@@ -32,14 +33,14 @@ def rollback(
 
     with runtime(context) as opened:
         plan = core.plan(opened, vm) if dry_run or not yes else None
+        lines: list[str] = []
         if plan is not None:
             lines = [f"{plan.vm_name}: roll failover {plan.failover_id} back" if plan.steps else "nothing to roll back"]
             lines += [f"  {number}. {step}" for number, step in enumerate(plan.steps, 1)]
             if dry_run:
                 render.result(output, "migratekit.rollback-plan/1", named(asdict(plan)), text="\n".join(lines))
                 return
-            typer.echo("\n".join(lines), err=True)
-        confirm(f"Take the failover of {vm} back?", yes)
+        confirm(f"Take the failover of {vm} back?", yes, about=lines)
         done = core.rollback(opened, vm)
     gone = f"; its machine {done.destination_vm_id} is destroyed" if done.destination_vm_id else ""
     text = f"{done.vm_name} is rolled back: the source {SOURCE[done.source]}{gone}"

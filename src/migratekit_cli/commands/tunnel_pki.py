@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from migratekit_cli import render
+from migratekit_cli.ask import confirm
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
-from migratekit_cli.session import confirm
 from migratekit_core.errors import UsageError
 
 app = typer.Typer(help="Certificates of the tunnel.", no_args_is_help=True)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from migratekit_cli import render
+from migratekit_cli.ask import confirm
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
-from migratekit_cli.session import configuration, confirm
+from migratekit_cli.session import configuration
 from migratekit_core.errors import MigrateKitError, PreconditionError, UsageError
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from migratekit_cli import render
+from migratekit_cli.ask import confirm
 from migratekit_cli.commands import volumes_daemon, volumes_drift
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
-from migratekit_cli.session import confirm, runtime
+from migratekit_cli.session import runtime
 from migratekit_core.units import human_bytes
 
 if TYPE_CHECKING:
@@ -166,13 +167,13 @@ def _change(
         change = planned(opened.volumes())
         about = {"action": change.action, "volume_id": change.volume_id, "volume": change.volume_name}
         lines = [f"  {number}. {step}" for number, step in enumerate(change.steps, 1)] or ["  nothing to do"]
-        text = "\n".join([f"{change.action} {change.volume_name} ({change.volume_id})", *lines])
+        lines.insert(0, f"{change.action} {change.volume_name} ({change.volume_id})")
         if dry_run:
-            render.result(output, "migratekit.volume-plan/1", {**about, "steps": list(change.steps)}, text=text)
+            render.result(
+                output, "migratekit.volume-plan/1", {**about, "steps": list(change.steps)}, text="\n".join(lines)
+            )
             return
-        if not yes:
-            typer.echo(text, err=True)
-        confirm(f"{change.action.capitalize()} this volume?", yes)
+        confirm(f"{change.action.capitalize()} this volume?", yes, about=lines)
         require_schema(opened.databases)
         with opened.tracker.job(f"volumes-{change.action}", owner=change.volume_name) as job:
             done = apply(opened.volumes(job), change)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from migratekit_cli.ask import confirm
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
 from migratekit_cli.waveask import MachinesOption, WaveArgument, ask, some
@@ -40,4 +41,4 @@ def cancel(
     def request(opened: Runtime, plan: bool) -> Asked:
         return asks.cancel(opened.databases.oma, wave, vm or (), dry_run=plan)
 
-    ask(context, wave, "cancel", request, told, output, dry_run, f"Cancel {what}?", yes)
+    ask(context, wave, "cancel", request, told, output, dry_run, lambda: confirm(f"Cancel {what}?", yes))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Annotated
 
 import typer
 
 from migratekit_cli import render, waverun
+from migratekit_cli.ask import confirm, possible
 from migratekit_cli.commands.wave_run import DetachOption, WaveArgument
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
 from migratekit_cli.render import count
-from migratekit_cli.session import confirm, runtime
+from migratekit_cli.session import runtime
 from migratekit_core.errors import PreconditionError
 
 
@@ -85,18 +85,28 @@ def cutover(
                     f"first: migratekit wave run {chosen.name}",
                 )
         if not first and not joins:
-            confirm(f"Shut down and cut over {count(len(chosen.wave.machines), 'machine')} of wave {chosen.name}?", yes)
+            confirm(_question(chosen), yes)
         wanted = Asked(phases.CUT, rehearse=first, gate_open=yes or not first, abort_below=least)
         if not waverun.ask(opened, chosen, wanted, detach, output):
             return
         with waverun.driven(context, opened, chosen.name) as check:
             # One that was opened just now is no gate any more, whatever phase its driver has written down last.
             done = waverun.follow(opened, chosen.name, check, lambda run: phases.waits_for_a_yes(run.course), output)
-            if phases.waits_for_a_yes(done.course) and sys.stdin.isatty():
-                confirm(f"All rehearsals passed. Shut down and cut over the machines of wave {chosen.name}?", False)
+            if phases.waits_for_a_yes(done.course) and possible():
+                _gate(chosen)
                 runs.open_gate(engine, chosen.name)
                 done = waverun.follow(opened, chosen.name, check, lambda _: False, output)
         waverun.finish(opened, done, time.monotonic() - began, output, "migratekit.wave-cutover/1")
+
+
+def _question(chosen: waverun.Chosen) -> str:
+    return f"Shut down and cut over {count(len(chosen.wave.machines), 'machine')} of wave {chosen.name}?"
+
+
+def _gate(chosen: waverun.Chosen) -> None:
+    """Ask whether a wave whose machines are rehearsed is to be cut over."""
+    left = f"Nothing was shut down; wave {chosen.name} waits for a yes."
+    confirm(_question(chosen), False, about=["All rehearsals passed."], unchanged=left)
 
 
 def _ready(opened: object, chosen: waverun.Chosen) -> list[str]:

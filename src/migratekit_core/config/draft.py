@@ -133,12 +133,17 @@ def render(role: Role, answers: Mapping[str, str], sources: Mapping[str, SecretS
     return text
 
 
-def write(path: Path, text: str, force: bool) -> None:
-    """Write a configuration, mode 0600, its folder 0700. Raises PreconditionError where one is there already."""
+def check(path: Path, force: bool) -> None:
+    """Raise PreconditionError where a configuration is there already, which only `force` replaces."""
     if path.exists() and not force and _says_something(path):
         raise PreconditionError(
             f"{path} is there already", "it holds settings", "pass --force to replace it, or name another file"
         )
+
+
+def write(path: Path, text: str, force: bool) -> None:
+    """Write a configuration, mode 0600, its folder 0700. Raises PreconditionError where one is there already."""
+    check(path, force)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(path, text, _owner(path))
