@@ -63,6 +63,10 @@ def cleanup(
         if done.failovers
         else f"{done.vm_name}: nothing to clean up"
     )
+    if done.kept_machines:
+        from migratekit_core.failover.destination import STAYS
+
+        text += "".join(f"\nmachine {machine}: {STAYS}" for machine in done.kept_machines)
     if done.unfinished is not None:
         text += (
             f"\nits live failover {done.unfinished} is not done: go on with: "
@@ -81,7 +85,8 @@ def _orphans(context: typer.Context, really: bool, output: Output) -> None:
         swept = orphans.remove(opened) if really else orphans.listed(opened)
     table = render.Table("KIND", "ID", "NAME", "WHY", "WHAT BECOMES OF IT")
     for one in swept.orphans:
-        fate = "removed" if one.removed else f"kept: {one.keep}" if one.keep else "would be removed with --yes"
+        removed = f"removed; {one.note}" if one.note else "removed"
+        fate = removed if one.removed else f"kept: {one.keep}" if one.keep else "would be removed with --yes"
         table.add(one.kind, one.id, one.name, one.reason, fate)
     data = {"job_id": swept.job_id, "orphans": [asdict(one) for one in swept.orphans]}
     if not swept.orphans:

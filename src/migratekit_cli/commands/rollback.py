@@ -29,6 +29,7 @@ def rollback(
     repeated.
     """
     from migratekit_core.failover import rollback as core
+    from migratekit_core.failover.destination import STAYS
     from migratekit_core.failover.record import UNKNOWN
 
     with runtime(context) as opened:
@@ -43,6 +44,8 @@ def rollback(
         confirm(f"Take the failover of {vm} back?", yes, about=lines)
         done = core.rollback(opened, vm)
     gone = f"; its machine {done.destination_vm_id} is destroyed" if done.destination_vm_id else ""
+    if done.machine_kept:
+        gone += f" ({STAYS})"
     text = f"{done.vm_name} is rolled back: the source {SOURCE[done.source]}{gone}"
     if done.job_id is None:
         text = f"{done.vm_name}: failover {done.failover_id} was rolled back before"

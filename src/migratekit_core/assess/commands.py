@@ -65,12 +65,30 @@ VSPHERE: dict[str, tuple[Privilege, ...]] = {
 }
 """vSphere privileges by command; commands that are not here do not call vSphere."""
 
+DAEMON = "volume daemon"
 _LOOK = ("listZones", "listNetworks", "listServiceOfferings", "listTemplates", "listVirtualMachines", "listApis")
-HELPFUL = ("listDiskOfferings", "listOsTypes", "listAccounts", "listCapabilities", "updateVirtualMachine")
-"""A failover works without them, but cannot check everything, and leaves the OS type as the template's."""
+HELPFUL: dict[str, str] = {
+    "listDiskOfferings": "without it the disk offering is not checked before a failover",
+    "listOsTypes": "without it the OS type stays the template's",
+    "listAccounts": "without it quotas, and whose the OMA is, are not checked",
+    "listCapabilities": "without it sizes, snapshots and expunging are not checked",
+    "updateVirtualMachine": "without it the OS type stays the template's",
+    "listTags": "without it whole lists are read to find what carries our tag",
+    "listVMSnapshot": "without it VM snapshots of the OMA are seen only when an attach is refused",
+    "expungeVirtualMachine": "without it a destroyed machine keeps its addresses until CloudStack expunges it",
+}
+"""APIs that commands can do without, and what is so then; see `essential`."""
+_FAILOVER_HELPFUL = (
+    "listDiskOfferings",
+    "listOsTypes",
+    "listAccounts",
+    "listCapabilities",
+    "updateVirtualMachine",
+    "expungeVirtualMachine",
+)
 _DEPLOY = (
     *_LOOK,
-    *HELPFUL,
+    *_FAILOVER_HELPFUL,
     "deployVirtualMachine",
     "startVirtualMachine",
     "destroyVirtualMachine",
@@ -79,13 +97,23 @@ _DEPLOY = (
 )
 """A machine that CloudStack could not deploy is destroyed before the next try."""
 
+_DESTROY = (
+    "listVirtualMachines",
+    "stopVirtualMachine",
+    "destroyVirtualMachine",
+    "expungeVirtualMachine",
+    "queryAsyncJobResult",
+)
+
 CLOUDSTACK: dict[str, tuple[str, ...]] = {
-    "volume daemon": (
+    DAEMON: (
         "listZones",
         "listDiskOfferings",
         "listVirtualMachines",
         "listVolumes",
         "listSnapshots",
+        "listTags",
+        "listVMSnapshot",
         "createVolume",
         "attachVolume",
         "detachVolume",
@@ -98,14 +126,20 @@ CLOUDSTACK: dict[str, tuple[str, ...]] = {
     "networks": ("listZones", "listNetworks"),
     "test-failover": _DEPLOY,
     "failover": (*_DEPLOY, "stopVirtualMachine"),
-    "rollback": ("listVirtualMachines", "stopVirtualMachine", "destroyVirtualMachine", "queryAsyncJobResult"),
-    "cleanup": ("listVirtualMachines", "destroyVirtualMachine", "queryAsyncJobResult"),
+    "rollback": (*_DESTROY, "updateVirtualMachine"),
+    "cleanup": (*_DESTROY, "updateVirtualMachine", "listTags"),
     "assess --target": (*_LOOK, "listDiskOfferings", "listOsTypes", "listAccounts", "listCapabilities"),
 }
 """CloudStack APIs by what calls them. `replicate` calls CloudStack through the volume daemon only."""
 
 OPTIONAL = ("listHosts", "listStoragePools", "listHypervisorCapabilities")
 """An administrator's: `assess --target` uses them where it may, and says what it could not check where not."""
+
+
+def essential(caller: str, api: str) -> bool:
+    """Return whether what calls an API cannot work without it."""
+    # It makes volumes with a disk offering; a failover only looks whether it is there.
+    return api not in HELPFUL or (caller, api) == (DAEMON, "listDiskOfferings")
 
 
 def users(api: str) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from migratekit_core.errors import AuthError, OperationFailedError
+from migratekit_core.errors import AuthError, MigrateKitError, OperationFailedError
+from migratekit_core.ossea.limits import DATA_DISKS
 
 if TYPE_CHECKING:
     from migratekit_core.config.schema import Config
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 Rows = tuple[Row, ...]
-
-DEFAULT_DISK_LIMIT = 13
-"""Data disks that CloudStack attaches to a machine where the account may not ask for the hypervisor's own limit."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +27,8 @@ class Wanted:
     disk_offering: str
     template: str | None
     oma_vm: str
+    max_disks: int | None = None
+    """Data disks that CloudStack attaches to the OMA, where the configuration says it."""
     cpu_speed: int = 1000
     """MHz, for offerings that leave the speed open."""
 
@@ -48,7 +48,11 @@ class Target:
     hosts: Rows | None = None
     storage_pools: Rows | None = None
     account: Row | None = None
-    """Row of listAccounts, with quotas."""
+    """Row of listAccounts, with quotas: the account that owns the OMA."""
+    caller: Row | None = None
+    """Row of listAccounts: the account whose keys are used, which what is made will belong to."""
+    oma_problem: str = ""
+    """Why the OMA is not among `machines`, where more is known than that."""
     capabilities: Row | None = None
     apis: frozenset[str] | None = None
     """Commands that the account may call."""
@@ -57,6 +61,20 @@ class Target:
     data_disks: int | None = None
     """Data disks that the hypervisor attaches to a machine at most."""
     missing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def disk_limit(self) -> int:
+        """Return how many data disks one machine takes: as configured, as the hypervisor's row says, or by default."""
+        return self.wanted.max_disks or self.data_disks or DATA_DISKS
+
+    @property
+    def may_expunge(self) -> bool | None:
+        """Return whether the account may expunge virtual machines: it takes a setting and a rule of the role. None:
+        not known."""
+        setting = (self.capabilities or {}).get("allowuserexpungerecovervm")
+        if setting is None or self.apis is None:
+            return None
+        return bool(setting) and "expungeVirtualMachine" in self.apis
 
     @property
     def zone(self) -> Row | None:
@@ -73,13 +91,20 @@ def named(rows: Rows, wanted: str) -> Rows:
 def read_target(config: Config, cloud: Cloud | None = None) -> Target:
     """Read the target. Raises AuthError where the keys are refused, UnreachableError where nothing answers."""
     from migratekit_core.ossea.client import Cloud
+    from migratekit_core.ossea.patience import AT_ONCE
 
     ossea = config.ossea
     assert ossea is not None, "the caller has required the table"
     wanted = Wanted(
-        ossea.zone, ossea.service_offering, ossea.disk_offering, ossea.template, ossea.oma_vm, ossea.cpu_speed
+        ossea.zone,
+        ossea.service_offering,
+        ossea.disk_offering,
+        ossea.template,
+        ossea.oma_vm,
+        ossea.max_disks,
+        ossea.cpu_speed,
     )
-    cloud = cloud or Cloud(ossea)
+    cloud = cloud or Cloud(ossea, AT_ONCE)
     read = _Reader(cloud)
     # First, and not forgiven: keys that are refused here are refused everywhere.
     listed = cloud.request("listApis").get("api") or []
@@ -88,19 +113,22 @@ def read_target(config: Config, cloud: Cloud | None = None) -> Target:
     found = named(zones or (), wanted.zone)
     zone = {"zoneid": found[0]["id"]} if len(found) == 1 else {}
     machines = read.rows("machines", "listVirtualMachines", "virtualmachine")
+    accounts = read.rows("account", "listAccounts", "account")
     limits = read.rows("data_disks", "listHypervisorCapabilities", "hypervisorCapabilities", hypervisor="KVM")
     return Target(
         wanted=wanted,
         zones=zones,
-        service_offerings=read.rows("service_offerings", "listServiceOfferings", "serviceoffering"),
-        disk_offerings=read.rows("disk_offerings", "listDiskOfferings", "diskoffering"),
-        templates=read.rows("templates", "listTemplates", "template", templatefilter="executable"),
+        service_offerings=read.rows("service_offerings", "listServiceOfferings", "serviceoffering", **zone),
+        disk_offerings=read.rows("disk_offerings", "listDiskOfferings", "diskoffering", **zone),
+        templates=read.rows("templates", "listTemplates", "template", templatefilter="executable", **zone),
         networks=read.rows("networks", "listNetworks", "network", **zone),
         machines=machines,
         os_types=read.rows("os_types", "listOsTypes", "ostype"),
         hosts=read.rows("hosts", "listHosts", "host", type="Routing", **zone),
         storage_pools=read.rows("storage_pools", "listStoragePools", "storagepool", **zone),
-        account=_account(read.rows("account", "listAccounts", "account"), machines, wanted.oma_vm),
+        account=_account(accounts, machines, wanted.oma_vm),
+        caller=accounts[0] if accounts is not None and len(accounts) == 1 else None,
+        oma_problem=_oma_problem(cloud, machines, wanted.oma_vm),
         capabilities=read.one("capabilities", "listCapabilities", "capability"),
         apis=apis,
         deploy_parameters=frozenset(
@@ -146,6 +174,19 @@ def _account(accounts: Rows | None, machines: Rows | None, oma: str) -> Row | No
     if len(mine) == 1:
         return mine[0]
     return accounts[0] if accounts is not None and len(accounts) == 1 else None
+
+
+def _oma_problem(cloud: Cloud, machines: Rows | None, wanted: str) -> str:
+    """Return why the OMA is not among the machines that the account sees."""
+    from migratekit_core.ossea import compute
+
+    if machines is None or named(machines, wanted):
+        return ""
+    try:
+        compute.oma(cloud, wanted)
+    except MigrateKitError as error:
+        return f"{error.what}: {error.why}"
+    return ""
 
 
 def _data_disks(limits: Rows | None) -> int | None:

@@ -46,6 +46,9 @@ class Ossea(Table):
     """Template for clouds without deployVirtualMachine's volumeid: its root disk is swapped for ours."""
     oma_vm: str
     """The virtual machine that the volume daemon runs on, as CloudStack knows it."""
+    max_disks: Annotated[int, Field(gt=0)] | None = None
+    """Data disks that CloudStack attaches to the OMA. Left out: read where the account may, else learned from a
+    refusal, and until then KVM's default (32). A UEFI virtual machine takes fewer while it runs."""
     timeout: Annotated[float, Field(gt=0)] = 30.0
 
 

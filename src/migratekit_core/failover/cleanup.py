@@ -10,13 +10,13 @@ from migratekit_core.db.locks import destination_lock, vm_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.errors import BusyError, PreconditionError
 from migratekit_core.failover import conversion_undo, remains
-from migratekit_core.failover.destination import settle
+from migratekit_core.failover.destination import STAYS, destroy, settle
 from migratekit_core.failover.record import CLEANED, COMPLETED, LIVE, TEST, Record, newest, unfinished
 from migratekit_core.failover.remains import Remains, Subject
 from migratekit_core.failover.rollback import PATIENCE_SECONDS
 from migratekit_core.joblog import Job
-from migratekit_core.ossea import compute
 from migratekit_core.ossea.client import Cloud
+from migratekit_core.ossea.compute import Destroyed
 from migratekit_core.ossea.tracking import TrackedJobs
 from migratekit_core.replication import replica, targets
 from migratekit_core.runtime import Runtime
@@ -35,6 +35,8 @@ class Cleaned:
     machines: tuple[str, ...]
     volumes: tuple[str, ...]
     snapshots: tuple[str, ...]
+    kept_machines: tuple[str, ...] = ()
+    """Those of `machines` that CloudStack keeps, destroyed: the account may not expunge (destination.STAYS)."""
     unfinished: str | None = None
     """A live failover that is neither done nor taken back: no rehearsal, so it is left, but it has to be told."""
 
@@ -99,6 +101,7 @@ def clean(runtime: Runtime, name: str) -> Cleaned:
         machines=tuple(machine for one in gone for machine in one.machines),
         volumes=tuple(volume for one in gone for volume in one.volumes),
         snapshots=(*(snapshot for one in gone for snapshot in one.snapshots), *kept),
+        kept_machines=tuple(machine for one in gone for machine in one.kept),
         unfinished=left[0].id if left else None,
     )
 
@@ -122,7 +125,7 @@ def take_away(
             conversion_undo.unmount(one.record)
             if conversion_undo.exported(one.record):
                 _take_back_exports(runtime, volumes, subject, one.record, syncing)
-        _destroy_machines(runtime, cloud, job, one)
+        _destroy_machines(runtime, cloud, volumes, job, one)
         _delete_volumes(volumes, job, one)
         _delete_snapshots(volumes, job, one)
         if one.record is not None:
@@ -143,13 +146,17 @@ def _take_back_exports(
         conversion_undo.take_back_exports(volumes, record)
 
 
-def _destroy_machines(runtime: Runtime, cloud: Cloud, job: Job, one: Remains) -> None:
+def _destroy_machines(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, job: Job, one: Remains) -> None:
     parent = one.record.id if one.record is not None else job.id
     jobs = TrackedJobs(runtime.databases.oma, "cleanup", job.correlation_id, parent)
     with job.step("destroy-machine") as step:
         for vm_id in one.machines:
-            compute.destroy(cloud, vm_id, jobs)
-            step.log("machine destroyed", vm_id=vm_id)
+            fate = destroy(cloud, volumes, vm_id, jobs)
+            if fate is Destroyed.KEPT:
+                one.kept.append(vm_id)
+                step.log("machine destroyed, not expunged", level="warning", vm_id=vm_id, why=STAYS)
+            else:
+                step.log("machine destroyed", vm_id=vm_id)
 
 
 def _delete_volumes(volumes: VolumeClient, job: Job, one: Remains) -> None:

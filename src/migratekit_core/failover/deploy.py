@@ -16,11 +16,11 @@ from migratekit_core.errors import (
     UsageError,
 )
 from migratekit_core.failover import bootcheck
-from migratekit_core.failover.destination import made_by
+from migratekit_core.failover.destination import destroy, made_by
 from migratekit_core.failover.record import FAILOVER_TAG, KIND_TAG, Record
 from migratekit_core.joblog import Job, Step
 from migratekit_core.ossea import compute
-from migratekit_core.ossea.client import Cloud, by_name_or_id
+from migratekit_core.ossea.client import Cloud, InterruptedJobError, by_name_or_id
 from migratekit_core.ossea.compute import VmSpec
 from migratekit_core.ossea.tracking import TrackedJobs
 from migratekit_core.runtime import Runtime
@@ -83,12 +83,19 @@ def tags_of(record: Record, source_uuid: str) -> dict[str, str]:
 
 
 def _deploy(
-    runtime: Runtime, cloud: Cloud, volumes: VolumeClient, job: Job, record: Record, spec: VmSpec, root: str
+    runtime: Runtime,
+    cloud: Cloud,
+    volumes: VolumeClient,
+    job: Job,
+    record: Record,
+    spec: VmSpec,
+    root: str,
+    restarts: int = compute.RESTARTS,
 ) -> str:
     vm_id = record.row().destination_vm_id
     if vm_id is not None and _failed(cloud, volumes, vm_id, root):
         # CloudStack took the call and could not do it; the name is free again once that machine is gone.
-        compute.destroy(cloud, vm_id, TrackedJobs(runtime.databases.oma, "deploy", job.correlation_id, record.id))
+        destroy(cloud, volumes, vm_id, TrackedJobs(runtime.databases.oma, "deploy", job.correlation_id, record.id))
         record.forget_machine()
         vm_id = None
     if vm_id is not None:
@@ -100,7 +107,7 @@ def _deploy(
             _refuse_foreign(existing, record)
             record.deployed(existing["id"], None, job.correlation_id)
             return _settled(cloud, existing["id"])
-    path, template_id = _path(runtime, cloud, volumes, root)
+    path, template_id = _path(runtime, cloud, volumes, root, spec.zone_id)
     record.remember(deploy_intent=spec.name, deploy_path=path, deploy_template=template_id)
     volume_id = root if path == FROM_VOLUME else None
     try:
@@ -113,7 +120,15 @@ def _deploy(
         raise
     record.deployed(vm_id, cloudstack_job_id, job.correlation_id)
     jobs = TrackedJobs(runtime.databases.oma, "deploy", job.correlation_id, record.id)
-    cloud.wait(cloudstack_job_id, "deployVirtualMachine", jobs)
+    try:
+        cloud.wait(cloudstack_job_id, "deployVirtualMachine", jobs)
+    except InterruptedJobError:
+        # A restart of CloudStack has ended the job: what it has made is Stopped, or cannot be used.
+        if not _failed(cloud, volumes, vm_id, root):
+            return _settled(cloud, vm_id)
+        if restarts == 0:
+            raise
+        return _deploy(runtime, cloud, volumes, job, record, spec, root, restarts - 1)
     return vm_id
 
 
@@ -130,7 +145,7 @@ def _refuse_foreign(vm: dict[str, Any], record: Record) -> None:
         )
 
 
-def _path(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, root: str) -> tuple[str, str | None]:
+def _path(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, root: str, zone_id: str) -> tuple[str, str | None]:
     """Return how to deploy, and the template where one is needed.
 
     deployVirtualMachine takes a `volumeid` since CloudStack 4.21, and only of a volume that was made of a template; a
@@ -148,7 +163,7 @@ def _path(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, root: str) -> t
             "a replica's volume becomes a root disk by taking the place of a template's",
             "name a small template of the cloud; its content is never booted",
         )
-    templates = cloud.list("listTemplates", "template", templatefilter="executable")
+    templates = cloud.list("listTemplates", "template", templatefilter="executable", zoneid=zone_id)
     return FROM_TEMPLATE, str(by_name_or_id(templates, wanted, "template", "ossea.template")["id"])
 
 

@@ -1,4 +1,4 @@
-"""Finds the machine of a failover: by its id, or by the intent where its id was never stored."""
+"""The machine of a failover: found by its id, or by the intent where its id was never stored, and destroyed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from sqlalchemy import Engine
 from migratekit_core.failover.record import FAILOVER_TAG, Record
 from migratekit_core.ossea import compute, tracking
 from migratekit_core.ossea.client import Cloud
+from migratekit_core.ossea.compute import Destroyed
+from migratekit_core.ossea.tracking import TrackedJobs
+from migratekit_core.volumes.client import VolumeClient
 from migratekit_core.volumes.names import TAG
 
 
@@ -23,6 +26,24 @@ def machine_of(cloud: Cloud, record: Record) -> str | None:
     if found is None or not made_by(found, record.id, state):
         return None
     return str(found["id"])
+
+
+STAYS = (
+    "this account may not expunge, so CloudStack keeps it, destroyed, with its addresses, until it expunges it by "
+    "itself (expunge.delay, a day by default); docs/permissions.md"
+)
+"""What is so about a machine that was destroyed and not expunged."""
+
+
+def destroy(cloud: Cloud, volumes: VolumeClient, vm_id: str, jobs: TrackedJobs) -> Destroyed:
+    """Destroy a machine; one that CloudStack will keep has our volumes taken off it before."""
+
+    def take_off() -> None:
+        for volume in volumes.volumes():
+            if volume["vm_id"] == vm_id:
+                volumes.detach(volume["id"])
+
+    return compute.destroy(cloud, vm_id, jobs, take_off)
 
 
 def settle(engine: Engine, cloud: Cloud, record: Record) -> None:

@@ -124,6 +124,8 @@ def infrastructure(runtime: Runtime, case: Case) -> list[Check]:
         checks += judged(
             "OMA", [] if health.get("status") == "ok" else [f"the daemon is {health}"], fine, "see its log"
         )
+        unfit = volumes.oma_problem()
+        checks += judged("OMA's disks", [str(unfit)] if unfit else [], "it takes disks", unfit.todo if unfit else "")
         checks += _volumes(case, {volume["id"]: volume for volume in volumes.volumes()})
     except MigrateKitError as error:
         checks += failed("OMA", [str(error)], error.todo)
@@ -165,9 +167,11 @@ BY_RULES = (
     ("guest", "MK-GUEST-001", "its guest runs on KVM"),
     ("name", "MK-TGT-105", "its name is free in CloudStack"),
     ("snapshots", "MK-TGT-010", "snapshots of a running machine's volumes are allowed"),
+    ("account", "MK-TGT-014", "the OMA belongs to this account"),
+    ("expunging", "MK-TGT-013", "destroyed machines are expunged"),
 )
 """Name of the check, the rule of `assess` that makes it, and what is so where the rule finds nothing."""
-ONLY_TEST, ONLY_LIVE, WITH_UEFI = {"snapshots"}, {"name"}, {"firmware"}
+ONLY_TEST, ONLY_LIVE, WITH_UEFI, ONLY_WARNED = {"snapshots"}, {"name"}, {"firmware"}, {"expunging"}
 
 
 def by_rules(case: Case, found: Target) -> list[Check]:
@@ -182,7 +186,8 @@ def by_rules(case: Case, found: Target) -> list[Check]:
 
 
 def by_rule(name: str, rule_id: str, case: Case, found: Target, fine: str) -> Iterator[Check]:
-    """Yield a failed check for each hit of a rule, or one that says what is fine, or that nobody could look."""
+    """Yield a failed check (a warning for those of ONLY_WARNED) for each hit of a rule, or one that says what is fine,
+    or that nobody could look."""
     rule = RULES[rule_id]
     site = Site(machines=(case.vm,), chosen=(case.vm,), target=found)
     reason = next(filter(None, (site.lacks(fact) for fact in rule.needs)), "")
@@ -192,6 +197,10 @@ def by_rule(name: str, rule_id: str, case: Case, found: Target, fine: str) -> It
     hits = list(
         rule.site_check(site) if rule.site_check else rule.machine_check(case.vm, site) if rule.machine_check else ()
     )
+    if name in ONLY_WARNED:
+        warned = [Check(name, WARNING, f"{rule.what}: {hit.message}", rule.remedy) for hit in hits]
+        yield from warned or [Check(name, OK, fine)]
+        return
     yield from judged(name, [hit.message for hit in hits], fine, rule.remedy)
 
 

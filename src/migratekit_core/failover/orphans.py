@@ -16,6 +16,7 @@ from migratekit_core.db.locks import whole_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.errors import BusyError
 from migratekit_core.failover import conversion_undo
+from migratekit_core.failover.destination import STAYS, destroy
 from migratekit_core.failover.record import ENDED, FAILOVER_TAG, KIND_TAG, LIVE, TEST
 from migratekit_core.failover.remains import SNAPSHOT
 from migratekit_core.failover.rollback import PATIENCE_SECONDS
@@ -23,6 +24,7 @@ from migratekit_core.joblog import Job
 from migratekit_core.models.oma import FailoverJob, FailoverState, ReplicationJob, VmDisk
 from migratekit_core.ossea import compute
 from migratekit_core.ossea.client import Cloud
+from migratekit_core.ossea.compute import Destroyed
 from migratekit_core.ossea.tracking import TrackedJobs
 from migratekit_core.runtime import Runtime
 from migratekit_core.volumes.client import VolumeClient
@@ -46,6 +48,8 @@ class Orphan:
     keep: str = ""
     """Why it is not removed, or "": an operator has to look."""
     removed: bool = False
+    note: str = ""
+    """What is left of one that was removed."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +113,11 @@ def _kept(orphan: Orphan, why: str) -> Orphan:
 def _remove(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, job: Job, orphan: Orphan) -> Orphan:
     if orphan.keep:
         return orphan
+    note = ""
     with job.step(f"remove-{orphan.kind}") as step:
         if orphan.kind == MACHINE:
-            compute.destroy(cloud, orphan.id, TrackedJobs(runtime.databases.oma, "cleanup", job.correlation_id))
+            jobs = TrackedJobs(runtime.databases.oma, "cleanup", job.correlation_id)
+            note = STAYS if destroy(cloud, volumes, orphan.id, jobs) is Destroyed.KEPT else ""
         elif orphan.kind == SNAPSHOT_KIND:
             volumes.delete_snapshot(orphan.id)
         else:
@@ -122,7 +128,7 @@ def _remove(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, job: Job, orp
                 volumes.detach(orphan.id)
             volumes.delete(orphan.id)
         step.log(f"{orphan.kind} removed", id=orphan.id, name=orphan.name, reason=orphan.reason)
-    return Orphan(orphan.kind, orphan.id, orphan.name, orphan.vm_uuid, orphan.reason, removed=True)
+    return Orphan(orphan.kind, orphan.id, orphan.name, orphan.vm_uuid, orphan.reason, removed=True, note=note)
 
 
 @dataclass(frozen=True)

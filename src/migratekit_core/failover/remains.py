@@ -39,6 +39,8 @@ class Remains:
     machines: list[str] = field(default_factory=list)
     volumes: list[str] = field(default_factory=list)
     snapshots: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    """Those of `machines` that were destroyed and not expunged."""
 
 
 def snapshot_name(failover_id: str) -> str:

@@ -22,12 +22,12 @@ from migratekit_core.errors import (
 )
 from migratekit_core.failover import conversion_undo
 from migratekit_core.failover import record as records
-from migratekit_core.failover.destination import machine_of, settle
+from migratekit_core.failover.destination import STAYS, destroy, machine_of, settle
 from migratekit_core.failover.record import KEPT, LIVE, ROLLED_BACK, UNKNOWN, Record
 from migratekit_core.joblog import Job
 from migratekit_core.ossea import compute
 from migratekit_core.ossea.client import Cloud
-from migratekit_core.ossea.compute import GONE, OFF
+from migratekit_core.ossea.compute import GONE, OFF, Destroyed
 from migratekit_core.ossea.tracking import TrackedJobs
 from migratekit_core.replication import replica
 from migratekit_core.runtime import Runtime
@@ -55,6 +55,8 @@ class RolledBack:
     """STARTED, RAN or LEFT_OFF (it was off before the failover)."""
     content: str
     """KEPT: the next sync is incremental; UNKNOWN: it copies, or compares, everything."""
+    machine_kept: bool = False
+    """CloudStack keeps the machine, destroyed: the account may not expunge (destination.STAYS)."""
 
 
 @dataclass(frozen=True)
@@ -187,8 +189,7 @@ def go_back(way: Way, job: Job, at_once: bool = False) -> RolledBack:
     with job.step("start-source") as step:
         source = _start_source(way, vm_id)
         step.log(f"source {source}", vm=vm.name)
-    if vm_id is not None:
-        _destroy(way, job, vm_id, volume_ids)
+    kept = vm_id is not None and _destroy(way, job, vm_id, volume_ids) is Destroyed.KEPT
     content = conversion_undo.put_back(way.runtime, volumes, job, record) or content
     if volume_ids:
         volume_ids = list(_volume_ids(way.runtime, vm))
@@ -206,7 +207,7 @@ def go_back(way: Way, job: Job, at_once: bool = False) -> RolledBack:
     with job.step("hand-back") as step:
         record.hand_back(content)
         step.log("replication may go on", content=content)
-    return RolledBack(record.id, job.id, vm.name, vm_id, tuple(volume_ids), source, content)
+    return RolledBack(record.id, job.id, vm.name, vm_id, tuple(volume_ids), source, content, kept)
 
 
 def _disarm(way: Way, job: Job, vm_id: str, volume_ids: list[str]) -> None:
@@ -240,7 +241,7 @@ def _start_source(way: Way, vm_id: str | None) -> str:
     return STARTED
 
 
-def _destroy(way: Way, job: Job, vm_id: str, volume_ids: list[str]) -> None:
+def _destroy(way: Way, job: Job, vm_id: str, volume_ids: list[str]) -> Destroyed:
     """Destroy the new machine. Its root disk would go with it, so none of the replica's volumes may be on it."""
     jobs = TrackedJobs(way.runtime.databases.oma, "rollback", job.correlation_id, way.record.id)
     with job.step("destroy-machine") as step:
@@ -251,12 +252,16 @@ def _destroy(way: Way, job: Job, vm_id: str, volume_ids: list[str]) -> None:
                 f"it holds the replica's volumes {', '.join(left)} again",
                 f"see who works on it, then run: migratekit rollback {quote(way.vm.name)}",
             )
-        gone = compute.destroy(way.cloud, vm_id, jobs)
+        fate = destroy(way.cloud, way.volumes, vm_id, jobs)
         root = way.record.state().get("template_root")
         if root is not None:
             way.volumes.delete(root)
             way.record.remember(template_root=None)
-        step.log("machine destroyed" if gone else "machine was gone", vm_id=vm_id)
+        if fate is Destroyed.KEPT:
+            step.log("machine destroyed, not expunged", level="warning", vm_id=vm_id, why=STAYS)
+        else:
+            step.log("machine was gone" if fate is Destroyed.ABSENT else "machine destroyed", vm_id=vm_id)
+    return fate
 
 
 def _content(

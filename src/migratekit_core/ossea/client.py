@@ -366,6 +366,14 @@ def by_name_or_id(found: list[dict[str, Any]], wanted: str, kind: str, setting: 
     matches = [item for item in found if wanted in (item.get("id"), item.get("name"))]
     if len(matches) == 1:
         return matches[0]
-    known = ", ".join(sorted(str(item.get("name", "")) for item in found)) or "none"
     problem = "does not exist" if not matches else f"is ambiguous ({len(matches)} have that name)"
-    raise PreconditionError(f"{kind} {wanted!r} {problem} in CloudStack", f"it has: {known}", f"set {setting}")
+    raise PreconditionError(
+        f"{kind} {wanted!r} {problem} in CloudStack", f"this account sees: {names_of(found)}", f"set {setting}"
+    )
+
+
+def names_of(rows: Rows, most: int = 8) -> str:
+    """Return the names of rows for a message: the first few, and how many more there are."""
+    names = sorted(str(row.get("name", "")) for row in rows)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "none") + more

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
+from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
-from migratekit_core.errors import OperationFailedError, UnreachableError
-from migratekit_core.ossea.client import AsyncJobs, Cloud
+from migratekit_core.errors import (
+    AuthError,
+    ErrorCode,
+    MigrateKitError,
+    OperationFailedError,
+    PreconditionError,
+    UnreachableError,
+)
+from migratekit_core.ossea.client import AsyncJobs, Cloud, InterruptedJobError, by_name_or_id
 
 POLL_SECONDS = 1.0
 SETTLE_SECONDS = 600.0
@@ -16,6 +26,7 @@ SETTLE_SECONDS = 600.0
 GONE = "gone"
 PASSING = frozenset({"Starting", "Stopping", "Migrating"})
 DESTROYED = frozenset({"Expunging", "Expunged"})
+STOPPED = frozenset({"Stopped"})
 OFF = frozenset({"Stopped", "Error", "Destroyed", GONE})
 """States in which a machine surely does not run."""
 
@@ -56,6 +67,47 @@ def find(cloud: Cloud, *, name: str | None = None, vm_id: str | None = None) -> 
         if vm.get("id") == vm_id or vm.get("name") == name
     ]
     return found[0] if found else None
+
+
+def oma(cloud: Cloud, wanted: str) -> dict[str, Any]:
+    """Return the row of the OMA by its name or id.
+
+    Raises PreconditionError where there is none, several have the name, or it is in a project: volumes and virtual
+    machines that are made without one belong to the account, and CloudStack joins the two in no way.
+    """
+    found = _named(cloud, wanted)
+    if not found:
+        for row in _named(cloud, wanted, projectid=-1):
+            raise PreconditionError(
+                f"the OMA {wanted!r} is in project {str(row.get('project') or row.get('projectid'))!r}",
+                "this version makes volumes and virtual machines outside of projects only, and CloudStack attaches "
+                "none of them to a virtual machine within one",
+                "set up the OMA outside of the project, in the account whose keys are configured",
+                code=ErrorCode.DIFFERENT_ACCOUNTS,
+            )
+        raise PreconditionError(
+            f"virtual machine {wanted!r} does not exist in CloudStack",
+            "no virtual machine of this account has that name or id; those of other accounts cannot be seen",
+            "set ossea.oma_vm, or use the keys of a user of the account that owns the OMA",
+            code=ErrorCode.GONE,
+        )
+    return by_name_or_id(found, wanted, "virtual machine", "ossea.oma_vm")
+
+
+def _named(cloud: Cloud, wanted: str, **where: Any) -> list[dict[str, Any]]:
+    """Return the virtual machines with exactly this name or id."""
+    try:
+        # An id that is none is refused, and a name is searched for: web1 finds web10, too.
+        parameters = {"id": str(UUID(wanted))}
+    except ValueError:
+        parameters = {"name": wanted}
+    try:
+        rows = cloud.list("listVirtualMachines", "virtualmachine", **parameters, **where)
+    except MigrateKitError as error:
+        if error.code not in (ErrorCode.GONE, ErrorCode.NOT_ALLOWED):
+            raise
+        return []
+    return [row for row in rows if wanted in (row.get("id"), row.get("name"))]
 
 
 def deploy(
@@ -110,37 +162,87 @@ def settled(cloud: Cloud, vm_id: str) -> str:
 def start(cloud: Cloud, vm_id: str, jobs: AsyncJobs) -> None:
     """Start a machine; one that runs is left alone."""
     if settled(cloud, vm_id) != "Running":
-        _reach(cloud, vm_id, "Running", lambda: cloud.run("startVirtualMachine", jobs, id=vm_id))
+        _reach(cloud, vm_id, {"Running"}, lambda: cloud.run("startVirtualMachine", jobs, id=vm_id))
 
 
 def stop(cloud: Cloud, vm_id: str, jobs: AsyncJobs) -> str:
-    """Stop a machine by force; one that is stopped, or gone, is left alone. Return the state that it was in."""
+    """Stop a machine, by force only where it does not stop otherwise; one that is stopped, or gone, is left alone.
+
+    Return the state that it was in.
+    """
     before = settled(cloud, vm_id)
-    if before not in OFF:
-        _reach(cloud, vm_id, "Stopped", lambda: cloud.run("stopVirtualMachine", jobs, id=vm_id, forced=True))
+    if before in OFF:
+        return before
+    try:
+        _reach(cloud, vm_id, STOPPED, lambda: cloud.run("stopVirtualMachine", jobs, id=vm_id))
+    except (OperationFailedError, UnreachableError):
+        _reach(cloud, vm_id, STOPPED, lambda: cloud.run("stopVirtualMachine", jobs, id=vm_id, forced=True))
     return before
 
 
-def destroy(cloud: Cloud, vm_id: str, jobs: AsyncJobs) -> bool:
-    """Destroy and expunge a machine with its root volume; return whether there was one.
+class Destroyed(StrEnum):
+    """What became of a machine that was to be destroyed."""
 
-    A destroyed one that was not expunged is: it would hold its volumes and its name.
+    ABSENT = "absent"
+    """There was none."""
+    EXPUNGED = "expunged"
+    """It is gone for good, with its root volume."""
+    KEPT = "kept"
+    """The account may not expunge: CloudStack keeps it, destroyed, until expunge.delay has passed."""
+
+
+def destroy(cloud: Cloud, vm_id: str, jobs: AsyncJobs, take_off: Callable[[], object] = lambda: None) -> Destroyed:
+    """Destroy and expunge a machine with its root volume; without expunging where the account may not.
+
+    A destroyed machine that is not expunged keeps its volumes, addresses and name: `take_off` is called before, while
+    it is stopped, to take volumes off it, and its name is set free. An ordinary account does not see it any more.
     """
     if find(cloud, vm_id=vm_id) is None:
-        return False
-    settled(cloud, vm_id)
-    _reach(cloud, vm_id, GONE, lambda: cloud.run("destroyVirtualMachine", jobs, id=vm_id, expunge=True))
-    return True
-
-
-def _reach(cloud: Cloud, vm_id: str, wanted: str, act: Callable[[], object]) -> None:
-    """Do something that brings a machine into a state. What was refused, or lost, may have been done all the same: by
-    the call of a run that was killed, or by this one without an answer."""
+        return Destroyed.ABSENT
+    if settled(cloud, vm_id) == GONE:
+        return Destroyed.ABSENT
     try:
-        act()
-    except (OperationFailedError, UnreachableError):
-        if settled(cloud, vm_id) != wanted:
+        _reach(cloud, vm_id, {GONE}, lambda: cloud.run("destroyVirtualMachine", jobs, id=vm_id, expunge=True))
+        return Destroyed.EXPUNGED
+    except AuthError as error:
+        if error.code is not ErrorCode.EXPUNGE_NOT_ALLOWED:
             raise
+    if settled(cloud, vm_id) not in ("Destroyed", GONE):
+        stop(cloud, vm_id, jobs)
+        take_off()
+        _free_name(cloud, vm_id)
+        _reach(cloud, vm_id, {"Destroyed", GONE}, lambda: cloud.run("destroyVirtualMachine", jobs, id=vm_id))
+    return Destroyed.KEPT
+
+
+def _free_name(cloud: Cloud, vm_id: str) -> None:
+    """Give a machine that will be kept another name, so that its own is free; a role may forbid it."""
+    name = str((find(cloud, vm_id=vm_id) or {}).get("name", "vm"))
+    with suppress(AuthError, OperationFailedError):
+        cloud.request("updateVirtualMachine", id=vm_id, name=f"{name[:40].rstrip('-')}-destroyed-{vm_id[:8]}")
+
+
+RESTARTS = 3
+"""How many restarts of CloudStack one call outlives."""
+
+
+def _reach(cloud: Cloud, vm_id: str, wanted: Set[str], act: Callable[[], object]) -> None:
+    """Do something that brings a machine into one of these states. What was refused, or lost, may have been done all
+    the same: by the call of a run that was killed, or by this one without an answer. What a restart of CloudStack has
+    ended is done again."""
+    for again in range(RESTARTS + 1):
+        try:
+            act()
+            return
+        except InterruptedJobError:
+            if settled(cloud, vm_id) in wanted:
+                return
+            if again == RESTARTS:
+                raise
+        except (OperationFailedError, UnreachableError):
+            if settled(cloud, vm_id) not in wanted:
+                raise
+            return
 
 
 def owned(cloud: Cloud, key: str, value: str | None = None) -> list[dict[str, Any]]:

@@ -259,6 +259,12 @@ def page_size(text: str) -> int | None:
     return int(found[1]) if found and int(found[1]) > 0 else None
 
 
+def disk_limit(text: str) -> int | None:
+    """Return how many data disks a virtual machine takes, where a refusal of one more says so."""
+    found = re.search(r"maximum number of data disks \((\d{1,4})\)", text)
+    return int(found[1]) if found and int(found[1]) > 0 else None
+
+
 def number(value: Any, default: int) -> int:
     """Return a number that may have come as text, or not at all."""
     try:

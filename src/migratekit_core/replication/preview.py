@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from migratekit_core.config.load import require
 from migratekit_core.db.schema import require_schema
 from migratekit_core.replication import replica
-from migratekit_core.replication.sync import check_source, failed_over
+from migratekit_core.replication.sync import check_source, failed_over, refuse_unfit_oma
 from migratekit_core.runtime import Runtime
 from migratekit_core.units import human_bytes
 from migratekit_core.vsphere import client
@@ -33,6 +33,11 @@ def preview(runtime: Runtime, name: str, compare: bool = False) -> SyncPlan:
     if over is not None:
         raise failed_over(vm, over)
     check_source(runtime.config, vm)
+    daemon = runtime.volumes()
+    try:
+        refuse_unfit_oma(daemon)
+    finally:
+        daemon.close()
     known = replica.newest(runtime.databases.oma, vm.uuid)
     volumes = {row.disk_id: row for row in known.disks} if known else {}
     steps = []

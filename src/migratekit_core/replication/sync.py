@@ -31,6 +31,7 @@ from migratekit_core.replication.transfer import Copied, DiskWork, Run, copy_dis
 from migratekit_core.runtime import Runtime
 from migratekit_core.source import readers
 from migratekit_core.units import GIB, round_up
+from migratekit_core.volumes.client import VolumeClient
 from migratekit_core.vsphere import cbt, client, snapshots
 from migratekit_core.vsphere.inventory import Disk, VirtualMachine, find_vm, managed_object, read_disks
 
@@ -118,6 +119,7 @@ def sync(
     with job.step("preflight") as step:
         check_source(runtime.config, vm)
         volumes.health()
+        refuse_unfit_oma(volumes)
         before = replica.newest(runtime.databases.oma, vm.uuid)
         # First of all nobody copies any more: a run that lost its lock, or an engine that was left behind, would go on
         # reading what the removal of its snapshot sets free.
@@ -149,6 +151,13 @@ def sync(
         raise
     finally:
         volumes.close()
+
+
+def refuse_unfit_oma(volumes: VolumeClient) -> None:
+    """Raise what keeps the OMA from taking disks: before anything is made or changed."""
+    problem = volumes.oma_problem()
+    if problem is not None:
+        raise problem
 
 
 def check_source(config: Config, vm: VirtualMachine) -> None:

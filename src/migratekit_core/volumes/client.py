@@ -94,6 +94,17 @@ class VolumeClient:
         found: list[dict[str, Any]] = self._send("GET", "/api/v1/volumes")["volumes"]
         return found
 
+    def oma_problem(self) -> MigrateKitError | None:
+        """Return why the OMA takes no disk now, or None; a daemon of an earlier version does not know."""
+        said = self.oma().get("problem")
+        return _as_error(said) if said else None
+
+    def oma(self) -> dict[str, Any]:
+        """Return what CloudStack says of the OMA: name, account, data_disks, max_disks …; empty from an earlier
+        version."""
+        found: dict[str, Any] = self._send("GET", "/api/v1/volumes", params={"oma": "true"}).get("oma") or {}
+        return found
+
     def snapshots(self) -> list[dict[str, Any]]:
         """Return every snapshot that MigrateKit took, also of volumes that are deleted."""
         found: list[dict[str, Any]] = self._send("GET", "/api/v1/volumes", params={"snapshots": "true"})["snapshots"]

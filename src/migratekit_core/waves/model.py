@@ -14,11 +14,10 @@ from pydantic import AwareDatetime, BeforeValidator, ConfigDict, Field, TypeAdap
 from pydantic.dataclasses import dataclass
 
 from migratekit_core import advice
+from migratekit_core.ossea.limits import DATA_DISKS
 from migratekit_core.units import SLOWEST, parse_rate
 
 SCHEMA = "migratekit.wave/1"
-DATA_DISKS = 13
-"""Volumes that CloudStack attaches to one machine on KVM by default: so many disks of replicas one OMA holds."""
 _CLOSED = ConfigDict(extra="forbid")
 
 Name = Annotated[str, Field(min_length=1, max_length=255)]

@@ -14,12 +14,12 @@ from pydantic.dataclasses import dataclass
 from migratekit_core.assess.sizing import BY_CLUSTER, BY_FOLDER, BY_TAG, parse_bandwidth
 from migratekit_core.config.base import seconds
 from migratekit_core.errors import UsageError
+from migratekit_core.ossea.limits import DATA_DISKS
 from migratekit_core.units import parse_size
 from migratekit_core.vsphere.inventory import Filter, VirtualMachine
 from migratekit_core.vsphere.inventory.filters import any_fits
 from migratekit_core.waves import documents
 from migratekit_core.waves.model import (
-    DATA_DISKS,
     Limits,
     Most,
     Name,

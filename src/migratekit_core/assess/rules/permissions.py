@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from migratekit_core.assess.commands import CLOUDSTACK, users
+from migratekit_core.assess.commands import CLOUDSTACK, HELPFUL, essential, users
 from migratekit_core.assess.rule import Hit, Severity, site_rule
 from migratekit_core.assess.site import Site
 
@@ -43,8 +43,29 @@ def vsphere_privileges(site: Site) -> Iterator[Hit]:
 )
 def cloudstack_apis(site: Site) -> Iterator[Hit]:
     """Report each API that is missing."""
-    assert site.target is not None, "needed"
-    assert site.target.apis is not None, "needed"
+    for api in _missing(site):
+        if any(essential(caller, api) for caller in users(api)):
+            yield Hit(f"{', '.join(users(api))} call {api}", api)
+
+
+@site_rule(
+    "MK-PERM-003",
+    Severity.WARNING,
+    "CloudStack API would help",
+    why="The named commands work without it, and check less, take longer or leave more behind: docs/permissions.md.",
+    remedy="Allow it in the account's role; docs/permissions.md has the rules to paste.",
+    needs=("target.apis",),
+)
+def helpful_apis(site: Site) -> Iterator[Hit]:
+    """Report each API that is missing and can be done without."""
+    for api in _missing(site):
+        if not any(essential(caller, api) for caller in users(api)):
+            yield Hit(f"{', '.join(users(api))} call {api}: {HELPFUL[api]}", api)
+
+
+def _missing(site: Site) -> Iterator[str]:
+    """Yield the APIs that some command calls and the account may not."""
+    assert site.target is not None and site.target.apis is not None, "the rules that call this need it"
     for api in dict.fromkeys(api for apis in CLOUDSTACK.values() for api in apis):
         if api not in site.target.apis:
-            yield Hit(f"{', '.join(users(api))} call {api}", api)
+            yield api

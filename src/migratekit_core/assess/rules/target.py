@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from migratekit_core.assess.rule import Hit, Severity, site_rule
 from migratekit_core.assess.site import Site
 from migratekit_core.assess.sizing import allocated
-from migratekit_core.assess.target import DEFAULT_DISK_LIMIT, Row, Rows, Target, named
+from migratekit_core.assess.target import Row, Rows, Target, named
+from migratekit_core.ossea.limits import DATA_DISKS
 from migratekit_core.ossea.quota import Need, shortfalls
 from migratekit_core.units import GIB, human_bytes, round_up
 
@@ -113,6 +114,14 @@ def template(site: Site) -> Iterator[Hit]:
         yield Hit(found)
     elif not found.get("isready"):
         yield Hit(f"template {found.get('name')} is not ready: {found.get('status')}")
+    elif (theirs := found.get("hypervisor")) and (ours := _hypervisor(target)) and theirs != ours:
+        yield Hit(f"template {found.get('name')} is for {theirs}, and the OMA runs on {ours}")
+
+
+def _hypervisor(target: Target) -> str:
+    """Return the hypervisor that the OMA runs on, and so the replicas' volumes are for; "" where it is not known."""
+    found = named(target.machines or (), target.wanted.oma_vm)
+    return str(found[0].get("hypervisor") or "") if len(found) == 1 else ""
 
 
 @site_rule(
@@ -151,7 +160,7 @@ def oma(site: Site) -> Iterator[Hit]:
     target = _target(site)
     found = _one(target.machines or (), target.wanted.oma_vm, "ossea.oma_vm")
     if isinstance(found, str):
-        yield Hit(found)
+        yield Hit(target.oma_problem or found)
     elif found.get("state") != "Running":
         yield Hit(f"{found.get('name')} is {found.get('state')}")
 
@@ -276,15 +285,63 @@ def over_committed(site: Site) -> Iterator[Hit]:
     Severity.INFO,
     "more disks than the OMA holds at a time",
     why="Replica volumes stay attached to the OMA between syncs, and CloudStack attaches a limited number to one "
-    f"machine: {DEFAULT_DISK_LIMIT} are assumed where listHypervisorCapabilities does not tell. Where it is full, a "
-    "sync has volumes of machines that nobody works with detached; machines synced at the same time have to fit.",
+    f"machine: {DATA_DISKS} are assumed where neither ossea.max_disks nor listHypervisorCapabilities says otherwise. "
+    "Where it is full, a sync has volumes of machines that nobody works with detached; machines synced at the same "
+    "time have to fit.",
     remedy="Sync only so many at a time as fit, or set up several OMAs (an ossea.oma_vm for each profile).",
     needs=("target",),
 )
 def waves_needed(site: Site) -> Iterator[Hit]:
     """Report that the assessed machines cannot all be replicated at once."""
-    limit = _target(site).data_disks or DEFAULT_DISK_LIMIT
+    limit = _target(site).disk_limit
     disks = sum(len(vm.disks) for vm in site.chosen)
     # One machine with too many disks is MK-TGT-101's.
     if disks > limit and len(site.chosen) > 1:
         yield Hit(f"{len(site.chosen)} machines have {disks} disks, and {limit} can be attached")
+
+
+@site_rule(
+    "MK-TGT-013",
+    Severity.WARNING,
+    "virtual machines are not expunged",
+    why="A machine that is destroyed and not expunged keeps its addresses until CloudStack expunges it by itself "
+    "(expunge.delay, a day by default). Going back, and cleaning up after a rehearsal, work all the same.",
+    remedy="Set allow.user.expunge.recover.vm = true for the account, and add expungeVirtualMachine to its role; "
+    "docs/permissions.md.",
+    needs=("target.may_expunge",),
+)
+def expunging(site: Site) -> Iterator[Hit]:
+    """Report an account that may not expunge: by the setting, by its role, or by both."""
+    target = _target(site)
+    if target.may_expunge:
+        return
+    reasons = []
+    if not (target.capabilities or {}).get("allowuserexpungerecovervm"):
+        reasons.append("allow.user.expunge.recover.vm is false")
+    if "expungeVirtualMachine" not in (target.apis or ()):
+        reasons.append("the role lacks expungeVirtualMachine")
+    yield Hit(" and ".join(reasons))
+
+
+@site_rule(
+    "MK-TGT-014",
+    Severity.BLOCKER,
+    "the OMA belongs to another account",
+    why="Volumes and machines that are made belong to the account whose keys are configured, and CloudStack attaches "
+    "no volume to a machine of another account, whoever asks.",
+    remedy="Use the keys of a user of the account that owns the OMA: two users of one account work, two accounts do "
+    "not.",
+    needs=("target.machines", "target.caller"),
+)
+def one_account(site: Site) -> Iterator[Hit]:
+    """Report an OMA that is seen, and belongs to another account or to a project."""
+    target = _target(site)
+    caller = target.caller or {}
+    for vm in named(target.machines or (), target.wanted.oma_vm):
+        if vm.get("projectid"):
+            yield Hit(f"{vm.get('name')} is in project {vm.get('project')}")
+        elif (vm.get("account"), vm.get("domainid")) != (caller.get("name"), caller.get("domainid")):
+            yield Hit(
+                f"{vm.get('name')} belongs to account {vm.get('account')} of domain {vm.get('domain')}, the keys to "
+                f"{caller.get('name')} of {caller.get('domain')}"
+            )

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from migratekit_core.assess import systems
 from migratekit_core.assess.rule import Hit, Severity, machine_rule
 from migratekit_core.assess.site import Site
-from migratekit_core.assess.target import DEFAULT_DISK_LIMIT, Row, Target, named
+from migratekit_core.assess.target import Row, Target, named
 from migratekit_core.ossea import addresses, guest_os, offerings
-from migratekit_core.ossea.limits import LEAST_MEMORY
+from migratekit_core.ossea.limits import DATA_DISKS, LEAST_MEMORY
 from migratekit_core.ossea.offerings import Size
 from migratekit_core.units import GIB, human_bytes, round_up
 from migratekit_core.volumes.names import host_name
@@ -26,12 +26,13 @@ def _target(site: Site) -> Target:
     Severity.BLOCKER,
     "more disks than the target attaches",
     why="While it is replicated all of its disks are data disks of the OMA. CloudStack attaches a limited number: "
-    f"{DEFAULT_DISK_LIMIT} are assumed where listHypervisorCapabilities does not tell.",
-    remedy="Merge disks in the guest; or raise max_data_volumes_limit of KVM (updateHypervisorCapabilities).",
+    f"{DATA_DISKS} are assumed where neither ossea.max_disks nor listHypervisorCapabilities says otherwise.",
+    remedy="Merge disks in the guest; or raise max_data_volumes_limit of KVM (updateHypervisorCapabilities) and "
+    "ossea.max_disks.",
 )
 def many_disks(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report machines with more disks than the OMA holds."""
-    limit = (site.target.data_disks if site.target else None) or DEFAULT_DISK_LIMIT
+    limit = site.target.disk_limit if site.target else DATA_DISKS
     if len(vm.disks) > limit:
         yield Hit(f"it has {len(vm.disks)} disks, and {limit} can be attached")
 

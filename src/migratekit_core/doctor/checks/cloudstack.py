@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migratekit_core.assess.assessment import all_rules
-from migratekit_core.assess.commands import CLOUDSTACK
+from migratekit_core.assess.commands import CLOUDSTACK, DAEMON, HELPFUL, essential
 from migratekit_core.assess.rule import Severity
 from migratekit_core.assess.site import Site as Assessed
 from migratekit_core.config.schema import Config
@@ -13,7 +13,6 @@ from migratekit_core.doctor.model import Answer, Status, check, failed, ok, warn
 from migratekit_core.doctor.site import Site
 from migratekit_core.errors import AuthError, PreconditionError
 
-DAEMON = "volume daemon"
 ONLY_SOMETIMES = {"MK-TGT-004": "a failover needs it"}
 """Rules that `assess` takes as blockers, though a host can do without until later."""
 
@@ -32,16 +31,20 @@ def apis(site: Site) -> Iterator[Answer]:
     """Compare what the account may call with what this host's commands call."""
     found = site.needs(site.target).apis or frozenset()
     what = "CloudStack's APIs"
-    missing = {
-        caller: lacking
-        for caller in _callers(site.config)
-        if (lacking := [api for api in CLOUDSTACK[caller] if api not in found])
-    }
-    for caller, lacking in missing.items():
-        todo = "allow them in the account's role; docs/permissions.md"
-        yield failed(what, f"{caller} may not call {', '.join(lacking)}", todo, AuthError.exit_code)
-    if not missing:
-        yield ok(what, f"all that {', '.join(_callers(site.config))} call")
+    todo = "allow them in the account's role; docs/permissions.md"
+    callers = _callers(site.config)
+    helpful: set[str] = set()
+    complete = True
+    for caller in callers:
+        lacking = [api for api in CLOUDSTACK[caller] if api not in found]
+        helpful |= {api for api in lacking if not essential(caller, api)}
+        if needed := [api for api in lacking if essential(caller, api)]:
+            complete = False
+            yield failed(what, f"{caller} may not call {', '.join(needed)}", todo, AuthError.exit_code)
+    for api in sorted(helpful):
+        yield warning(what, f"the role lacks {api}: {HELPFUL[api]}", todo)
+    if complete:
+        yield ok(what, f"all that {', '.join(callers)} cannot do without")
 
 
 def _callers(config: Config) -> list[str]:

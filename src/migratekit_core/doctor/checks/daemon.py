@@ -12,6 +12,7 @@ from migratekit_core.doctor.model import Answer, check, failed, ok, warning
 from migratekit_core.doctor.site import Site
 from migratekit_core.doctor.way import exporter as way
 from migratekit_core.errors import UnreachableError
+from migratekit_core.ossea.limits import DATA_DISKS
 
 GREETING = b"NBDMAGIC"
 ANSWER_SECONDS = 10.0
@@ -34,6 +35,28 @@ def answers(site: Site) -> Iterator[Answer]:
         yield ok("volume daemon", f"{health.get('status')}, version {theirs}")
     client.operations(limit=1)
     yield ok("volume daemon's token", "accepted")
+
+
+@check("daemon.oma", "OMA's disks", _used)
+def oma(site: Site) -> Iterator[Answer]:
+    """Ask the daemon what CloudStack says of the machine that it runs on."""
+    client = site.needs(site.daemon)
+    found = site.needs(client.oma)
+    if not found:
+        return  # a daemon of an earlier version
+    if found["problem"] is not None:
+        problem = found["problem"]
+        yield failed("OMA's disks", f"{problem['what']}: {problem['why']}", problem["todo"], problem["exit_code"])
+        return
+    limit = found["max_disks"]
+    most = f"of {limit}" if limit else f"; how many it takes is not known, {DATA_DISKS} are assumed"
+    yield ok("OMA's disks", f"{found['data_disks']} attached {most}".replace(" ;", ";"))
+    if found["vm_snapshots"] is None:
+        todo = "allow listVMSnapshot in the role of the daemon's account; docs/permissions.md"
+        yield warning("OMA's VM snapshots", "not known: the daemon's role lacks listVMSnapshot", todo)
+    if found["backup_offering"]:
+        todo = "remove the OMA from it, or see that backup.enable.attach.detach.of.volumes is true"
+        yield warning("OMA's backup offering", f"it has {found['backup_offering']}: attaching may be refused", todo)
 
 
 @check("daemon.exporter", "exporter", _used)

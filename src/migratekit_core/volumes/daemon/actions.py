@@ -12,7 +12,7 @@ from functools import partial
 from migratekit_core.errors import BusyError, MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.models.volumes import VolumeOperation
 from migratekit_core.volumes import devices
-from migratekit_core.volumes.daemon import checksum, records, room, snapshots
+from migratekit_core.volumes.daemon import checksum, oma, records, room, snapshots
 from migratekit_core.volumes.daemon.context import COPY_SECONDS, Context, Response, name_of, volume_id_of
 from migratekit_core.volumes.daemon.outcome import ascertain, attempt, await_result
 from migratekit_core.volumes.daemon.reconcile.repair import reconcile
@@ -28,12 +28,13 @@ FAILED_STATES = frozenset({"Destroy", "Destroyed", "Expunging", "Expunged", "Err
 def create(context: Context, operation: VolumeOperation) -> Response:
     """Create a volume. Its name holds the operation's id: after a crash it is found by it, and not made twice."""
     name, jobs = name_of(operation), context.jobs(operation)
-    return _made(
-        context,
-        operation,
-        "create-volume",
-        lambda: context.storage.create(name, operation.request["size"], jobs),
-    )
+
+    def make() -> Volume:
+        # One that the OMA cannot take would only be left behind.
+        oma.require_fit(context.storage)
+        return context.storage.create(name, operation.request["size"], jobs)
+
+    return _made(context, operation, "create-volume", make)
 
 
 def _made(context: Context, operation: VolumeOperation, step_name: str, make: Callable[[], Volume]) -> Response:

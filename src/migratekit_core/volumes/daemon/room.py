@@ -1,4 +1,4 @@
-"""Room for one more volume. CloudStack attaches a limited number of data disks to a machine (13 by default on KVM), and
+"""Room for one more volume. CloudStack attaches a limited number of data disks to a machine (32 by default on KVM), and
 a replica's volumes stay attached to the OMA between its syncs: where it is full, one that nobody works with gives way.
 """
 
@@ -44,8 +44,13 @@ def found(context: Context, step: Step, volume: Volume, attach: Callable[[], Vol
     Raises BusyError where there is none until a run ends, PreconditionError where there never will be, and what
     `attach` raises.
     """
-    try:
+
+    def attempt() -> Volume:
+        context.storage.refuse_full()
         return attach()
+
+    try:
+        return attempt()
     except MigrateKitError as error:
         if error.code is not ErrorCode.VM_FULL:
             raise
@@ -54,7 +59,7 @@ def found(context: Context, step: Step, volume: Volume, attach: Callable[[], Vol
     with _making:
         while True:
             try:
-                return attach()
+                return attempt()
             except MigrateKitError as error:
                 if error.code is not ErrorCode.VM_FULL:
                     raise

@@ -6,14 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from migratekit_core.config.schema import Ossea
-from migratekit_core.errors import ErrorCode, MigrateKitError, OperationFailedError, PreconditionError
+from migratekit_core.errors import AuthError, ErrorCode, MigrateKitError, OperationFailedError, PreconditionError
+from migratekit_core.ossea import compute
 from migratekit_core.ossea.client import AsyncJobs, Cloud, LostJobError, by_name_or_id
 from migratekit_core.ossea.patience import Patience
+from migratekit_core.ossea.refusals import disk_limit
 from migratekit_core.units import GIB, round_up
 from migratekit_core.volumes.names import TAG
 
 WHOLE = frozenset({"id", "name", "state", "size"})
 """What a job's result has to say of a volume, to be taken for it."""
+
+
+_learned: dict[str, int] = {}
+"""Data disks of one virtual machine by the API's URL, where a refusal has told them."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Storage:
     def offering_id(self) -> str:
         """Return the id of the disk offering; it has to be a custom one, for the size is ours."""
         if not self._offering_id:
-            found = self.cloud.list("listDiskOfferings", "diskoffering")
+            found = self.cloud.list("listDiskOfferings", "diskoffering", zoneid=self.zone_id())
             offering = by_name_or_id(found, self._ossea.disk_offering, "disk offering", "ossea.disk_offering")
             if not offering.get("iscustomized"):
                 raise PreconditionError(
@@ -78,9 +84,42 @@ class Storage:
     def oma_vm_id(self) -> str:
         """Return the id of the virtual machine that this daemon runs on."""
         if not self._oma_vm_id:
-            found = self.cloud.list("listVirtualMachines", "virtualmachine")
-            self._oma_vm_id = by_name_or_id(found, self._ossea.oma_vm, "virtual machine", "ossea.oma_vm")["id"]
+            self._oma_vm_id = str(self.oma_row()["id"])
         return self._oma_vm_id
+
+    def oma_row(self) -> dict[str, Any]:
+        """Return the virtual machine that this daemon runs on, as CloudStack lists it.
+
+        Raises PreconditionError where there is none, or it is in a project.
+        """
+        return compute.oma(self.cloud, self._ossea.oma_vm)
+
+    def vm_snapshots(self, vm_id: str) -> int | None:
+        """Return how many VM snapshots a virtual machine has; None where the role lacks the call."""
+        try:
+            return len(self.cloud.list("listVMSnapshot", "vmSnapshot", virtualmachineid=vm_id))
+        except AuthError as error:
+            if error.code is ErrorCode.NOT_ALLOWED:
+                return None
+            raise
+
+    def max_disks(self) -> int | None:
+        """Return how many data disks CloudStack attaches to the OMA: as configured, or as a refusal has said."""
+        return self._ossea.max_disks or _learned.get(self._ossea.api_url)
+
+    def refuse_full(self) -> None:
+        """Raise PreconditionError (`vm-full`) where the OMA has as many data disks as ossea.max_disks allows."""
+        limit = self._ossea.max_disks
+        if limit is None:
+            return
+        attached = sum(volume.type != "ROOT" for volume in self.attached_to(self.oma_vm_id()))
+        if attached >= limit:
+            raise PreconditionError(
+                "the OMA takes no further disk",
+                f"{attached} are attached, and ossea.max_disks is {limit}",
+                "raise ossea.max_disks if CloudStack attaches more",
+                code=ErrorCode.VM_FULL,
+            )
 
     def get(self, volume_id: str) -> Volume | None:
         """Return a volume, or None where there is none."""
@@ -136,7 +175,12 @@ class Storage:
 
     def attach(self, volume_id: str, vm_id: str, device_id: int | None, jobs: AsyncJobs) -> Volume:
         """Attach a volume; `device_id` 0 makes it the root disk of a stopped machine."""
-        answer = self.cloud.run("attachVolume", jobs, id=volume_id, virtualmachineid=vm_id, deviceid=device_id)
+        try:
+            answer = self.cloud.run("attachVolume", jobs, id=volume_id, virtualmachineid=vm_id, deviceid=device_id)
+        except MigrateKitError as error:
+            if error.code is ErrorCode.VM_FULL and (limit := disk_limit(error.why)) is not None:
+                _learned[self._ossea.api_url] = limit
+            raise
         # What the job tells of the volume may be but text, or lack things; the list has it whole.
         found = _volume(answer) if answer.keys() >= WHOLE and answer.get("size") else self.get(volume_id)
         if found is None:

@@ -12,10 +12,13 @@ from sqlalchemy import Engine
 from sqlmodel import col, select
 
 from migratekit_core.db.engine import session
+from migratekit_core.errors import PreconditionError
 from migratekit_core.models.volumes import DeviceMapping, NbdExport, VolumeOperation
 from migratekit_core.volumes.daemon.context import ORIGIN
+from migratekit_core.volumes.daemon.oma import look, unfit
+from migratekit_core.volumes.daemon.operations import as_problem
 from migratekit_core.volumes.daemon.reconcile.reconciler import Report
-from migratekit_core.volumes.daemon.storage import Volume
+from migratekit_core.volumes.daemon.storage import Storage, Volume
 
 # Not OpenAPI's date-time: that wants a zone, and all our times are UTC and say so nowhere (docs/json.md).
 Time = Annotated[datetime, WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?$"})]
@@ -104,14 +107,6 @@ class ReconcileView(BaseModel):
     repaired: list[RepairView] = Field(description="What the daemon put right since its start, the newest first.")
 
 
-class VolumeList(BaseModel):
-    """Volumes."""
-
-    volumes: list[VolumeView] = Field(description="In CloudStack's order.")
-    snapshots: list[OurSnapshotView] = Field(description="Where they were asked for; else empty.")
-    reconcile: ReconcileView = Field(description="The last periodic comparison of all volumes.")
-
-
 class OperationError(BaseModel):
     """Why an operation failed."""
 
@@ -120,6 +115,29 @@ class OperationError(BaseModel):
     todo: str = Field(description="The next step.")
     exit_code: int = Field(description="What a command that meets this error exits with.")
     code: str = Field("unknown", description="What the error is, for programs.")
+
+
+class OmaView(BaseModel):
+    """The virtual machine that the daemon runs on, as CloudStack has it."""
+
+    id: str = Field(description="CloudStack's id; empty where it was not found.")
+    name: str = Field(description="Its name in CloudStack.")
+    account: str = Field(description="The account that owns it.")
+    hypervisor: str = Field(description="CloudStack's word for it, such as `KVM`.")
+    vm_snapshots: int | None = Field(description="VM snapshots, which keep disks from being attached; null: not known.")
+    backup_offering: str = Field(description="Its backup offering, which may keep disks from being attached; or empty.")
+    data_disks: int = Field(description="Data disks that are attached now.")
+    max_disks: int | None = Field(description="How many CloudStack attaches; null: not known.")
+    problem: OperationError | None = Field(description="Why it takes no disk now; null where it does.")
+
+
+class VolumeList(BaseModel):
+    """Volumes."""
+
+    volumes: list[VolumeView] = Field(description="In CloudStack's order.")
+    snapshots: list[OurSnapshotView] = Field(description="Where they were asked for; else empty.")
+    reconcile: ReconcileView = Field(description="The last periodic comparison of all volumes.")
+    oma: OmaView | None = Field(None, description="Where it was asked for: instead of the volumes.")
 
 
 class OperationView(BaseModel):
@@ -156,6 +174,19 @@ class Progress(BaseModel):
     bytes_transferred: int = Field(description="Bytes so far.")
     total_bytes: int = Field(description="Bytes in all.")
     transfer_speed_bps: int = Field(description="Bytes per second.")
+
+
+def oma_view(storage: Storage) -> OmaView:
+    """Return the OMA as clients see it, with what keeps it from taking disks."""
+    try:
+        found = look(storage)
+    except PreconditionError as error:
+        nothing: dict[str, Any] = {"vm_snapshots": None, "backup_offering": "", "data_disks": 0, "max_disks": None}
+        return OmaView(
+            id="", name="", account="", hypervisor="", problem=OperationError(**as_problem(error)), **nothing
+        )
+    problem = unfit(found)
+    return OmaView(**asdict(found), problem=OperationError(**as_problem(problem)) if problem else None)
 
 
 def operation_view(operation: VolumeOperation) -> OperationView:

@@ -19,6 +19,7 @@ from migratekit_core.volumes.daemon.api.views import (
     VolumeDetail,
     VolumeList,
     VolumeView,
+    oma_view,
     reconcile_view,
     volume_fields,
 )
@@ -44,9 +45,16 @@ def routes(services: Services) -> APIRouter:
             ),
         ] = None,
         snapshots: Annotated[bool, Query(description="Tell all snapshots that MigrateKit took, too.")] = False,
+        oma: Annotated[
+            bool, Query(description="Instead: the machine that the daemon runs on, as CloudStack has it.")
+        ] = False,
     ) -> VolumeList:
-        found = _root_of(services, vm_id) if vm_id is not None else services.storage.ours()
         report = services.reconciler.report
+        if oma:
+            return VolumeList(
+                volumes=[], snapshots=[], reconcile=reconcile_view(report), oma=oma_view(services.storage)
+            )
+        found = _root_of(services, vm_id) if vm_id is not None else services.storage.ours()
         views = [VolumeView(**fields) for fields in volume_fields(found, services.volumes, report)]
         taken = services.storage.our_snapshots() if snapshots else []
         ours = [OurSnapshotView(id=one.id, name=one.name, volume_id=one.volume_id, tags=one.tags) for one in taken]
