@@ -33,12 +33,12 @@ def preview(runtime: Runtime, name: str, compare: bool = False) -> SyncPlan:
     if over is not None:
         raise failed_over(vm, over)
     check_source(runtime.config, vm)
+    known = replica.newest(runtime.databases.oma, vm.uuid)
     daemon = runtime.volumes()
     try:
-        refuse_unfit_oma(daemon)
+        refuse_unfit_oma(daemon, vm, known)
     finally:
         daemon.close()
-    known = replica.newest(runtime.databases.oma, vm.uuid)
     volumes = {row.disk_id: row for row in known.disks} if known else {}
     steps = []
     if not (vm.cbt_enabled and all(disk.change_id for disk in vm.disks)):

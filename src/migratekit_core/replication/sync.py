@@ -27,6 +27,7 @@ from migratekit_core.replication import replica, targets
 from migratekit_core.replication.bandwidth import Bandwidth, Limits
 from migratekit_core.replication.frozen import frozen
 from migratekit_core.replication.plan import fits, plan_disk
+from migratekit_core.replication.replica import Replica
 from migratekit_core.replication.transfer import Copied, DiskWork, Run, copy_disks
 from migratekit_core.runtime import Runtime
 from migratekit_core.source import readers
@@ -119,8 +120,8 @@ def sync(
     with job.step("preflight") as step:
         check_source(runtime.config, vm)
         volumes.health()
-        refuse_unfit_oma(volumes)
         before = replica.newest(runtime.databases.oma, vm.uuid)
+        refuse_unfit_oma(volumes, vm, before)
         # First of all nobody copies any more: a run that lost its lock, or an engine that was left behind, would go on
         # reading what the removal of its snapshot sets free.
         for row in before.disks if before else ():
@@ -153,10 +154,15 @@ def sync(
         volumes.close()
 
 
-def refuse_unfit_oma(volumes: VolumeClient) -> None:
-    """Raise what keeps the OMA from taking disks: before anything is made or changed."""
+def refuse_unfit_oma(volumes: VolumeClient, vm: VirtualMachine, known: Replica | None) -> None:
+    """Raise what keeps the OMA from taking disks, before anything is made or changed; volumes that are attached already
+    need nothing of it."""
     problem = volumes.oma_problem()
-    if problem is not None:
+    if problem is None:
+        return
+    attached = {volume["id"] for volume in volumes.volumes() if volume["linux_state"] == "attached"}
+    theirs = {row.disk_id: row.ossea_volume_id for row in known.disks} if known is not None else {}
+    if not all(theirs.get(str(disk.key)) in attached for disk in vm.disks):
         raise problem
 
 
