@@ -125,7 +125,7 @@ SPOILED: dict[str, dict[str, Any]] = {
     "MK-NET-007": addressed("2001:db8::1", "fe80::1"),
     "MK-NET-008": {"nics": (nic(connected=False),)},
     "MK-NET-009": {"nics": (nic(), nic(2))},
-    "MK-TGT-101": {"disks": tuple(disk(number) for number in range(1, 15))},
+    "MK-TGT-101": {"disks": tuple(disk(number) for number in range(1, 34))},
 }
 """What spoils a machine so that the rule is hit."""
 
@@ -146,7 +146,7 @@ HARMLESS: dict[str, dict[str, Any]] = {
     "MK-DISK-010": {"has_snapshots": True, "snapshots": (snapshot("backup"),), **delta()},
     "MK-SNAP-001": {"has_snapshots": True, "snapshots": (snapshot("migratekit-1"),), **delta()},
     "MK-MEM-003": {"memory_mib": 32},
-    "MK-TGT-101": {"disks": tuple(disk(number) for number in range(1, 14))},
+    "MK-TGT-101": {"disks": tuple(disk(number) for number in range(1, 33))},
     "MK-NET-008": {"power": "poweredOff", "nics": (nic(connected=False, start_connected=True),)},
     "MK-CBT-001": {"hardware_version": "vmx-07"},
     "MK-GUEST-006": {"guest_volumes": (GuestVolume("/proc", 0, 0),)},

@@ -112,6 +112,7 @@ def test_machines_take_as_many_places_of_their_oma_as_they_have_disks(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = wave("disks", 4, 6)
+    made = replace(made, limits=replace(made.limits, oma_disks=13))
     # 7 and 6 of 13 go together, twice 7 do not.
     machines = tuple(replace(each, disks=7 if number % 2 else 6) for number, each in enumerate(made.machines))
     store.create(engine, replace(made, machines=machines))

@@ -81,7 +81,7 @@ def test_what_reads_no_disk_takes_no_host() -> None:
 
 
 def test_a_machine_takes_as_many_places_of_its_oma_as_it_has_disks() -> None:
-    for disks, taken in ((0, 1), (1, 1), (5, 5), (13, 13), (40, 13)):
+    for disks, taken in ((0, 1), (1, 1), (5, 5), (32, 32), (40, 32)):
         found = {need.name: need.number for need in needs(machine(1, disks=disks), Limits(), REPLICATE)}
         assert found.pop("oma-disks:default") == taken
         assert set(found.values()) == {1}

@@ -183,7 +183,7 @@ def test_what_is_kept_out_is_told_with_the_reason() -> None:
         vm("ok"),
         vm("blocked"),
         vm("test1"),
-        vm("wide", disks=tuple(disk(number) for number in range(1, 15))),
+        vm("wide", disks=tuple(disk(number) for number in range(1, 34))),
         vm("broken", uuid="", connection="inaccessible"),
         vm("twin1", uuid="same"),
         vm("twin2", uuid="same"),
@@ -198,7 +198,7 @@ def test_what_is_kept_out_is_told_with_the_reason() -> None:
     assert {each.vm: (each.kind, each.why) for each in found.left_out} == {
         "blocked": ("blocked", "MK-DISK-001: a raw disk"),
         "test1": ("left out", "thrown away"),
-        "wide": ("unfit", "it has 14 disks; an OMA takes 13 (waves.oma_disks)"),
+        "wide": ("unfit", "it has 33 disks; an OMA takes 32 (waves.oma_disks)"),
         "broken": ("unfit", "vSphere cannot read its files (inaccessible)"),
         "twin1": ("unfit", "another machine has the same instanceUuid"),
         "twin2": ("unfit", "another machine has the same instanceUuid"),

@@ -197,7 +197,7 @@ class Cloud:
         """Return all rows of a list command that carry a tag with this key, whatever its value.
 
         A list command takes no tag filter without a value; `listTags` does, and gives the ids (recorded). A role
-        without `listTags`, as roles for 0.1.0 were, reads the whole list instead.
+        without `listTags`, as roles for the last release were, reads the whole list instead.
         """
         try:
             rows = self.list("listTags", "tag", key=tag, resourcetype=resource_type)

@@ -52,8 +52,8 @@ def oma(site: Site) -> Iterator[Answer]:
     most = f"of {limit}" if limit else f"; how many it takes is not known, {DATA_DISKS} are assumed"
     yield ok("OMA's disks", f"{found['data_disks']} attached {most}".replace(" ;", ";"))
     if found["vm_snapshots"] is None:
-        todo = "allow listVMSnapshot in the role of the daemon's account; docs/permissions.md"
-        yield warning("OMA's VM snapshots", "not known: the daemon's role lacks listVMSnapshot", todo)
+        todo = "allow it in the role of the daemon's account; docs/permissions.md"
+        yield warning("OMA's VM snapshots", "not known: the daemon's role may not list VM snapshots", todo)
     if found["backup_offering"]:
         todo = "remove the OMA from it, or see that backup.enable.attach.detach.of.volumes is true"
         yield warning("OMA's backup offering", f"it has {found['backup_offering']}: attaching may be refused", todo)
