@@ -12,7 +12,9 @@ from migratekit_core.assess.commands import CLOUDSTACK, OPTIONAL, VSPHERE
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "src" / "migratekit_core"
 PAGE = (ROOT / "docs" / "permissions.md").read_text()
-API = re.compile(r"(list|create|attach|detach|delete|deploy|start|stop|destroy|query|update|resize|add|remove|expunge)[A-Z]\w+")
+API = re.compile(
+    r"(list|create|attach|detach|delete|deploy|start|stop|destroy|query|update|resize|add|remove|expunge)[A-Z]\w+"
+)
 IN_EVERY_ROLE = {"System.Anonymous", "System.View", "System.Read"}
 READS = {"HasPrivilegeOnEntities", "QueryPerf"}
 """Methods that need no more than System.View."""
