@@ -238,7 +238,7 @@ MACHINES: tuple[Odd, ...] = (
     Odd(
         "many-disks",
         hits("MK-TGT-101"),
-        {"disks": [{"size_bytes": GIB, "provisioning": "thin"}] * 14},
+        {"disks": [{"size_bytes": GIB, "provisioning": "thin"}] * 33},
         target="MK-TGT-101",
     ),
     # Snapshots and change tracking.

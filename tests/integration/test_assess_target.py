@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Place:
     cloud: clouds.Cloud
     folder: Path
 
-    def configure(self, network: str, test: str, **settings: str | None) -> Path:
+    def configure(self, network: str, test: str, **settings: str | int | None) -> Path:
         """Write a configuration; `settings` go to [ossea], None leaves one out."""
         write_private(self.folder / "api.secret", self.cloud.api_key)
         write_private(self.folder / "key.secret", self.cloud.secret_key)
@@ -54,7 +54,7 @@ class Place:
             f'api_url = "{self.cloud.url}"',
             f'api_key = {{ file = "{self.folder}/api.secret" }}',
             f'secret_key = {{ file = "{self.folder}/key.secret" }}',
-            *(f'{key} = "{value}"' for key, value in named.items()),
+            *(f"{key} = {json.dumps(value)}" for key, value in named.items()),
             "[networks]",
             *([f'test = "{test}"'] if test else []),
             "[networks.map]",
@@ -65,7 +65,7 @@ class Place:
         return path
 
     def assess(
-        self, *machines: Any, network: str = "guest-prod", test: str = "migration-test", **settings: str | None
+        self, *machines: Any, network: str = "guest-prod", test: str = "migration-test", **settings: str | int | None
     ) -> dict[str, Any]:
         """Assess machines of an inventory file, as the command does, and return what its JSON has."""
         config = load_config(self.configure(network, test, **settings), None)
@@ -111,11 +111,35 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         process.end_all(run)
 
 
+def own_cloud(run: Path, account: dict[str, Any], *options: str) -> Place:
+    """Start a cloud with one account of a test's own, which owns the OMA."""
+    write_private(run / "keys.json", json.dumps({"accounts": [account]}))
+    command = [sys.executable, "-m", "tests.lab.cloudstack", "--listen", "127.0.0.1:0", *options]
+    command += ["--state", str(run / "cloud"), "--keys", str(run / "keys.json")]
+    part = process.launch("own-cloud", command, run, cwd=ROOT)
+    process.wait_until(lambda: bool(process.first_line(part)), part)
+    url = str(json.loads(process.first_line(part))["url"])
+    http = httpx.Client(base_url=url.removesuffix("/client/api"), timeout=60, trust_env=False)
+    keys = {"migratekit": clouds.Keys(account["apikey"], account["secretkey"])}
+    return Place(clouds.Cloud(part, url, keys, http, nullcontext), run)
+
+
+@pytest.fixture(scope="module")
+def administrator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A cloud whose account is a root administrator's: he sees hosts, storage and the hypervisor's limits."""
+    run = tmp_path_factory.mktemp("administrator")
+    account = {"account": "admin", "apikey": "admin-api-key", "secretkey": "admin-secret-key", "accounttype": 1}
+    try:
+        yield own_cloud(run, account)
+    finally:
+        process.end_all(run)
+
+
 @pytest.fixture(scope="module")
 def tenant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A cloud whose account is an ordinary user's, with a narrow role and narrow limits."""
     run = tmp_path_factory.mktemp("tenant")
-    account = {
+    account: dict[str, Any] = {
         "account": "tenant",
         "apikey": "tenant-api-key",
         "secretkey": "tenant-secret-key",
@@ -123,15 +147,8 @@ def tenant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         "deny": ["createSnapshot", "listOsTypes"],
         "limits": {"user_vm": 10, "volume": 3, "primary_storage": 25},
     }
-    write_private(run / "keys.json", json.dumps({"accounts": [account]}))
-    command = [sys.executable, "-m", "tests.lab.cloudstack", "--no-kvm-snapshot", "--listen", "127.0.0.1:0"]
-    command += ["--state", str(run / "cloud"), "--keys", str(run / "keys.json")]
     try:
-        part = process.launch("tenant-cloud", command, run, cwd=ROOT)
-        process.wait_until(lambda: bool(process.first_line(part)), part)
-        url = str(json.loads(process.first_line(part))["url"])
-        http = httpx.Client(base_url=url.removesuffix("/client/api"), timeout=60, trust_env=False)
-        yield Place(clouds.Cloud(part, url, "tenant-api-key", "tenant-secret-key", http, nullcontext), run)
+        yield own_cloud(run, account, "--no-kvm-snapshot")
     finally:
         process.end_all(run)
 
@@ -139,7 +156,37 @@ def tenant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def test_nothing_is_said_where_all_is_well(place: Place) -> None:
     report = place.assess(machine())
     assert rules(report) == set()
+    # Hosts and storage pools are an administrator's to see.
+    unseen = ["MK-TGT-008", "MK-TGT-009", "MK-TGT-011"]
+    assert [each["rule"] for each in report["not_checked"]] == ["MK-PERM-001", *unseen]
+
+
+def test_an_administrator_is_told_of_hosts_and_storage_too(administrator: Place) -> None:
+    report = administrator.assess(machine())
+    assert rules(report) == set()
     assert [each["rule"] for each in report["not_checked"]] == ["MK-PERM-001"]
+
+
+def test_the_oma_of_another_account_is_refused_whoever_asks(place: Place) -> None:
+    """CloudStack attaches no volume of one account to a machine of another, not even for root admin (recorded)."""
+    keys = place.cloud.keys
+    foreign = replace(place.cloud, keys={**keys, "migratekit": keys["admin"]})
+    report = Place(foreign, place.folder).assess(machine())
+    # Without `listall` root admin sees his own machines only.
+    assert rules(report) >= {"MK-TGT-006"}
+    (message,) = [found["message"] for found in report["findings"] if found["rule"] == "MK-TGT-006"]
+    assert "those of other accounts cannot be seen" in message
+
+
+def test_an_account_that_may_not_expunge_is_told_so(place: Place) -> None:
+    place.cloud.settings(allow_user_expunge=False)
+    try:
+        report = place.assess(machine())
+    finally:
+        place.cloud.default_settings()
+    assert rules(report) == {"MK-TGT-013"}
+    (message,) = [found["message"] for found in report["findings"] if found["rule"] == "MK-TGT-013"]
+    assert message == "allow.user.expunge.recover.vm is false"
 
 
 @pytest.mark.parametrize(
@@ -174,7 +221,7 @@ def card(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"disks": tuple(disk(number) for number in range(1, 15))}, "MK-TGT-101"),
+        ({"disks": tuple(disk(number) for number in range(1, 34))}, "MK-TGT-101"),
         ({"disks": (disk(capacity_bytes=2048 * GIB),)}, "MK-TGT-102"),
         ({"guest_id": "fedora64Guest", "guest_reported_id": "fedora64Guest"}, "MK-TGT-104"),
         ({"name": "taken01"}, "MK-TGT-105"),
@@ -209,30 +256,36 @@ def test_a_fixed_offering_must_be_large_enough(place: Place) -> None:
     ],
 )
 def test_primary_storage_must_hold_the_data_and_should_hold_the_capacity(
-    place: Place, free: int, rule: str | None, says: str
+    administrator: Place, free: int, rule: str | None, says: str
 ) -> None:
-    place.cloud.room(free * GIB)
+    administrator.cloud.room(free * GIB)
     try:
-        report = place.assess(machine())
+        report = administrator.assess(machine())
     finally:
-        place.cloud.room(None)
+        administrator.cloud.room(None)
     assert rules(report) == ({rule} if rule else set())
     messages = [found["message"] for found in report["findings"] if found["rule"] == rule]
     assert says in " ".join(messages)
 
 
 def test_more_disks_than_the_oma_holds_at_a_time(place: Place) -> None:
-    whole = tuple(disk(number) for number in range(1, 8))
+    whole = tuple(disk(number) for number in range(1, 18))
     second = machine(
         "good02",
-        disks=tuple(disk(number, path=f"[ds1] good02/{number}.vmdk") for number in range(1, 8)),
+        disks=tuple(disk(number, path=f"[ds1] good02/{number}.vmdk") for number in range(1, 18)),
         nics=(nic(2, ip_addresses=("10.1.1.22",), addresses=()),),
     )
     assert rules(place.assess(machine(disks=whole))) == set()
     report = place.assess(machine(disks=whole), second)
     assert rules(report) == {"MK-TGT-012"}
     (message,) = [found["message"] for found in report["findings"] if found["rule"] == "MK-TGT-012"]
-    assert message == "2 machines have 14 disks, and 13 can be attached"
+    assert message == "2 machines have 34 disks, and 32 can be attached"
+
+
+def test_the_limit_of_disks_can_be_set(place: Place) -> None:
+    """A UEFI machine takes two disks while it runs (apache/cloudstack 11212): nobody but the operator knows."""
+    report = place.assess(machine(disks=tuple(disk(number) for number in range(1, 4))), max_disks=2)
+    assert rules(report) == {"MK-TGT-101"}
 
 
 def test_an_account_with_a_narrow_role_is_told_what_it_lacks(tenant: Place) -> None:
@@ -242,8 +295,10 @@ def test_an_account_with_a_narrow_role_is_told_what_it_lacks(tenant: Place) -> N
     )
     report = tenant.assess(*two)
     lacking = {found["subject"]: found["message"] for found in report["findings"] if found["rule"] == "MK-PERM-002"}
-    assert set(lacking) == {"createSnapshot", "listOsTypes"}
+    assert set(lacking) == {"createSnapshot"}
     assert lacking["createSnapshot"] == "volume daemon call createSnapshot"
+    (helpful,) = [found["message"] for found in report["findings"] if found["rule"] == "MK-PERM-003"]
+    assert helpful.startswith("test-failover, failover, assess --target call listOsTypes: without it the OS type stays")
     quotas = {found["subject"] for found in report["findings"] if found["rule"] == "MK-TGT-007"}
     assert quotas == {"volumes", "GiB of primary storage"}
     assert "MK-TGT-010" in rules(report)
@@ -288,5 +343,5 @@ def test_the_estate_of_a_vcenter_against_the_target(place: Place, source: Estate
             found.setdefault(each["vm_path"], set()).add(each["rule"])
     site = found.pop("")
     assert found == {estate.path_of(odd): {odd.target} for odd in estate.MACHINES if odd.target}
-    # 100 machines are more than one OMA holds at a time, and a disk of 2 TiB is more than all of the storage.
-    assert site == {"MK-TGT-008", "MK-TGT-011", "MK-TGT-012"}
+    # 100 machines are more than one OMA holds at a time; what the storage holds is an administrator's to see.
+    assert site == {"MK-TGT-012"}

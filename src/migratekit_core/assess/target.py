@@ -50,7 +50,7 @@ class Target:
     account: Row | None = None
     """Row of listAccounts, with quotas: the account that owns the OMA."""
     caller: Row | None = None
-    """Row of listAccounts: the account whose keys are used, which what is made will belong to."""
+    """Row of listAccounts: the account whose keys are used; what is made belongs to it."""
     oma_problem: str = ""
     """Why the OMA is not among `machines`, where more is known than that."""
     capabilities: Row | None = None

@@ -167,7 +167,6 @@ BY_RULES = (
     ("guest", "MK-GUEST-001", "its guest runs on KVM"),
     ("name", "MK-TGT-105", "its name is free in CloudStack"),
     ("snapshots", "MK-TGT-010", "snapshots of a running machine's volumes are allowed"),
-    ("account", "MK-TGT-014", "the OMA belongs to this account"),
     ("expunging", "MK-TGT-013", "destroyed machines are expunged"),
 )
 """Name of the check, the rule of `assess` that makes it, and what is so where the rule finds nothing."""

@@ -72,10 +72,21 @@ def find(cloud: Cloud, *, name: str | None = None, vm_id: str | None = None) -> 
 def oma(cloud: Cloud, wanted: str) -> dict[str, Any]:
     """Return the row of the OMA by its name or id.
 
-    Raises PreconditionError where there is none, several have the name, or it is in a project: volumes and virtual
-    machines that are made without one belong to the account, and CloudStack joins the two in no way.
+    Raises PreconditionError where there is none, several have the name, it is in a project, or it belongs to another
+    account: what is made belongs to the account whose keys are used, and CloudStack attaches no volume of one owner to
+    a virtual machine of another, whoever asks (recorded).
     """
     found = _named(cloud, wanted)
+    # An administrator sees the machines of others by their id only; other lists have his own.
+    foreign = next((row for row in found if wanted == row["id"] and not _lists(cloud, row)), None)
+    if foreign is not None:
+        raise PreconditionError(
+            f"the OMA {foreign.get('name')!r} belongs to another account",
+            f"account {foreign.get('account')} of domain {foreign.get('domain')} owns it, and CloudStack attaches none "
+            "of this account's volumes to it",
+            "use the keys of a user of the account that owns the OMA",
+            code=ErrorCode.DIFFERENT_ACCOUNTS,
+        )
     if not found:
         for row in _named(cloud, wanted, projectid=-1):
             raise PreconditionError(
@@ -92,6 +103,11 @@ def oma(cloud: Cloud, wanted: str) -> dict[str, Any]:
             code=ErrorCode.GONE,
         )
     return by_name_or_id(found, wanted, "virtual machine", "ossea.oma_vm")
+
+
+def _lists(cloud: Cloud, vm: dict[str, Any]) -> bool:
+    """Return whether the account finds a virtual machine by its name, too: then it is its own."""
+    return any(row["id"] == vm["id"] for row in _named(cloud, str(vm.get("name"))))
 
 
 def _named(cloud: Cloud, wanted: str, **where: Any) -> list[dict[str, Any]]:

@@ -321,27 +321,3 @@ def expunging(site: Site) -> Iterator[Hit]:
     if "expungeVirtualMachine" not in (target.apis or ()):
         reasons.append("the role lacks expungeVirtualMachine")
     yield Hit(" and ".join(reasons))
-
-
-@site_rule(
-    "MK-TGT-014",
-    Severity.BLOCKER,
-    "the OMA belongs to another account",
-    why="Volumes and machines that are made belong to the account whose keys are configured, and CloudStack attaches "
-    "no volume to a machine of another account, whoever asks.",
-    remedy="Use the keys of a user of the account that owns the OMA: two users of one account work, two accounts do "
-    "not.",
-    needs=("target.machines", "target.caller"),
-)
-def one_account(site: Site) -> Iterator[Hit]:
-    """Report an OMA that is seen, and belongs to another account or to a project."""
-    target = _target(site)
-    caller = target.caller or {}
-    for vm in named(target.machines or (), target.wanted.oma_vm):
-        if vm.get("projectid"):
-            yield Hit(f"{vm.get('name')} is in project {vm.get('project')}")
-        elif (vm.get("account"), vm.get("domainid")) != (caller.get("name"), caller.get("domainid")):
-            yield Hit(
-                f"{vm.get('name')} belongs to account {vm.get('account')} of domain {vm.get('domain')}, the keys to "
-                f"{caller.get('name')} of {caller.get('domain')}"
-            )

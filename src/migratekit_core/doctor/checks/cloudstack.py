@@ -47,6 +47,24 @@ def apis(site: Site) -> Iterator[Answer]:
         yield ok(what, f"all that {', '.join(callers)} cannot do without")
 
 
+@check("cloudstack.account", "account", lambda config: config.ossea is not None and config.vcenter is not None)
+def account(site: Site) -> Iterator[Answer]:
+    """Compare the account of this host's keys with the one that the volume daemon works for."""
+    caller = site.needs(site.target).caller
+    client = site.needs(site.daemon)
+    site.needs(lambda: site.once("daemon-health", client.health))
+    theirs = client.oma().get("account")
+    if caller is None or not theirs:
+        return  # what is missing is told by other lines
+    ours = caller.get("name")
+    if theirs != ours:
+        todo = "use keys of the account that owns the OMA on both hosts: two users of it work, two accounts do not"
+        found = f"the volume daemon works for account {theirs}, this host's keys belong to {ours}"
+        yield failed("account", found, todo, AuthError.exit_code)
+    else:
+        yield ok("account", f"{ours}, as the volume daemon's")
+
+
 def _callers(config: Config) -> list[str]:
     """Return what calls CloudStack on this host; assess says by itself what it could not read."""
     here = [caller for caller in CLOUDSTACK if caller not in (DAEMON, "assess --target")] if config.vcenter else []

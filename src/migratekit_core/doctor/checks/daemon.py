@@ -26,7 +26,7 @@ def _used(config: Config) -> bool:
 def answers(site: Site) -> Iterator[Answer]:
     """Ask the daemon for its health, and for its volumes with the token."""
     client = site.daemon()
-    health = client.health()
+    health = site.once("daemon-health", client.health)
     theirs, ours = str(health.get("version")), version("migratekit")
     if theirs != ours:
         todo = "install the same version on both hosts, the OMA first, and restart the daemon"
@@ -41,7 +41,9 @@ def answers(site: Site) -> Iterator[Answer]:
 def oma(site: Site) -> Iterator[Answer]:
     """Ask the daemon what CloudStack says of the machine that it runs on."""
     client = site.needs(site.daemon)
-    found = site.needs(client.oma)
+    # A daemon that does not answer is told at once, and once, by its own line.
+    site.needs(lambda: site.once("daemon-health", client.health))
+    found = client.oma()
     if not found:
         return  # a daemon of an earlier version
     if found["problem"] is not None:
