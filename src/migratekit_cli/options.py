@@ -128,6 +128,9 @@ WaitOption = Annotated[
 ]
 """Seconds."""
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+VolumeArgument = Annotated[
+    str, typer.Argument(metavar="VOLUME", help="CloudStack's id of the volume, or the exact name of one of ours.")
+]
 VmArgument = Annotated[
     str, typer.Argument(metavar="VM", help="Name, inventory path, instanceUuid or managed object id.")
 ]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from shlex import quote
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from migratekit_cli import render
+from migratekit_cli import render, surplus
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
 from migratekit_cli.render import count, named
 from migratekit_cli.session import runtime
 from migratekit_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from migratekit_core.replication.surplus import Surplus
 
 
 @reported
@@ -33,7 +36,7 @@ def cleanup(
     """Take a machine's rehearsals away: exactly what they made, in whatever state they died. Can be repeated.
 
     Their rows may be lost: they are found by their tags, too. With --orphans instead of a machine, the whole cloud is
-    searched.
+    searched. Volumes of replicas that nothing needs any more are named, with the commands that remove them, and left.
     """
     if orphans == (vm is not None):
         raise UsageError("name a machine, or pass --orphans", "one of the two is needed", "see: migratekit cleanup -h")
@@ -44,7 +47,7 @@ def cleanup(
 
     with runtime(context) as opened:
         if dry_run:
-            found = core.plan(opened, vm)
+            found, left = core.plan(opened, vm), core.surplus_of(opened, vm)
             text = "\n".join(f"would take away rehearsal {one.failover_id}" for one in found) or "nothing to clean up"
             data = {
                 "vm": vm,
@@ -52,10 +55,12 @@ def cleanup(
                 "machines": [machine for one in found for machine in one.machines],
                 "volumes": [volume for one in found for volume in one.volumes],
                 "snapshots": [snapshot for one in found for snapshot in one.snapshots],
+                **surplus.document(left),
             }
-            render.result(output, "migratekit.cleanup-plan/1", data, text=text)
+            render.result(output, "migratekit.cleanup-plan/1", data, text="\n".join([text, *_told(left)]))
             return
         done = core.clean(opened, vm)
+        left = core.surplus_of(opened, vm)
     text = (
         f"{done.vm_name}: {count(len(done.failovers), 'rehearsal')} cleaned up "
         f"({count(len(done.machines), 'machine')}, {count(len(done.volumes), 'volume')}, "
@@ -75,7 +80,8 @@ def cleanup(
         )
     data = named(asdict(done))
     data["unfinished_failover"] = data.pop("unfinished")
-    render.result(output, "migratekit.cleanup/1", data, text=text)
+    data |= surplus.document(left)
+    render.result(output, "migratekit.cleanup/1", data, text="\n".join([text, *_told(left)]))
 
 
 def _orphans(context: typer.Context, really: bool, output: Output) -> None:
@@ -88,8 +94,14 @@ def _orphans(context: typer.Context, really: bool, output: Output) -> None:
         removed = f"removed; {one.note}" if one.note else "removed"
         fate = removed if one.removed else f"kept: {one.keep}" if one.keep else "would be removed with --yes"
         table.add(one.kind, one.id, one.name, one.reason, fate)
-    data = {"job_id": swept.job_id, "orphans": [asdict(one) for one in swept.orphans]}
-    if not swept.orphans:
-        render.result(output, "migratekit.orphans/1", data, text="no orphans")
-        return
-    render.result(output, "migratekit.orphans/1", data, table)
+    data = {
+        "job_id": swept.job_id,
+        "orphans": [asdict(one) for one in swept.orphans],
+        **surplus.document(swept.surplus),
+    }
+    told = _told(swept.surplus) if swept.orphans else ["no orphans", *_told(swept.surplus)]
+    render.result(output, "migratekit.orphans/1", data, table if swept.orphans else None, "\n".join(told))
+
+
+def _told(left: Surplus) -> list[str]:
+    return [*surplus.lines(left.volumes), *surplus.unchecked(left)]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from migratekit_cli import render
+from migratekit_cli import render, surplus
 from migratekit_cli.commands.replicate_due import replicate_due
 from migratekit_cli.errors import reported
 from migratekit_cli.options import BandwidthOption, DiskBandwidthOption, DryRunOption, Output, OutputOption
@@ -86,6 +86,7 @@ def replicate(
         "bytes_changed": done.changed,
         "seconds": round(done.seconds, 3),
         "disks": [asdict(disk) for disk in done.disks],
+        "surplus_volumes": surplus.plain(done.surplus),
     }
     table = render.Table("DISK", "SYNC", "CHANGED", "MOVED", "RATE", "REASON", right=("CHANGED", "MOVED", "RATE"))
     for disk in done.disks:
@@ -93,7 +94,7 @@ def replicate(
         kind = "compared" if disk.compared else "full" if disk.full else "incremental"
         table.add(disk.label, kind, human_bytes(disk.changed), human_bytes(disk.moved), rate, disk.reason)
     text = f"{done.vm.name}: {done.kind} sync, {human_bytes(done.moved)} moved in {human_seconds(done.seconds)}"
-    render.result(output, "migratekit.replicate/1", data, table, text)
+    render.result(output, "migratekit.replicate/1", data, table, "\n".join([text, *surplus.lines(done.surplus)]))
 
 
 def _rate(rate: int) -> str:

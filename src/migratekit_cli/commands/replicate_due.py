@@ -94,7 +94,7 @@ def _show(done: Result, quiet: bool, output: Output) -> None:
     if quiet and not done.trouble:
         return
     sys.stdout.write(summary(done) + "\n")
-    for line in [*troubles(done), *busy(done)]:
+    for line in [*troubles(done), *busy(done), *surplus(done)]:
         sys.stdout.write(line + "\n")
 
 
@@ -105,6 +105,7 @@ def _plain(each: Outcome) -> dict[str, object]:
     plain["seconds"] = round(each.seconds, 3)
     plain["bytes_moved"] = plain.pop("moved")
     plain["result"] = "busy" if each.busy else "failed" if each.exit_code else "synced"
+    plain["surplus_volumes"] = list(plain.pop("surplus"))
     plain["kind"], plain["error"] = each.kind or None, each.error or None
     return plain
 
@@ -124,6 +125,16 @@ def summary(done: Result) -> str:
     ):
         parts += [f"{number} {name}"] if number else []
     return f"{count(len(done.standings), 'machine')} scheduled: {', '.join(parts)}"
+
+
+def surplus(done: Result) -> list[str]:
+    """Return which machines have volumes that nothing needs any more."""
+    return [
+        f"{each.name}: {count(len(each.surplus), 'volume')} that nothing needs any more; they are in: "
+        "migratekit volumes drift"
+        for each in done.outcomes
+        if each.surplus
+    ]
 
 
 def busy(done: Result) -> list[str]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from migratekit_cli import render
+from migratekit_cli import render, surplus
 from migratekit_cli.ask import confirm
-from migratekit_cli.commands import volumes_daemon, volumes_drift
+from migratekit_cli.commands import volumes_daemon, volumes_delete, volumes_drift
 from migratekit_cli.errors import reported
-from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
+from migratekit_cli.options import DryRunOption, Output, OutputOption, VolumeArgument, YesOption
 from migratekit_cli.session import runtime
 from migratekit_core.units import human_bytes
 
@@ -22,18 +22,20 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look at OSSEA volumes, change them by hand, and see what was done.", no_args_is_help=True)
 app.add_typer(volumes_daemon.app, name="daemon")
 
-VolumeArgument = Annotated[
-    str, typer.Argument(metavar="VOLUME", help="CloudStack's id of the volume, or the exact name of one of ours.")
-]
-
 
 @app.command("list")
 @reported
 def list_volumes(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """List the volumes that MigrateKit made, where they are attached, and how they are exported."""
+    """List the volumes that MigrateKit made, where they are attached, how they are exported, and which of them nothing
+    needs any more."""
+    from migratekit_core.replication.surplus import find
+
     with runtime(context) as opened:
         found = opened.volumes().volumes()
-    table = render.Table("ID", "NAME", "SIZE", "STATE", "ATTACHED TO", "DEVICE", "EXPORT", "DRIFT", right=("SIZE",))
+        left = find(opened, found)
+    reasons = {one.volume_id: one.reason for one in left.volumes}
+    columns = ("ID", "NAME", "SIZE", "STATE", "ATTACHED TO", "DEVICE", "EXPORT", "DRIFT", "SURPLUS")
+    table = render.Table(*columns, right=("SIZE",))
     for volume in found:
         table.add(
             volume["id"],
@@ -44,8 +46,13 @@ def list_volumes(context: typer.Context, output: OutputOption = Output.TABLE) ->
             volume["device_path"],
             volume["export_name"],
             ", ".join(volume["drift"]),
+            reasons.get(volume["id"]),
         )
-    render.result(output, "migratekit.volumes/1", {"volumes": found}, table)
+    data = {
+        "volumes": [{**volume, "surplus": reasons.get(volume["id"])} for volume in found],
+        **surplus.document(left),
+    }
+    render.result(output, "migratekit.volumes/1", data, table)
 
 
 @app.command("show")
@@ -133,6 +140,9 @@ def unexport(
     from migratekit_core.volumes import changes
 
     _change(context, lambda client: changes.plan_unexport(client, volume), dry_run, yes, output)
+
+
+app.command("delete")(volumes_delete.delete)
 
 
 @app.command("operations")

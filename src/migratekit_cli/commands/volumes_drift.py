@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from migratekit_cli import render
+from migratekit_cli import render, surplus
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
 from migratekit_cli.session import runtime
@@ -17,11 +17,15 @@ LEFT = 1
 def drift(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """Show where CloudStack, Linux, the exporter and the rows do not agree about a volume.
 
-    The daemon compares them periodically, and puts right what loses nothing. Exits with 1 if something is left to do,
-    or the last comparison could not be made.
+    The daemon compares them periodically, and puts right what loses nothing. Volumes that nothing needs any more are
+    named, too: of disks that were removed, and of machines that vCenter does not have any more. Exits with 1 if
+    something is left to do, or the last comparison could not be made.
     """
+    from migratekit_core.replication.surplus import find
+
     with runtime(context) as opened:
-        found = opened.volumes().reconciled()
+        listing = opened.volumes().listing()
+        found, left = listing["reconcile"], find(opened, listing["volumes"])
     lines = []
     if found["error"]:
         lines += ["the last comparison could not be made:", f"  {found['error']}", ""]
@@ -38,6 +42,9 @@ def drift(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
         by = f", operation {one['operation_id']}" if one["operation_id"] else ""
         lines += ["", f"repaired {one['kind']}: {one['what']}", f"  why: {one['why']}"]
         lines.append(f" done: {one['todo']} ({one['at']} UTC{by})")
-    render.result(output, "migratekit.volumes-drift/1", {"reconcile": found}, text="\n".join(lines))
-    if found["drift"] or found["error"]:
+    for told in (surplus.lines(left.volumes), surplus.unchecked(left)):
+        lines += ["", *told] if told else []
+    data = {"reconcile": found, **surplus.document(left)}
+    render.result(output, "migratekit.volumes-drift/1", data, text="\n".join(lines))
+    if found["drift"] or found["error"] or left.volumes:
         raise typer.Exit(LEFT)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from migratekit_core.config.load import require
 from migratekit_core.db.locks import destination_lock, vm_lock
 from migratekit_core.db.schema import require_schema
-from migratekit_core.errors import BusyError, PreconditionError
+from migratekit_core.errors import BusyError, MigrateKitError, PreconditionError
 from migratekit_core.failover import conversion_undo, remains
 from migratekit_core.failover.destination import STAYS, destroy, settle
 from migratekit_core.failover.record import CLEANED, COMPLETED, LIVE, TEST, Record, newest, unfinished
@@ -18,7 +18,8 @@ from migratekit_core.joblog import Job
 from migratekit_core.ossea.client import Cloud
 from migratekit_core.ossea.compute import Destroyed
 from migratekit_core.ossea.tracking import TrackedJobs
-from migratekit_core.replication import replica, targets
+from migratekit_core.replication import replica, surplus, targets
+from migratekit_core.replication.surplus import Surplus
 from migratekit_core.runtime import Runtime
 from migratekit_core.volumes.client import VolumeClient
 from migratekit_core.vsphere import client
@@ -56,6 +57,16 @@ def find(runtime: Runtime, name: str) -> Subject:
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)
     return Subject(vm.uuid, vm.name)
+
+
+def surplus_of(runtime: Runtime, name: str) -> Surplus:
+    """Return the volumes of a machine that nothing needs any more; a cleanup names them and leaves them."""
+    subject = find(runtime, name)
+    try:
+        with closing(runtime.volumes()) as volumes:
+            return surplus.find(runtime, volumes.volumes(), subject.uuid)
+    except MigrateKitError as error:
+        return Surplus((), (f"whether {subject.name} has volumes that nothing needs any more: {error}",))
 
 
 def plan(runtime: Runtime, name: str) -> list[Remains]:

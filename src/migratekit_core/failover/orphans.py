@@ -26,6 +26,8 @@ from migratekit_core.ossea import compute
 from migratekit_core.ossea.client import Cloud
 from migratekit_core.ossea.compute import Destroyed
 from migratekit_core.ossea.tracking import TrackedJobs
+from migratekit_core.replication import surplus
+from migratekit_core.replication.surplus import Surplus
 from migratekit_core.runtime import Runtime
 from migratekit_core.volumes.client import VolumeClient
 from migratekit_core.volumes.names import TAG
@@ -58,6 +60,8 @@ class Swept:
 
     job_id: str | None
     orphans: tuple[Orphan, ...]
+    surplus: Surplus
+    """Volumes of replicas that nothing needs any more: they are named and left."""
 
 
 def listed(runtime: Runtime) -> Swept:
@@ -65,7 +69,8 @@ def listed(runtime: Runtime) -> Swept:
     _require(runtime)
     volumes = runtime.volumes()
     try:
-        return Swept(None, tuple(_find(runtime.databases.oma, runtime.cloud(), volumes)))
+        found = tuple(_find(runtime.databases.oma, runtime.cloud(), volumes))
+        return Swept(None, found, surplus.find(runtime, volumes.volumes()))
     finally:
         volumes.close()
 
@@ -90,9 +95,10 @@ def remove(runtime: Runtime) -> Swept:
                 except BusyError as error:
                     mine = [orphan for orphan in first if orphan.vm_uuid == uuid]
                     swept += [_kept(orphan, f"its machine is being worked on: {error.why}") for orphan in mine]
+            left = surplus.find(runtime, volumes.volumes())
         finally:
             volumes.close()
-    return Swept(job.id, tuple(swept))
+    return Swept(job.id, tuple(swept), left)
 
 
 def _require(runtime: Runtime) -> None:

@@ -112,6 +112,23 @@ def forget_content(db: Session, vm_uuid: str) -> None:
             db.delete(left)
 
 
+def forget_volume(engine: Engine, vm_uuid: str, volume_id: str) -> None:
+    """Forget a volume that was deleted: the machine's next sync makes another one and copies everything. What former
+    syncs had is left as it is."""
+
+    def change(db: Session) -> None:
+        found = _newest(db, vm_uuid)
+        for disk in found.disks if found is not None else ():
+            if disk.ossea_volume_id == volume_id:
+                disk.ossea_volume_id = disk.disk_change_id = None
+                db.add(disk)
+        left = db.get(ReplicationCheckpoint, volume_id)
+        if left is not None:
+            db.delete(left)
+
+    write(engine, change)
+
+
 def _newest(db: Session, vm_uuid: str) -> Replica | None:
     query = select(ReplicationJob).where(ReplicationJob.source_vm_id == vm_uuid)
     job = db.exec(query.order_by(col(ReplicationJob.created_at).desc())).first()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from shlex import quote
 from typing import Any
@@ -23,11 +23,12 @@ from migratekit_core.models.base import utcnow
 from migratekit_core.models.oma import FailoverJob, ReplicationJob, VmDisk
 from migratekit_core.ossea import store
 from migratekit_core.redact import redact
-from migratekit_core.replication import replica, targets
+from migratekit_core.replication import replica, surplus, targets
 from migratekit_core.replication.bandwidth import Bandwidth, Limits
 from migratekit_core.replication.frozen import frozen
 from migratekit_core.replication.plan import fits, plan_disk
 from migratekit_core.replication.replica import Replica
+from migratekit_core.replication.surplus import SurplusVolume
 from migratekit_core.replication.transfer import Copied, DiskWork, Run, copy_disks
 from migratekit_core.runtime import Runtime
 from migratekit_core.source import readers
@@ -59,6 +60,8 @@ class SyncResult:
     kind: str
     disks: tuple[Copied, ...]
     seconds: float
+    surplus: tuple[SurplusVolume, ...] = ()
+    """Volumes of the machine that none of its disks needs any more."""
 
     @property
     def moved(self) -> int:
@@ -93,7 +96,8 @@ def replicate(runtime: Runtime, name: str, options: Options = DEFAULTS) -> SyncR
                     f"migratekit failover {quote(vm.name)}, or back with: migratekit rollback {quote(vm.name)}"
                 )
             with runtime.tracker.job("replication", owner=vm.name) as job:
-                return sync(runtime, lock, job, service, vm, options)
+                done = sync(runtime, lock, job, service, vm, options)
+                return replace(done, surplus=_surplus(runtime, job, vm))
 
 
 def failed_over(vm: VirtualMachine, over: FailoverJob) -> PreconditionError:
@@ -164,6 +168,16 @@ def refuse_unfit_oma(volumes: VolumeClient, vm: VirtualMachine, known: Replica |
     theirs = {row.disk_id: row.ossea_volume_id for row in known.disks} if known is not None else {}
     if not all(theirs.get(str(disk.key)) in attached for disk in vm.disks):
         raise problem
+
+
+def _surplus(runtime: Runtime, job: Job, vm: VirtualMachine) -> tuple[SurplusVolume, ...]:
+    """Return the machine's surplus volumes; a sync that is done does not fail because nobody can tell of them."""
+    try:
+        with contextlib.closing(runtime.volumes(job)) as volumes:
+            return surplus.of_machine(runtime.databases.oma, volumes, vm.uuid)
+    except MigrateKitError as error:
+        runtime.observer.note(f"whether {vm.name} has volumes that nothing needs any more was not found out: {error}")
+        return ()
 
 
 def check_source(config: Config, vm: VirtualMachine) -> None:

@@ -49,6 +49,8 @@ class Outcome:
     moved: int
     error: str
     """What the command said, if it failed."""
+    surplus: tuple[dict[str, Any], ...] = ()
+    """The machine's volumes that nothing needs any more, as `replicate` tells of them."""
 
     @property
     def busy(self) -> bool:
@@ -198,6 +200,7 @@ class _Sync:
             kind=str(result.get("kind", "")),
             moved=int(result.get("bytes_moved", 0)),
             error=redact(words.strip()) if code else "",
+            surplus=tuple(result.get("surplus_volumes", [])),
         )
 
 

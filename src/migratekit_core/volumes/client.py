@@ -91,7 +91,7 @@ class VolumeClient:
 
     def volumes(self) -> list[dict[str, Any]]:
         """Return every volume that MigrateKit made."""
-        found: list[dict[str, Any]] = self._send("GET", "/api/v1/volumes")["volumes"]
+        found: list[dict[str, Any]] = self.listing()["volumes"]
         return found
 
     def oma_problem(self) -> MigrateKitError | None:
@@ -105,6 +105,11 @@ class VolumeClient:
         found: dict[str, Any] = self._send("GET", "/api/v1/volumes", params={"oma": "true"}).get("oma") or {}
         return found
 
+    def listing(self) -> dict[str, Any]:
+        """Return every volume that MigrateKit made (`volumes`), and what the daemon's last periodic comparison found
+        (`reconcile`)."""
+        return self._send("GET", "/api/v1/volumes")
+
     def snapshots(self) -> list[dict[str, Any]]:
         """Return every snapshot that MigrateKit took, also of volumes that are deleted."""
         found: list[dict[str, Any]] = self._send("GET", "/api/v1/volumes", params={"snapshots": "true"})["snapshots"]
@@ -112,7 +117,7 @@ class VolumeClient:
 
     def reconciled(self) -> dict[str, Any]:
         """Return what the daemon's last periodic comparison found."""
-        found: dict[str, Any] = self._send("GET", "/api/v1/volumes")["reconcile"]
+        found: dict[str, Any] = self.listing()["reconcile"]
         return found
 
     def root_of(self, vm_id: str) -> dict[str, Any] | None:

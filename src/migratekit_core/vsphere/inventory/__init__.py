@@ -12,7 +12,14 @@ from migratekit_core.vsphere.inventory.model import (
     Snapshot,
     VirtualMachine,
 )
-from migratekit_core.vsphere.inventory.reading import find_vm, list_vms, managed_object, read_disks
+from migratekit_core.vsphere.inventory.reading import (
+    Identities,
+    find_vm,
+    identities,
+    list_vms,
+    managed_object,
+    read_disks,
+)
 
 __all__ = [
     "Controller",
@@ -22,10 +29,12 @@ __all__ = [
     "Filter",
     "GuestAddress",
     "GuestVolume",
+    "Identities",
     "Nic",
     "Snapshot",
     "VirtualMachine",
     "find_vm",
+    "identities",
     "list_vms",
     "managed_object",
     "read_disks",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyVmomi import vim
@@ -82,6 +82,32 @@ def find_vm(service: Any, name: str) -> VirtualMachine:
     moref = found[0][0].moref
     properties = retrieve_one(vim.VirtualMachine(moref, service._stub), PROPERTIES)
     return read_machine(Found("VirtualMachine", moref, properties), places)
+
+
+@dataclass(frozen=True)
+class Identities:
+    """Who is in vCenter."""
+
+    uuids: frozenset[str]
+    """instanceUuids."""
+    unknown: tuple[str, ...]
+    """Names, or paths of files, of machines whose uuid cannot be read: their files cannot, or they are being made."""
+
+    def may_have(self, uuid: str, name: str) -> bool:
+        """Return whether the machine with this uuid and name is there, or may be one of the unknown."""
+        return uuid in self.uuids or any(name in other for other in self.unknown)
+
+
+def identities(service: Any) -> Identities:
+    """Return who is there, templates included, as far as the account sees it."""
+    uuids, unknown = set(), []
+    paths = ["name", "config.instanceUuid", "summary.config.instanceUuid"]
+    for found in Retrieval(service, {"VirtualMachine": paths}):
+        told = {wire.text(found.properties.get(path)) for path in paths[1:]} - {""}
+        uuids |= told
+        if not told:
+            unknown.append(wire.text(found.properties.get("name")))
+    return Identities(frozenset(uuids), tuple(unknown))
 
 
 def managed_object(service: Any, vm: VirtualMachine) -> Any:
