@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -193,3 +194,16 @@ def test_a_run_is_told_in_one_line_and_trouble_below_it(capsys: pytest.CaptureFi
     ]  # fmt: skip
     assert data["machines"][0]["late_seconds"] == 60
     assert data["ambiguous"] == ["twin"]
+
+    # Volumes that nothing needs any more are no trouble: they are told where the run is told of at all.
+    left = ({"volume_id": "v1", "name": "mk-web"},)
+    more = Result((replace(outcome("web"), surplus=left), outcome("db")), well.standings, 2.5)
+    replicate_due._show(more, True, Output.TABLE)
+    assert capsys.readouterr().out == ""
+    replicate_due._show(more, False, Output.TABLE)
+    (line,) = capsys.readouterr().out.splitlines()[1:]
+    assert line.startswith("web: 1 volume that nothing needs any more")
+    assert "migratekit volumes drift" in line
+    replicate_due._show(more, True, Output.JSON)
+    machines = json.loads(capsys.readouterr().out)["machines"]
+    assert [each["surplus_volumes"] for each in machines] == [[*left], []]

@@ -103,7 +103,7 @@ def delete(runtime: Runtime, planned: Removal) -> tuple[str, dict[str, Any]]:
 
 def refuse(engine: Engine, volume: dict[str, Any]) -> None:
     """Raise PreconditionError where a volume, as the daemon tells of it, must not be deleted."""
-    name, volume_id = volume["name"], volume["id"]
+    name, volume_id = volume["name"], quote(volume["id"])
     if TAG not in volume["tags"]:
         raise PreconditionError(
             f"volume {name} is not MigrateKit's",

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from shlex import quote
 from typing import Any
 
 from sqlalchemy import Engine, and_, func
@@ -81,7 +82,7 @@ class SurplusVolume:
     def commands(self) -> tuple[str, ...]:
         """Return what removes it, one after the other."""
         words = (("unexport", self.exported), ("detach", self.attached), ("delete", True))
-        return tuple(f"migratekit volumes {word} {self.volume_id}" for word, needed in words if needed)
+        return tuple(f"migratekit volumes {word} {quote(self.volume_id)}" for word, needed in words if needed)
 
 
 @dataclass(frozen=True)
