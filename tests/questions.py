@@ -54,6 +54,7 @@ LAB: frozenset[Site] = frozenset(
         ("rollback", "migratekit_cli.commands.rollback.rollback"),
         *((f"volumes {verb}", "migratekit_cli.commands.volumes._change")
           for verb in ("attach", "detach", "export", "unexport")),
+        ("volumes delete", "migratekit_cli.commands.volumes_delete.delete"),
     }
 )  # fmt: skip
 """Looked at in tests/integration/test_questions.py."""

@@ -69,11 +69,18 @@ def change(verb: str) -> tuple[Site, Callable[[Lab], Asked]]:
     return (f"volumes {verb}", "migratekit_cli.commands.volumes._change"), lambda lab: volume(lab, verb)
 
 
+def delete(lab: Lab) -> Asked:
+    (name,) = volume_ids(lab, VM)
+    report(lab, "volumes", "detach", name, "--yes")
+    return asked(lab, "Delete this volume for good? [y/N]:", "volumes", "delete", name)
+
+
 CASES: dict[str, tuple[Site, Callable[[Lab], Asked]]] = {
     "failover": (("failover", "migratekit_cli.commands.failover.failover"), failover),
     "goes to": (("networks", "migratekit_cli.wizard._answer"), goes_to),
     "store": (("networks", "migratekit_cli.commands.networks._save"), store),
     **{verb: change(verb) for verb in BEFORE},
+    "delete": (("volumes delete", "migratekit_cli.commands.volumes_delete.delete"), delete),
     "rollback": (("rollback", "migratekit_cli.commands.rollback.rollback"), rollback),
 }
 
