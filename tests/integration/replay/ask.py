@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Thread
@@ -68,12 +68,19 @@ def call(server: Server, caller: Caller, command: str, parameters: Mapping[str, 
     return reply.status, json.loads(text) if "json" in reply.headers.get("Content-Type", "") else text
 
 
-def ask(server: Server, caller: Caller, command: str, parameters: Mapping[str, str], method: str) -> Answer:
-    """Send a request and wait for its job. Raises TimeoutError where the job does not end."""
+def ask(
+    server: Server, caller: Caller, command: str, parameters: Mapping[str, str], method: str,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Answer:  # fmt: skip
+    """Send a request and wait for its job. Raises TimeoutError where the job does not end.
+
+    `meanwhile` is called between the request and the first poll.
+    """
     status, answer = call(server, caller, command, parameters, method)
     inner = next(iter(answer.values()), {}) if isinstance(answer, dict) else {}
     if status != 200 or "jobid" not in inner or command == "queryAsyncJobResult":
         return Answer(status, answer, None)
+    meanwhile()
     return Answer(status, answer, wait(server, caller, inner["jobid"]))
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tests.lab.cloudstack import answers, catalogue
+from tests.lab.cloudstack import answers, catalogue, jobs
 from tests.lab.cloudstack.model import Nic
 from tests.lab.cloudstack.throttle import Window
 
+from . import ask
 from .world import CREATED, World
 
+MACHINE_SNAPSHOT = "e08390a2-4e60-452b-891d-9b96e761d6ce"
 Case = Callable[[World], None]
 """Changes the cloud that a call finds, before the call."""
 
@@ -255,3 +258,62 @@ def placeless(world: World) -> None:
 def second_device(world: World) -> None:
     """A volume is the machine's device 2."""
     world.attached("0e3e1a58-2789-49b1-adf2-ad15d27c7c23", world.parameters["virtualmachineid"], 2)
+
+
+def restarted(world: World) -> None:
+    """The management server is restarted while the job works or waits."""
+    world.meanwhile = lambda: jobs.interrupt(world.cloud)
+
+
+class _Counted(threading.Condition):
+    """Counts who waits for a turn."""
+
+    waiting = 0
+
+    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+        """Wait, and be counted."""
+        self.waiting += 1
+        return super().wait_for(predicate, timeout)
+
+
+def asked_twice(world: World) -> None:
+    """The same was asked just before; both jobs wait for another one on the machine, which ends then."""
+    cloud, asked_for, name = world.cloud, world.parameters, world.recording.account
+    caller, queue = ask.Caller(f"key-of-{name}", f"secret-of-{name}"), f"virtualmachine:{asked_for['virtualmachineid']}"
+    cloud.turns = turns = _Counted(cloud.lock)
+    world.busy(queue, "00000000-0000-4000-8000-0000000000b1")
+
+    def end() -> None:
+        """Let the job end that is in the way, once both have looked at the rules."""
+        until = time.monotonic() + ask.PATIENCE
+        while turns.waiting < 2 and time.monotonic() < until:
+            time.sleep(0.002)
+        with turns:
+            cloud.queues[queue].popleft()
+            turns.notify_all()
+
+    world.before = lambda server: ask.call(server, caller, world.recording.command, asked_for, "GET") and None
+    world.meanwhile = end
+
+
+def full(world: World) -> None:
+    """The machine has as many data disks as it takes (one, by the settings of the case)."""
+    world.attached("00000000-0000-4000-8000-0000000000f1", world.parameters["virtualmachineid"])
+
+
+def machine_snapshot(vm_id: str) -> Case:
+    """The machine has a snapshot."""
+
+    def case(world: World) -> None:
+        world.machine_snapshot(MACHINE_SNAPSHOT, vm_id)
+
+    return case
+
+
+def snapshot_under_way(state: str) -> Case:
+    """A snapshot of the volume that is named is not done yet."""
+
+    def case(world: World) -> None:
+        world.snapshot("00000000-0000-4000-8000-0000000000c1", volumeid=world.parameters["id"], state=state)
+
+    return case

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.cloudstack import catalogue, files, rows
-from tests.lab.cloudstack.model import GIB, Account, Job, Nic, Project, Snapshot, Tag, Vm, Volume
+from tests.lab.cloudstack.model import GIB, Account, Job, Nic, Project, Snapshot, Tag, Vm, VmSnapshot, Volume
 from tests.lab.cloudstack.server import Server
 from tests.lab.cloudstack.settings import Config
 from tests.lab.cloudstack.state import Cloud
@@ -32,6 +32,7 @@ class World:
         self.parameters = dict(recording.parameters)
         self.secret = f"secret-of-{recording.account}"
         self.before: Callable[[Server], None] = lambda server: None
+        self.meanwhile: Callable[[], None] = lambda: None
         for template in catalogue.rows("template"):
             files.create(files.template_path(state, template["id"]), GIB)
         self.cloud = Cloud(Config(state=state, job_seconds=0.0), _accounts(self.place, facts), _projects(self.place))
@@ -97,6 +98,14 @@ class World:
     def sightings(self, vm_id: str) -> list[Mapping[str, Any]]:
         """All rows that were seen of a machine."""
         return list(self.facts.seen.get("virtualmachine", {}).get(vm_id, []))
+
+    def machine_snapshot(self, snapshot_id: str, vm_id: str) -> None:
+        """Put a snapshot of a machine into the cloud."""
+        vm = self.cloud.vms.get(vm_id) or self.machine(vm_id)
+        self.cloud.vmsnapshots[snapshot_id] = VmSnapshot(
+            id=snapshot_id, name=f"{vm.instancename}_VS_1", displayname="vms1", vmid=vm_id, account=vm.account,
+            created=CREATED, state="Ready", type="Disk",
+        )  # fmt: skip
 
     def busy(self, resource: str, job_id: str, command: str = "CreateSnapshotCmd") -> None:
         """Let a job be at work on a resource, `volume:ID` or the like. It never ends."""

@@ -245,7 +245,7 @@ def job(cloud: Cloud, job: Job) -> Answer:
         "jobprocstatus": 0, "jobresultcode": job.jobresultcode, "jobinstancetype": job.jobinstancetype,
         "jobinstanceid": job.jobinstanceid, "created": job.created, "completed": job.completed,
     }  # fmt: skip
-    if not job.jobstatus:
+    if job.jobresult is None:  # at work, or ended by a restart of the server that it was on
         row |= {"managementserverid": catalogue.stable_id("managementserver", "lab"), "managementservername": "lab"}
     if job.jobresult is not None:
         row |= {"jobresulttype": "object", "jobresult": dict(job.jobresult)}

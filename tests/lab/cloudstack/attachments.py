@@ -6,11 +6,12 @@ job finds changed by then is told in other words. While a job attaches a volume,
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from . import devices, storage, texts
+from . import catalogue, devices, storage, texts
 from .call import Call, Work, need, number, text
 from .errors import ApiError, invalid_value, runtime
 from .lookup import existing, existing_vm, shown_volume
@@ -54,6 +55,7 @@ def check(call: Call, volume_id: str, vm_id: str, device_id: int | None) -> None
         raise invalid_value("Please specify a VM that is either running or stopped.")
     if vm.zoneid != volume.zoneid:
         raise invalid_value("Please specify a VM that is in the same zone as the volume.")
+    _check_hypervisor(volume, vm)
     if device_id == 0:
         _check_root(cloud, vm)
     else:
@@ -61,6 +63,19 @@ def check(call: Call, volume_id: str, vm_id: str, device_id: int | None) -> None
     _check_snapshots_and_backups(cloud, vm)
     if vm.account != volume.account:
         raise ApiError(530, None, texts.different_accounts(vm, volume))
+
+
+def _check_hypervisor(volume: Volume, vm: Vm) -> None:
+    """What the machine's hypervisor takes: nothing that lies on another one's storage, nothing encrypted."""
+    hypervisor = catalogue.row("template", vm.templateid)["hypervisor"]
+    made_by = catalogue.rows("host")[0]["hypervisor"]
+    if volume.storageid and made_by != hypervisor:
+        raise invalid_value(f"Can't attach a volume created by: {made_by} to a {hypervisor} vm")
+    if volume.diskofferingid and catalogue.row("diskoffering", volume.diskofferingid)["encrypt"]:
+        raise invalid_value(
+            "Volume's disk offering has encryption enabled, but volume encryption is not supported for hypervisor type "
+            f"{hypervisor}"
+        )
 
 
 def _check_root(cloud: Cloud, vm: Vm) -> None:
@@ -145,6 +160,7 @@ def finish(call: Call, volume_id: str, vm_id: str, device_id: int | None) -> Non
         # never ran, the volume stays a row until the machine starts.
         placed = any(other.storageid for other in volumes_of(cloud, vm_id))
     if placed:
+        _check_tags(cloud.volumes[volume_id])
         storage.materialise(cloud, volume_id)
     with cloud.lock:
         volume, running = cloud.volumes[volume_id], cloud.vms[vm_id].state == "Running"
@@ -160,6 +176,15 @@ def finish(call: Call, volume_id: str, vm_id: str, device_id: int | None) -> Non
         )
     if running:
         devices.plug(cloud, vm_id, volume_id, call.faulty)
+
+
+def _check_tags(volume: Volume) -> None:
+    """Raise ApiError where no pool has the storage tag of the volume's offering: only now that is found out."""
+    offering = catalogue.row("diskoffering", volume.diskofferingid) if volume.diskofferingid else {}
+    tag = offering.get("tags")
+    if volume.storageid is None and tag and all(pool.get("tags") != tag for pool in catalogue.rows("storagepool")):
+        row = json.dumps({"name": volume.name, "uuid": volume.id})
+        raise runtime(f"Unable to find suitable primary storage when creating volume [{row}].")
 
 
 def _device(cloud: Cloud, vm: Vm, wanted: int | None) -> int:
@@ -197,7 +222,7 @@ def detach_volume(call: Call) -> Work:
     holder = vm_id or (volume.virtualmachineid if volume else None)
     resources = [f"volume:{volume_id}"] if volume_id else []
     resources += [f"virtualmachine:{holder}"] if holder else []
-    return Work(run, tuple(resources), "Volume", volume_id, check=check_it)
+    return Work(run, tuple(resources), "Volume" if volume_id else None, volume_id, check=check_it)
 
 
 def _to_detach(call: Call, volume_id: str | None, vm_id: str | None, device_id: int | None) -> Volume:

@@ -140,6 +140,8 @@ def _snapshot(call: Call, snapshot_id: str) -> Snapshot:
 
 
 def delete_volume(call: Call) -> Mapping[str, Any]:
+    if need(call, "id") not in call.cloud.volumes:
+        raise invalid_value(texts.no_uuid("Volume"))
     volume = existing(call, need(call, "id"))
     if volume.deleteprotection:
         who = f"[id = {volume.id}, name = {volume.name}]"
