@@ -25,7 +25,8 @@ DECLINED_EXIT_CODE = 1
 COLUMNS = 80
 """Where the terminal does not say how wide it is."""
 ROOM = 3
-"""Columns that a question leaves for its answer, where it is broken into lines."""
+"""Columns that are left free where a line is broken: an answer has to be typed behind a question."""
+INDENT = "   "
 LOCAL_FLAGS = 3
 """Of what termios tells of a terminal."""
 
@@ -119,7 +120,7 @@ def _decline(unchanged: str) -> NoReturn:
 def _line(question: str) -> str | None:
     """Write a question and return the line that is typed, without its end; None at the end of input."""
     while True:
-        sys.stderr.write(_fitted(question))
+        sys.stderr.write(f"{_fitted(question)} ")
         sys.stderr.flush()
         try:
             typed = sys.stdin.buffer.readline()
@@ -148,20 +149,23 @@ def _without_echo() -> Iterator[None]:
 
 
 def _say(*lines: str) -> None:
-    sys.stderr.write("".join(f"{_shown(line)}\n" for line in lines))
+    sys.stderr.write("".join(f"{_fitted(line)}\n" for line in lines))
     sys.stderr.flush()
 
 
-def _shown(line: str) -> str:
-    """Return a line without characters that move the cursor or change colours: names come from elsewhere."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
+def _fitted(line: str) -> str:
+    """Return a line whose words stay whole on a terminal that is too narrow for it; what is left goes on indented.
 
-
-def _fitted(question: str) -> str:
-    """Return a question whose words are whole on a terminal that is too narrow for it in one line."""
+    Characters that move the cursor or change colours are replaced: names come from elsewhere.
+    """
+    shown = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
+    if not sys.stderr.isatty():
+        return shown
     try:
         columns = os.get_terminal_size(sys.stderr.fileno()).columns or COLUMNS
     except OSError:
         columns = COLUMNS
-    lines = textwrap.wrap(_shown(question), columns - ROOM, break_long_words=False, break_on_hyphens=False)
-    return "\n".join(lines) + " "
+    indent = shown[: len(shown) - len(shown.lstrip())] + INDENT if shown[:1] == " " else ""
+    return textwrap.fill(
+        shown, columns - ROOM, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )

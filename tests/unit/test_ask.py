@@ -174,14 +174,16 @@ def test_ctrl_c_at_a_secret_leaves_a_terminal_that_shows_what_is_typed(tmp_path:
 
 def test_a_long_question_is_broken_between_words_and_names_do_not_steer_the_terminal(tmp_path: Path) -> None:
     body = r"""
-    about = ["volume \x1b[2J\x1b[1Aerp01\rdata"]
+    about = ["volume \x1b[2J\x1b[1Aerp01\rdata", "  1. " + "have its volumes " * 8, ""]
     ask.confirm(f"Shut {'an-erp-machine ' * 5}down \x1b[1K and cut it over?", False, about=about)
 """
     with on_terminal(*script(tmp_path, body), environ=os.environ) as seen:
         seen.until_last("an-erp-machine down �[1K and cut it over? [y/N]:")
         lines = seen.screen.splitlines()
         assert lines[0] == "volume �[2J�[1Aerp01�data"
-        assert " ".join(lines[1:]).startswith("Shut an-erp-machine an-erp-machine")
+        assert lines[1].startswith("  1. have its volumes") and lines[2].startswith("     ")
+        assert " ".join(" ".join(lines[1:3]).split()) == "1. " + " ".join(["have its volumes"] * 8)
+        assert lines[3] == "" and lines[4].startswith("Shut an-erp-machine an-erp-machine")
         assert max(map(len, lines)) < COLUMNS
         seen.type("n\r")
         assert seen.end() == 1
