@@ -1,8 +1,9 @@
 """The lab's double answers what a real management server answered: 859 recorded calls, those of the commands we use.
 
 Each recording is a test. It builds the situation that the call found (replay/situations.py), asks the double the same
-and compares: status, envelope, error codes, text of a refusal without its numbers, and the shape of the answer and of
-the job's result: names of fields and types of values. Which recordings are left out, and why, is in replay/scope.py.
+and compares: status, envelope, error codes, text of a refusal without its numbers, and of the answer and of the job's
+result the names of fields, the types of values, and the words that clients decide by (states, kinds). Which recordings
+are left out, and why, is in replay/scope.py.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ def _compare(recorded: Any, answered: Any, where: str) -> Iterator[str]:
     if "jobid" in recorded and where == "answer":  # recorded without its envelope
         recorded = {next(iter(answered)): recorded}
     yield from _codes(recorded, answered, where)
+    yield from shapes.other_words(recorded, answered)
     for difference in shapes.differences(shapes.shape(recorded), shapes.shape(answered)):
         field = difference.removeprefix("missing ").removeprefix("too much ").split(":")[0]
         if ".".join(field.split(".")[-2:]) not in scope.MAY_BE_ABSENT:

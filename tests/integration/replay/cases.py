@@ -30,6 +30,7 @@ from .making import (
     root_of,
     second_device,
     snapshot,
+    snapshot_ends,
     snapshot_under_way,
     suspended,
     tagged,
@@ -91,13 +92,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 SIMULATOR = "0d013e69-ecac-11f1-8f90-02fc00000001"
 STOPPED_UEFI = never_started(UEFI="SECURE")
-PROJECT_VM_RUNS = all_of(machine("Running", vm_id=PROJECT_VM, data=True), tagged("migratekit", "p", "UserVm"))
+PROJECT_VM_RUNS = all_of(machine("Running", vm_id=PROJECT_VM, older_data=True), tagged("migratekit", "p", "UserVm"))
 PLAIN_DEPLOY = {
     "zoneid": "9b1e0b1a-9331-4b93-8b16-1a174119f686", "templateid": SIMULATOR, "name": "crash",
     "serviceofferingid": "e5215fbd-b0be-4f35-ac63-9afc5bec867d",
     "networkids": "eb005943-8448-4eac-a7f4-ae975b6a7ae4",
 }  # fmt: skip
 CASES: dict[str, Case] = {
+    "attachVolume.stopped_never_started": machine("Stopped", started=True),
+    "attachVolume.deviceid_2": volume(type="DATADISK"),
+    "first:createSnapshot": attached(FIRST_OMA),
     "deleteVolume.during_backup": snapshot_under_way("BackingUp"),
     "attachVolume.same_volume_twice_at_once.2": asked_twice,
     "deployVirtualMachine.running_at_crash": all_of(asked(**PLAIN_DEPLOY), restarted),
@@ -120,9 +124,10 @@ CASES: dict[str, Case] = {
     "first:deleteVolume.deleted": removed("volume"),
     "first:deleteVolume.attached": attached(FIRST_VM),
     "first:createVolume.quota": limited(volume=0),
-    "first:deploy2": implemented,
-    "deployVirtualMachine.l2.ip": implemented,
-    "deployVirtualMachine.two_tiers_of_one_vpc": implemented,
+    "first:deploy2": implemented(),
+    "listNetworks.default_page_size_5": implemented("iso2", "tier1", "l2"),
+    "deployVirtualMachine.l2.ip": implemented(),
+    "deployVirtualMachine.two_tiers_of_one_vpc": implemented(),
     "first:attachVolume": tagged("migratekit", "x"),
     "first:attachVolume.again": attached(FIRST_OMA),
     "first:attachVolume.root": all_of(machine("Stopped", root=None), tagged("migratekit", "x")),
@@ -133,7 +138,7 @@ CASES: dict[str, Case] = {
     "first:detachVolume.root.stopped": all_of(
         machine("Stopped", vm_id=FIRST_VM, root=None), attached(FIRST_VM, 0, type="ROOT"), tagged("migratekit", "x")
     ),
-    "first:destroyVirtualMachine": all_of(implemented, never_started(deployvm="true")),
+    "first:destroyVirtualMachine": all_of(implemented(), never_started(deployvm="true")),
     "first:startVirtualMachine": machine(
         "Stopped", data=True, details={"nicAdapter": "virtio", "rootDiskController": "virtio"}
     ),
@@ -212,9 +217,9 @@ CASES: dict[str, Case] = {
     "startVirtualMachine.considerlasthost.stopped": machine("Stopped"),
     "startVirtualMachine.considerlasthost_false": machine("Stopped"),
     "startVirtualMachine.hostid_as_user": machine("Stopped"),
-    "startVirtualMachine.project": all_of(machine("Stopped", data=True), tagged("migratekit", "p", "UserVm")),
+    "startVirtualMachine.project": all_of(machine("Stopped", older_data=True), tagged("migratekit", "p", "UserVm")),
     "startVirtualMachine.project.reactivated": all_of(
-        machine("Stopped", data=True), tagged("migratekit", "p", "UserVm")
+        machine("Stopped", older_data=True), tagged("migratekit", "p", "UserVm")
     ),
     "startVirtualMachine.project.suspended": all_of(machine("Stopped"), suspended),
     "startVirtualMachine.swapped_root": machine("Stopped", data=True),
@@ -226,7 +231,7 @@ CASES: dict[str, Case] = {
     "stopVirtualMachine": machine("Running"),
     "stopVirtualMachine.again": machine("Stopped"),
     "stopVirtualMachine.forced.again": never_started(UEFI="SECURE"),
-    "stopVirtualMachine.project": all_of(machine("Running", data=True), tagged("migratekit", "p", "UserVm")),
+    "stopVirtualMachine.project": all_of(machine("Running", older_data=True), tagged("migratekit", "p", "UserVm")),
     "stopVirtualMachine.with_detach_at_once": machine("Running", data=True),
     "updateVirtualMachine.cleanupdetails": STOPPED_UEFI,
     "updateVirtualMachine.deleteprotection": STOPPED_UEFI,
@@ -285,7 +290,7 @@ CASES: dict[str, Case] = {
     "detachVolume.deleteprotection": attached(VM1, deleteprotection=True),
     "detachVolume.during_resize": attached(VM1),
     "detachVolume.during_snapshot": all_of(from_job("id", "jobinstanceid"), attached(VM1)),
-    "detachVolume.during_snapshot.slow": attached(VM1, state="Snapshotting"),
+    "detachVolume.during_snapshot.slow": snapshot_ends(VM1),
     "detachVolume.project.projectid_given": attached(PROJECT_VM),
     "detachVolume.root.never_started": root_of(SWAPPED, "Stopped", started=False),
     "detachVolume.root.zone_wide": root_of("9c1e651f-08fa-4ddf-bf7f-a56d70710426", "Stopped"),
@@ -299,7 +304,7 @@ CASES: dict[str, Case] = {
     "attachVolume.deviceid_99": volume(),
     "attachVolume.deviceid_taken": second_device,
     "attachVolume.during_snapshot": volume(state="Snapshotting"),
-    "attachVolume.project.suspended": suspended,
+    "attachVolume.project.suspended": all_of(suspended, machine("Stopped", vm_id=PROJECT_VM)),
     "attachVolume.vm_never_started_other_hypervisor": all_of(
         machine("Stopped", started=False, templateid=KVM_TEMPLATE), volume(state="Allocated")
     ),

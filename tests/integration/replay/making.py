@@ -13,6 +13,7 @@ from tests.lab.cloudstack.model import Nic
 from tests.lab.cloudstack.throttle import Window
 
 from . import ask
+from .places import PROJECT_ACCOUNT
 from .world import CREATED, World
 
 MACHINE_SNAPSHOT = "e08390a2-4e60-452b-891d-9b96e761d6ce"
@@ -55,7 +56,7 @@ def volume(**changes: Any) -> Case:
     """The volume that is named, changed so."""
 
     def case(world: World) -> None:
-        world.volume(world.parameters.get("id") or world.parameters["volumeid"], **changes)
+        world.volume(world.parameters.get("volumeid") or world.parameters["id"], **changes)
 
     return case
 
@@ -64,7 +65,7 @@ def attached(vm_id: str, device: int = 1, **changes: Any) -> Case:
     """The volume that is named is attached to a machine."""
 
     def case(world: World) -> None:
-        volume_id = world.parameters.get("id") or world.parameters["volumeid"]
+        volume_id = world.parameters.get("volumeid") or world.parameters["id"]
         world.attached(volume_id, vm_id, device, **changes)
 
     return case
@@ -74,17 +75,22 @@ def root_of(vm_id: str, state: str, *, started: bool = True, **changes: Any) -> 
     """The volume that is named is the root volume of a machine."""
 
     def case(world: World) -> None:
-        volume_id = world.parameters.get("id") or world.parameters["volumeid"]
+        volume_id = world.parameters.get("volumeid") or world.parameters["id"]
         world.machine(vm_id, state, root=volume_id, started=started, **changes)
 
     return case
 
 
-def machine(state: str, *, vm_id: str | None = None, data: bool = False, **changes: Any) -> Case:
-    """The machine that is named, in a state; with a data disk if told so."""
+def machine(
+    state: str, *, vm_id: str | None = None, data: bool = False, older_data: bool = False, **changes: Any
+) -> Case:  # fmt: skip
+    """The machine that is named, in a state; with a data disk if told so, one that is older than the machine."""
 
     def case(world: World) -> None:
         named = vm_id or world.parameters.get("virtualmachineid") or world.parameters["id"]
+        if older_data:
+            data_id = f"{named[:-4]}dada"
+            world.volume(data_id, virtualmachineid=named, deviceid=1, attached=CREATED, account=PROJECT_ACCOUNT)
         made = world.machine(named, state, **changes)
         if data:
             world.attached(f"{named[:-4]}dada", named, account=made.account)
@@ -178,10 +184,17 @@ def snapshot(**changes: Any) -> Case:
     return case
 
 
-def implemented(world: World) -> None:
-    """Each network has its VLAN already, not only those where a machine runs."""
-    tables = {kind: catalogue.rows(kind) for kind in catalogue.kinds()}
-    catalogue.use(tables | {"network": [row | {"state": "Implemented"} for row in tables["network"]]})
+def implemented(*names: str) -> Case:
+    """Machines have run in these networks since the facts were seen, or in all: they have their VLANs."""
+
+    def case(world: World) -> None:
+        found = []
+        for row in catalogue.rows("network"):
+            waits = row["state"] == "Allocated" and (not names or row["name"] in names)
+            found.append(row | {"state": "Implemented"} if waits else row)
+        catalogue.use({kind: catalogue.rows(kind) for kind in catalogue.kinds()} | {"network": found})
+
+    return case
 
 
 def with_volume(world: World) -> None:
@@ -315,5 +328,24 @@ def snapshot_under_way(state: str) -> Case:
 
     def case(world: World) -> None:
         world.snapshot("00000000-0000-4000-8000-0000000000c1", volumeid=world.parameters["id"], state=state)
+
+    return case
+
+
+def snapshot_ends(vm_id: str) -> Case:
+    """The volume that is named is Snapshotting, and the machine busy with it; that ends after the request."""
+
+    def case(world: World) -> None:
+        cloud, volume_id, queue = world.cloud, world.parameters["id"], f"virtualmachine:{vm_id}"
+        world.attached(volume_id, vm_id, state="Snapshotting")
+        world.busy(queue, "00000000-0000-4000-8000-0000000000b1")
+
+        def end() -> None:
+            with cloud.turns:
+                cloud.volumes[volume_id] = replace(cloud.volumes[volume_id], state="Ready")
+                cloud.queues[queue].popleft()
+                cloud.turns.notify_all()
+
+        world.meanwhile = end
 
     return case

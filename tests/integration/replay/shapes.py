@@ -65,3 +65,37 @@ def plain(text: str) -> str:
     for _ in range(3):
         text = _ENTITY.sub("<entity>", text)
     return _NUMBER.sub("<n>", _ID.sub("<id>", text))
+
+
+WORDS = frozenset({
+    "state", "vmstate", "volumestate", "type", "volumetype", "vmtype", "boottype", "bootmode", "jobinstancetype", "cmd",
+    "jobprocstatus", "jobresulttype", "snapshottype", "intervaltype", "success", "destroyed", "resourcetype",
+    "hostcontrolstate", "networktype", "acltype", "traffictype", "accounttype", "roletype", "rootdevicetype",
+    "rootdeviceid", "deleteprotection", "iscustomized", "isdefault", "provisioningtype", "storagetype", "scope",
+    "readonlydetails",
+})  # fmt: skip
+"""Fields whose values are words that clients decide by, and not names, sizes or times."""
+
+
+def words(value: Any, where: str = "") -> dict[str, Any]:
+    """The words of an answer by where they are; rows of a list are told apart by their ids."""
+    found: dict[str, Any] = {}
+    if isinstance(value, dict):
+        for name, held in value.items():
+            if name in WORDS and not isinstance(held, dict | list):
+                found[f"{where}{name}"] = held
+            else:
+                found |= words(held, f"{where}{name}.")
+    elif isinstance(value, list):
+        for number, row in enumerate(value):
+            name = row.get("id", number) if len(value) > 1 and isinstance(row, dict) else 0
+            found |= words(row, f"{where}{name}.")
+    return found
+
+
+def other_words(recorded: Any, answered: Any) -> Iterator[str]:
+    """Where the double uses another word than was recorded."""
+    was, now = words(recorded), words(answered)
+    for place in sorted(was.keys() & now.keys()):
+        if was[place] != now[place]:
+            yield f"{place}: {was[place]!r} was recorded, the double has {now[place]!r}"

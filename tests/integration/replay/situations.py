@@ -13,7 +13,7 @@ from tests.lab.cloudstack import catalogue, rows
 
 from .cases import CASES, SETTINGS
 from .facts import KINDS
-from .world import World
+from .world import CREATED, World
 
 Row = dict[str, Any]
 
@@ -109,20 +109,32 @@ def _machine(world: World, row: Row) -> None:
         world.tag(row["id"], tag["key"], tag["value"], "UserVm", owner=tag["account"])
     host = catalogue.rows("host")[0]["id"] if "hostcontrolstate" in row else None
     groups = tuple(group["id"] for group in row["securitygroup"])
+    older = row.get("rootdevicetype") == "DATADISK"
+    if older:
+        _data_disk(world, row)
     world.machine(
         row["id"], row["state"], nics=world.nics(row), hostid=host, updated=row.get("lastupdated"),
         started="pooltype" in row, details={} if world.recording.account == "rootadm" else dict(row["details"]),
         bare=row.get("boottype") == "Bios", account=world.owner(row), securitygroups=groups,
     )  # fmt: skip
-    if "diskofferingid" in row:
-        world.attached(rows.stable_id("volume", f"data of {row['id']}"), row["id"], account=world.owner(row),
-                       diskofferingid=row["diskofferingid"])  # fmt: skip
+    if "diskofferingid" in row and not older:
+        _data_disk(world, row)
     if "jobid" in row:
         world.busy(f"virtualmachine:{row['id']}", row["jobid"])
 
 
+def _data_disk(world: World, row: Row) -> None:
+    """A data disk of a machine that a row shows; put there first, it is older than the machine's root volume."""
+    world.volume(
+        rows.stable_id("volume", f"data of {row['id']}"), virtualmachineid=row["id"], deviceid=1, attached=CREATED,
+        account=world.owner(row), diskofferingid=row["diskofferingid"],
+    )  # fmt: skip
+
+
 def _snapshot(world: World, row: Row) -> None:
-    world.snapshot(row["id"], state=row["state"])
+    world.snapshot(row["id"], state=row["state"], volumetype=row["volumetype"])
+    if row["volumestate"] != "Expunged":
+        world.volume(row["volumeid"], state=row["volumestate"], account=world.owner(row))
     _tags(world, row, "Snapshot")
     if "jobid" in row:
         world.busy(f"snapshot:{row['id']}", row["jobid"])

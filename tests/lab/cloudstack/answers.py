@@ -226,10 +226,14 @@ def _affinity_group(cloud: Cloud, group_id: str) -> Answer:
 
 
 def _disks(cloud: Cloud, vm: Vm) -> Answer:
-    """What a machine's row tells of its volumes: the pool of its root, and a disk offering if one has any."""
+    """What a machine's row tells of its volumes: the pool of its root, and a disk offering if one has any.
+
+    What it calls the root device is the volume that was made first, be that a data disk.
+    """
     volumes = volumes_of(cloud, vm.id)
     root = next((volume for volume in volumes if volume.type == "ROOT"), None)
-    row: Answer = {"rootdeviceid": root.deviceid, "rootdevicetype": "ROOT"} if root else {}
+    first = next((volume for volume in cloud.volumes.values() if volume.virtualmachineid == vm.id), None)
+    row: Answer = {"rootdeviceid": first.deviceid, "rootdevicetype": first.type} if first else {}
     row |= {"pooltype": "NetworkFilesystem"} if root and root.storageid else {}
     offered = next((volume.diskofferingid for volume in volumes if volume.diskofferingid), None)
     if offered:
