@@ -45,7 +45,9 @@ def inventory(images: Images) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab whose machines have 14 disks together; the tests follow each other."""
-    with running(tmp_path_factory.mktemp("room") / "run", preferred_ports=False, inventory=inventory) as started_lab:
+    options = ("--max-data-volumes", str(LIMIT))
+    run = tmp_path_factory.mktemp("room") / "run"
+    with running(run, preferred_ports=False, inventory=inventory, cloud_options=options) as started_lab:
         yield started_lab
 
 

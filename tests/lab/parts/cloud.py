@@ -155,10 +155,15 @@ class Cloud:
         return found
 
 
-def start(run: Path, root: Path, port: int, *options: str, side: Side = nullcontext) -> Cloud:
-    """Start the double with the lab's accounts and projects, whose keys are made now."""
+def start(
+    run: Path, root: Path, port: int, *options: str, side: Side = nullcontext, role: str = ACCOUNTS["migratekit"]
+) -> Cloud:
+    """Start the double with the lab's accounts and projects, whose keys are made now.
+
+    `role` is that of MigrateKit's account: "Root Admin" for a test that needs an administrator's view.
+    """
     keys = {name: Keys(secrets.token_urlsafe(32), secrets.token_urlsafe(32)) for name in (*ACCOUNTS, SECOND_USER)}
-    write_private(run / "cloud-keys.json", json.dumps(_accounts(keys)))
+    write_private(run / "cloud-keys.json", json.dumps(_accounts(keys, role)))
     command = [
         sys.executable,
         *("-m", "tests.lab.cloudstack"),
@@ -173,15 +178,15 @@ def start(run: Path, root: Path, port: int, *options: str, side: Side = nullcont
     return Cloud(part, url, keys, http, side)
 
 
-def _accounts(keys: Mapping[str, Keys]) -> dict[str, Any]:
+def _accounts(keys: Mapping[str, Keys], role: str) -> dict[str, Any]:
     """Return the keys file of the double."""
     kinds = {"User": 0, "Root Admin": 1}
-    rows = [
-        {"account": name, "domain": "ROOT", "accounttype": kinds[role], **_pair(keys[name])}
-        for name, role in ACCOUNTS.items()
-    ]
     first, second = list(ACCOUNTS)[:2]
-    rows.append({"account": first, "user": SECOND_USER, "domain": "ROOT", "accounttype": 0, **_pair(keys[SECOND_USER])})
+    roles = ACCOUNTS | {first: role}
+    rows = [
+        {"account": name, "domain": "ROOT", "accounttype": kinds[roles[name]], **_pair(keys[name])} for name in ACCOUNTS
+    ]
+    rows.append({**rows[0], "user": SECOND_USER, **_pair(keys[SECOND_USER])})
     projects = [
         {"name": PROJECT, "owner": first, "members": [second]},
         {"name": FOREIGN_PROJECT, "owner": second, "members": []},
