@@ -115,11 +115,6 @@ class VolumeClient:
         found: list[dict[str, Any]] = self._send("GET", "/api/v1/volumes", params={"snapshots": "true"})["snapshots"]
         return found
 
-    def reconciled(self) -> dict[str, Any]:
-        """Return what the daemon's last periodic comparison found."""
-        found: dict[str, Any] = self.listing()["reconcile"]
-        return found
-
     def root_of(self, vm_id: str) -> dict[str, Any] | None:
         """Return the root volume of a virtual machine."""
         found: list[dict[str, Any]] = self._send("GET", "/api/v1/volumes", params={"vm_id": vm_id})["volumes"]
