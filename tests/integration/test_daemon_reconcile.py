@@ -81,7 +81,7 @@ def other_machine(lab: Lab) -> str:
     found = lab.cloud.machine(ELSEWHERE)
     if found is None:
         offering = next(one["id"] for one in cloud.listServiceOfferings(fetch_list=True) if not one["iscustomized"])
-        template = cloud.listTemplates(templatefilter="all", fetch_list=True)[0]["id"]
+        template = cloud.listTemplates(templatefilter="executable", fetch_list=True)[0]["id"]
         network = cloud.listNetworks(fetch_list=True)[0]["id"]
         cloud.deployVirtualMachine(
             name=ELSEWHERE,
