@@ -117,6 +117,13 @@ def daemon_matrix(session: nox.Session) -> None:
 
 
 @nox.session
+def hard_clouds(session: nox.Session) -> None:
+    """Run the demo in clouds that refuse, limit and restart (tests/lab/conditions.py); five minutes."""
+    wanted = session.posargs or ["expunge-refused", "page-20", "throttled", "restarts", "vm-snapshot"]
+    session.run(_tool("python"), "-m", "tests.lab", "demo", *wanted)
+
+
+@nox.session
 def conversion(session: nox.Session) -> None:
     """Convert a guest without virtio drivers by the real virt-v2v-in-place, and boot it; minutes without KVM."""
     session.run(_tool("python"), "-m", "tests.lab", "convert")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from migratekit_core.joblog.process import started
 from tests.lab import boot, demo
+from tests.lab.conditions import CONDITIONS
 from tests.lab.lab import LAB, running, sweep
 from tests.lab.parts.process import LabError, end
 
@@ -19,11 +20,15 @@ PID_FILE = LAB / "lab.pid"
 def main(arguments: list[str]) -> int:
     """Run a command; return its exit code."""
     commands = {"up": _up, "down": _down, "demo": demo.main, "boot": boot.main, "convert": boot.convert}
-    if len(arguments) != 1 or arguments[0] not in commands:
+    conditions = arguments[1:] if arguments[:1] == ["demo"] else []
+    if len(arguments) - len(conditions) != 1 or arguments[0] not in commands or not set(conditions) <= set(CONDITIONS):
         sys.stderr.write(f"usage: python -m tests.lab {'|'.join(commands)}\n")
+        sys.stderr.write(f"       python -m tests.lab demo {'|'.join(CONDITIONS)} …\n")
         return 2
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        if conditions:
+            return max(demo.main(condition) for condition in conditions)
         return commands[arguments[0]]()
     except LabError as error:
         sys.stderr.write(f"lab: {error}\n")

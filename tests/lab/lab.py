@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import httpx
+
 from migratekit_core.files import write_private
 from migratekit_core.tunnel import pki
 from tests.lab import guest
@@ -95,6 +97,18 @@ class Lab:
                     **options,
                 },
             )
+
+    def oma_problem(self) -> str:
+        """Return the code of what keeps the OMA from taking disks, as the volume daemon says it, or ""."""
+        answer = httpx.get(
+            f"http://127.0.0.1:{self.ports['daemon']}/api/v1/volumes",
+            params={"oma": "true"},
+            headers={"Authorization": f"Bearer {self.secrets['daemon']}"},
+            trust_env=False,
+            timeout=60,
+        )
+        problem = answer.raise_for_status().json()["oma"]["problem"]
+        return str(problem["code"]) if problem else ""
 
     def restart_daemon(self, **env: str) -> None:
         """Start the volume daemon (again); `env` is added to its environment."""

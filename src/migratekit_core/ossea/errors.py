@@ -60,7 +60,7 @@ _TOLD: Mapping[ErrorCode, _Told] = {
     ),
     ErrorCode.THROTTLED: _Told(
         OperationFailedError,
-        "{where} limits this account's calls, and did so for too long",
+        "{where} limits how often this account may call it",
         "raise api.throttling.max in CloudStack, or run fewer commands at a time",
     ),
     ErrorCode.EXPUNGE_NOT_ALLOWED: _Told(

@@ -122,6 +122,11 @@ class Cloud:
         """Restart the management server: connections are refused for so long, jobs end without a result."""
         self._json(self.http.post("/lab/restart", json={"seconds": seconds}))
 
+    def calls(self) -> dict[str, int]:
+        """Return how often each command was called."""
+        found: dict[str, int] = self._json(self.http.get("/lab/calls"))
+        return found
+
     def backup_offering(self, machine: str, on: bool = True) -> None:
         """Give a machine a backup offering, or take it away."""
         self._json(self.http.post("/lab/backup", json={"vm": machine, "on": on}))
@@ -138,7 +143,7 @@ class Cloud:
         """Return the virtual machines as the API describes them, with the names of their networks."""
         client = self.api("admin")
         with self.side():
-            found: list[dict[str, Any]] = client.listVirtualMachines(fetch_list=True, listall=True)
+            found: list[dict[str, Any]] = client.listVirtualMachines(fetch_list=True, listall=True, pagesize=5)
         return found
 
     def volume(self, volume_id: str) -> dict[str, Any]:
