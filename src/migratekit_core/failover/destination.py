@@ -28,6 +28,8 @@ def machine_of(cloud: Cloud, record: Record) -> str | None:
     return str(found["id"])
 
 
+KEPT_MACHINE = "kept_machine"
+"""Key of a failover's state: its machine, which CloudStack keeps, destroyed, since the failover was taken back."""
 STAYS = (
     "this account may not expunge, so CloudStack keeps it, destroyed, with its addresses, until it expunges it by "
     "itself (expunge.delay, a day by default); docs/permissions.md"

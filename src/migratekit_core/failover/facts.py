@@ -13,6 +13,8 @@ from migratekit_core.assess.site import Site
 from migratekit_core.assess.target import Target
 from migratekit_core.errors import MigrateKitError
 from migratekit_core.failover.checks import OK, UNCHECKED, WARNING, Check, failed, judged
+from migratekit_core.failover.destination import KEPT_MACHINE, STAYS
+from migratekit_core.failover.record import LIVE, ROLLED_BACK, newest
 from migratekit_core.models.base import utcnow
 from migratekit_core.ossea.offerings import Choice
 from migratekit_core.ossea.quota import Need, shortfalls
@@ -158,6 +160,22 @@ def root_template(runtime: Runtime, case: Case) -> str:
     finally:
         volumes.close()
     return str((found or {}).get("template_id") or "")
+
+
+def former_machine(runtime: Runtime, case: Case) -> list[Check]:
+    """Look for the machine of an earlier failover that was taken back and not expunged: it holds its addresses.
+
+    An ordinary account does not see a destroyed machine, so nobody can tell from here whether it is expunged by now.
+    """
+    if case.test:
+        return []
+    last = newest(runtime.databases.oma, case.vm.uuid, LIVE)
+    kept = last.state().get(KEPT_MACHINE) if last is not None and last.row().status == ROLLED_BACK else None
+    if not kept:
+        return []
+    detail = f"machine {kept} of the failover that was taken back was destroyed and not expunged: {STAYS}"
+    todo = "have it expunged by an administrator, or keep neither address: failover.keep_mac = false, keep_ip = never"
+    return [Check("addresses", WARNING, detail, todo)]
 
 
 BY_RULES = (

@@ -102,6 +102,7 @@ def examine(runtime: Runtime, cloud: Cloud, case: Case, service: Any = None) -> 
         *facts.replica(runtime, case),
         *facts.infrastructure(runtime, case),
         *facts.by_rules(case, found),
+        *facts.former_machine(runtime, case),
         *facts.permissions(case, found, service),
     ]
     cards, card_checks = _cards(runtime, case, found)

@@ -22,7 +22,7 @@ from migratekit_core.errors import (
 )
 from migratekit_core.failover import conversion_undo
 from migratekit_core.failover import record as records
-from migratekit_core.failover.destination import STAYS, destroy, machine_of, settle
+from migratekit_core.failover.destination import KEPT_MACHINE, STAYS, destroy, machine_of, settle
 from migratekit_core.failover.record import KEPT, LIVE, ROLLED_BACK, UNKNOWN, Record
 from migratekit_core.joblog import Job
 from migratekit_core.ossea import compute
@@ -258,6 +258,7 @@ def _destroy(way: Way, job: Job, vm_id: str, volume_ids: list[str]) -> Destroyed
             way.volumes.delete(root)
             way.record.remember(template_root=None)
         if fate is Destroyed.KEPT:
+            way.record.remember(**{KEPT_MACHINE: vm_id})
             step.log("machine destroyed, not expunged", level="warning", vm_id=vm_id, why=STAYS)
         else:
             step.log("machine was gone" if fate is Destroyed.ABSENT else "machine destroyed", vm_id=vm_id)

@@ -1,0 +1,177 @@
+"""A cloud that refuses to expunge, pages by few, limits calls and restarts: what is a double's rule is a real server's.
+
+The whole demo under each of these conditions is `nox -s hard_clouds`.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from tests.integration.support import refused, report, run
+from tests.lab.conditions import restarted
+from tests.lab.lab import Lab
+
+VM = "hard01"
+NO_ADDRESSES = {"MIGRATEKIT_FAILOVER__KEEP_MAC": "false", "MIGRATEKIT_FAILOVER__KEEP_IP": "never"}
+
+
+def machines(lab: Lab, state: str = "") -> list[str]:
+    """Return the ids of the machines of this test, those in a state where one is given."""
+    found = [vm for vm in lab.cloud.state()["virtualmachines"] if vm["name"].startswith(VM)]
+    return [vm["id"] for vm in found if not state or vm["state"] == state]
+
+
+def api_calls(lab: Lab, command: str) -> list[dict[str, Any]]:
+    return [event for event in lab.cloud.state()["events"] if event["command"] == command]
+
+
+@pytest.mark.parametrize("by", ["setting", "role"])
+def test_a_rehearsal_is_cleaned_up_where_the_account_may_not_expunge(lab: Lab, by: str) -> None:
+    report(lab, "replicate", VM)
+    before = {volume["id"] for volume in lab.cloud.state()["volumes"]}
+    if by == "setting":
+        lab.cloud.settings(allow_user_expunge=False)
+    else:
+        lab.cloud.account(deny=("expungeVirtualMachine",))
+    plan = report(lab, "test-failover", VM, "--dry-run")
+    (told,) = [check for check in plan["checks"] if check["name"] == "expunging"]
+    assert told["state"] == "warning"
+    made = report(lab, "test-failover", VM)["destination_vm_id"]
+    done = report(lab, "cleanup", VM)
+    assert done["kept_machines"] == [made]
+    state = lab.cloud.state()
+    (kept,) = [vm for vm in state["virtualmachines"] if vm["id"] == made]
+    assert kept["state"] == "Destroyed"
+    # None of our volumes is left, on that machine or anywhere.
+    assert {volume["id"] for volume in state["volumes"] if volume["virtualmachineid"] != made} == before
+    ours = {tag["resourceid"] for tag in state["tags"] if tag["key"] == "migratekit"}
+    assert not [v["id"] for v in state["volumes"] if v["virtualmachineid"] == made and v["id"] in ours]
+    again = report(lab, "cleanup", VM)
+    assert (again["failovers"], again["kept_machines"]) == ([], [])
+
+
+def test_a_failover_is_taken_back_and_done_again_where_the_account_may_not_expunge(lab: Lab) -> None:
+    report(lab, "replicate", VM)
+    lab.cloud.settings(allow_user_expunge=False)
+    first = report(lab, "failover", VM, "--yes")["destination_vm_id"]
+    back = report(lab, "rollback", VM, "--yes")
+    assert (back["destination_vm_id"], back["machine_kept"]) == (first, True)
+    assert lab.vcenter.vm(VM)["power"] == "on"
+    assert machines(lab, "Destroyed")
+    report(lab, "replicate", VM, "--compare")
+    # The one that is kept has its addresses still, and that is said before anything is shut down.
+    plan = report(lab, "failover", VM, "--dry-run")
+    assert [check["state"] for check in plan["checks"] if check["name"] == "addresses"] == ["warning"]
+    second = report(lab, "failover", VM, "--yes", **NO_ADDRESSES)["destination_vm_id"]
+    assert second != first
+    assert lab.cloud.machine(VM) is not None, "its name was free"
+    lab.cloud.default_settings()
+    assert report(lab, "rollback", VM, "--yes")["machine_kept"] is False
+    report(lab, "replicate", VM, "--compare")
+
+
+def test_a_machine_is_stopped_normally_first(lab: Lab) -> None:
+    report(lab, "failover", VM, "--yes", **NO_ADDRESSES)
+    lab.cloud.http.delete("/lab/calls").raise_for_status()
+    lab.cloud.fault(command="stopVirtualMachine", mode="job-fails")
+    report(lab, "rollback", VM, "--yes")
+    asked = [event["params"].get("forced") for event in api_calls(lab, "stopVirtualMachine")]
+    assert asked == [None, "true"], "by force only where it did not stop otherwise"
+    report(lab, "replicate", VM, "--compare")
+
+
+def test_pages_are_as_long_as_the_server_allows_and_calls_as_many(lab: Lab) -> None:
+    """More of ours than fit on a page; each list is whole all the same."""
+    many = lab.cloud.volumes(23, "page", {"migratekit": "page-owner"})
+    try:
+        lab.cloud.settings(default_page_size=5)
+        listed = {volume["id"] for volume in report(lab, "volumes", "list")["volumes"]}
+        assert set(many) <= listed
+        lab.cloud.settings(throttle_calls=8, throttle_seconds=2.0)
+        assert {volume["id"] for volume in report(lab, "volumes", "list")["volumes"]} == listed
+        report(lab, "replicate", VM)
+        doctor = report(lab, "doctor", "--topic", "cloudstack")
+        assert not [line for line in doctor["checks"] if line["status"] == "failed"]
+    finally:
+        lab.cloud.default_settings()
+        for volume in many:
+            lab.cloud.api().deleteVolume(id=volume)
+
+
+def test_a_role_without_list_tags_reads_whole_lists(lab: Lab) -> None:
+    """As the role of an installation of the last release is."""
+    listed = {volume["id"] for volume in report(lab, "volumes", "list")["volumes"]}
+    assert listed
+    lab.cloud.account(deny=("listTags", "listVMSnapshot", "expungeVirtualMachine"))
+    assert {volume["id"] for volume in report(lab, "volumes", "list")["volumes"]} == listed
+    report(lab, "replicate", VM)
+    warned = {
+        line["found"] for line in report(lab, "doctor", "--topic", "daemon")["checks"] if line["status"] == "warning"
+    }
+    assert warned == {"not known: the daemon's role may not list VM snapshots"}
+
+
+@pytest.mark.parametrize("command", [("replicate", VM), ("test-failover", VM), ("cleanup", VM)], ids=lambda c: c[0])
+def test_a_restart_in_the_middle_of_a_command_is_outlived(lab: Lab, command: tuple[str, ...]) -> None:
+    if command[0] == "replicate":
+        # Something for the daemon to change: the volumes are attached, and so no call would be made.
+        for volume in report(lab, "volumes", "list")["volumes"]:
+            if volume["tags"].get("migratekit-vm") == VM and volume["vm_id"]:
+                report(lab, "volumes", "detach", volume["id"], "--yes")
+    with restarted(lab):
+        report(lab, *command)
+    if command[0] == "cleanup":
+        assert [name for name in machines(lab) if name not in machines(lab, "Destroyed")] == []
+        assert lab.cloud.state()["snapshots"] == []
+
+
+def test_vm_snapshots_of_the_oma_are_told_before_anything_is_made(lab: Lab) -> None:
+    oma = next(vm for vm in lab.cloud.state()["virtualmachines"] if vm["name"] == "oma01")
+    # One of the volumes of the next sync would have to be attached.
+    for volume in report(lab, "volumes", "list")["volumes"]:
+        if volume["tags"].get("migratekit-vm") == VM and volume["vm_id"]:
+            report(lab, "volumes", "detach", volume["id"], "--yes")
+    lab.cloud.api().createVMSnapshot(virtualmachineid=oma["id"])
+    try:
+        before = lab.cloud.state()["volumes"]
+        assert lab.oma_problem() == "vm-has-snapshots"
+        for arguments in (("replicate", VM, "--dry-run"), ("replicate", VM), ("test-failover", VM, "--yes")[:2]):
+            said = refused(lab, run(lab, *arguments), 4)
+            assert "VM snapshot" in said
+        assert lab.cloud.state()["volumes"] == before
+        assert lab.vcenter.vm(VM)["snapshots"] == []
+        lines = report_of_doctor(lab)
+        assert [line["exit_code"] for line in lines if line["check"] == "daemon.oma"] == [4]
+    finally:
+        (found,) = lab.cloud.api().listVMSnapshot()["vmSnapshot"]
+        lab.cloud.api().deleteVMSnapshot(vmsnapshotid=found["id"])
+    report(lab, "replicate", VM)
+
+
+def report_of_doctor(lab: Lab) -> list[dict[str, Any]]:
+    done = run(lab, "doctor", "--topic", "daemon", "--output", "json")
+    assert done.returncode == 4, done.stderr
+    lines: list[dict[str, Any]] = json.loads(done.stdout)["checks"]
+    return lines
+
+
+def test_doctor_does_not_wait_for_a_server_that_is_away(lab: Lab) -> None:
+    lab.cloud.restart(20.0)
+    done = run(lab, "doctor", "--topic", "cloudstack", "--output", "json")
+    assert done.returncode == 6, done.stdout
+    wait_for_the_server(lab)
+
+
+def wait_for_the_server(lab: Lab) -> None:
+    ended = threading.Event()
+    for _ in range(300):
+        try:
+            lab.cloud.api().listZones()
+            return
+        except Exception:
+            ended.wait(0.2)
+    pytest.fail("the server did not come back")
