@@ -39,6 +39,14 @@ def test_uefi_machines_need_a_host_for_them(firmware: str, hosts: Any, found: se
         ({"zones": ({"id": "1", "name": "z"}, {"id": "2", "name": "z"})}, {"MK-TGT-001"}),
         ({"templates": ({"id": "1", "name": "t", "isready": False, "status": "50% Downloaded"},)}, {"MK-TGT-004"}),
         ({"machines": ({"id": "1", "name": "oma", "state": "Stopped"},)}, {"MK-TGT-006"}),
+        (
+            {
+                "machines": ({"id": "1", "name": "oma", "state": "Running", "hypervisor": "KVM"},),
+                "templates": ({"id": "1", "name": "t", "isready": True, "hypervisor": "VMware"},),
+            },
+            {"MK-TGT-004"},
+        ),
+        ({"capabilities": {"allowuserexpungerecovervm": False}, "apis": frozenset()}, {"MK-TGT-013"}),
         ({"data_disks": 64, "zones": ({"id": "1", "name": "z"},)}, set()),
     ],
 )
