@@ -138,6 +138,8 @@ def test_jobs_belong_to_the_calling_account(double: Double, user: CloudStack, ot
     error = refused(531, double.api(OTHER, fetch_result=False).queryAsyncJobResult, jobid=made["jobid"])
     assert error["errortext"].startswith("Account Account [{")
     assert "is not authorized to see job id=" in error["errortext"]
+    again = refused(531, double.api(OTHER, fetch_result=False).queryAsyncJobResult, jobid=made["jobid"])
+    assert again["errortext"] != error["errortext"]  # the account's id in it is nobody's
     for allowed in (PLAIN, PLAIN2, 0):  # its user, another user of the account, the root administrator
         asked = double.api(allowed, fetch_result=False).queryAsyncJobResult
         eventually("the job ends", lambda asked=asked: asked(jobid=made["jobid"])["jobstatus"] == 1, 10)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 from .model import Account, Snapshot, Vm, Volume
 
@@ -20,8 +21,8 @@ def _object(**fields: Any) -> str:
 
 
 def account(account: Account) -> str:
-    """Return an account; its last id is another one in each answer of the real server."""
-    return f"Account [{_object(accountName=account.name, uuid=account.id)}]"
+    """Return an account. Its last id is nobody's and another one in each answer, as in those of the real server."""
+    return f"Account [{_object(accountName=account.name, uuid=str(uuid4()))}]"
 
 
 def vm(vm: Vm) -> str:
