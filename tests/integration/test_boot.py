@@ -148,7 +148,7 @@ def test_guests_end_with_the_cloud_even_if_that_is_killed(tmp_path: Path) -> Non
             name="doomed01",
             zoneid=zone,
             serviceofferingid=api.listServiceOfferings(name="Small Instance", fetch_list=True)[0]["id"],
-            templateid=api.listTemplates(templatefilter="all", name="debian-12", fetch_list=True)[0]["id"],
+            templateid=api.listTemplates(templatefilter="executable", name="debian-12", fetch_list=True)[0]["id"],
             networkids=api.listNetworks(fetch_list=True)[0]["id"],
             fetch_result=True,
         )
