@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -39,6 +39,17 @@ def doctor(
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 4 for warnings, too.")] = False,
     timeout: Annotated[float, typer.Option("--timeout", min=1, max=600, help="Seconds for all checks.")] = 30.0,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe",
+            help="Then also make a volume of 1 GiB, attach it to the OMA, write and read it through the tunnel, and "
+            "delete it.",
+        ),
+    ] = False,
+    probe_timeout: Annotated[
+        float, typer.Option("--probe-timeout", min=1, max=7200, help="Seconds for the probe, until it is taken back.")
+    ] = 600.0,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Look at everything that a run needs, here and behind the tunnel, and say what to do about what is wrong.
@@ -50,9 +61,15 @@ def doctor(
     unknown = [name for name in topic or () if name not in topics()]
     if unknown:
         raise UsageError(f"no topic {unknown[0]!r}", f"there are: {', '.join(topics())}", "correct --topic")
+    if "probe" in (topic or ()) and not probe:
+        raise UsageError("the topic probe needs --probe", "it makes a volume for a moment", "add --probe")
     config = configuration(context)
-    with _patience():
+    with _patience() as show:
         found = examine(config, timeout, topic or (), remote)
+        if probe:
+            from migratekit_core.doctor.probe import probed
+
+            found = probed(config, found, probe_timeout, show)
     _show(found, problems, output)
     if found.exit_code:
         raise typer.Exit(found.exit_code)
@@ -61,17 +78,17 @@ def doctor(
 
 
 @contextmanager
-def _patience() -> Iterator[None]:
-    """Show that something is going on, on a terminal; a server that does not answer takes its time."""
+def _patience() -> Iterator[Callable[[str], None]]:
+    """Show what is going on, on a terminal; a server that does not answer takes its time."""
     if not sys.stderr.isatty():
-        yield
+        yield lambda text: None
         return
     from rich.console import Console
     from rich.spinner import Spinner
 
     turning = Spinner("dots", text="looking at everything…")
     with Display(Console(stderr=True), lambda: turning, per_second=SPINS_PER_SECOND, leave=False):
-        yield
+        yield lambda text: turning.update(text=f"{text}…")
 
 
 def _show(found: Report, problems: bool, output: Output) -> None:

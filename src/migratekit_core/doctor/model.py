@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from migratekit_core.config.schema import Config
-from migratekit_core.errors import MigrateKitError, PreconditionError
+from migratekit_core.errors import ErrorCode, MigrateKitError, PreconditionError
+from migratekit_core.redact import mask_known, redact
 
 if TYPE_CHECKING:
     from migratekit_core.doctor.site import Site
@@ -37,6 +38,8 @@ class Answer:
     """What a command that needs it would end with; 0 unless failed."""
     cause: MigrateKitError | None = None
     """Of a skipped one: what it was skipped for."""
+    code: ErrorCode | None = None
+    """Of a failed one that an error is behind: what it is, for programs."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Line:
     todo: str
     exit_code: int
     seconds: float
+    code: str = ""
+    """Of a failed one: what its error is (ErrorCode); "" where there is none, and unless failed."""
 
 
 class SkippedError(Exception):
@@ -114,3 +119,25 @@ def warning(what: str, found: str, todo: str) -> Answer:
 def failed(what: str, found: str, todo: str, exit_code: int = PreconditionError.exit_code) -> Answer:
     """Return the answer that a run cannot work so."""
     return Answer(what, Status.FAILED, found, todo, exit_code)
+
+
+def failure(what: str, error: MigrateKitError) -> Answer:
+    """Return the answer that an error was raised."""
+    found = f"{error.what}: {error.why}" if error.why else error.what
+    return Answer(what, Status.FAILED, found, error.todo, error.exit_code, code=error.code)
+
+
+def line_of(check: str, answer: Answer, seconds: float) -> Line:
+    """Return an answer of a check as its line, with secrets masked."""
+    failed_one = answer.status is Status.FAILED
+    return Line(
+        check=check,
+        topic=check.partition(".")[0],
+        what=answer.what,
+        status=answer.status,
+        found=redact(answer.found),
+        todo=mask_known(answer.todo),
+        exit_code=answer.exit_code if failed_one else 0,
+        seconds=seconds,
+        code=answer.code.value if failed_one and answer.code is not None else "",
+    )

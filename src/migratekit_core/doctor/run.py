@@ -10,11 +10,22 @@ from dataclasses import dataclass
 
 import migratekit_core.doctor.checks  # noqa: F401 (fills CHECKS)
 from migratekit_core.config.schema import Config
-from migratekit_core.doctor.model import CHECKS, Answer, Check, Line, SkippedError, Status, failed
+from migratekit_core.doctor.model import (
+    CHECKS,
+    Answer,
+    Check,
+    Line,
+    SkippedError,
+    Status,
+    failed,
+    failure,
+    line_of,
+)
 from migratekit_core.doctor.site import Site
 from migratekit_core.errors import MigrateKitError, OperationFailedError, UnreachableError
-from migratekit_core.redact import mask_known, redact
 
+PROBE = "probe"
+"""The topic of `doctor --probe`, which is no check among the others: it changes something, and takes its time."""
 SECONDS = 30.0
 """How long one check may take unless something else is asked for."""
 
@@ -25,6 +36,10 @@ class Report:
 
     lines: tuple[Line, ...]
     seconds: float
+
+    def plus(self, lines: Sequence[Line], seconds: float) -> Report:
+        """Return a report with more lines, which took so long."""
+        return Report((*self.lines, *lines), self.seconds + seconds)
 
     @property
     def verdict(self) -> Status:
@@ -50,7 +65,7 @@ def examine(config: Config, seconds: float = SECONDS, topics: Sequence[str] = ()
 
 def topics() -> list[str]:
     """Return the topics that there are."""
-    return list(dict.fromkeys(check.topic for check in CHECKS))
+    return [*dict.fromkeys(check.topic for check in CHECKS), PROBE]
 
 
 def run(checks: Sequence[Check], config: Config, seconds: float) -> Report:
@@ -97,17 +112,8 @@ class _Running:
     def lines(self, blamed: bool) -> Iterator[Line]:
         """Yield the lines; with `blamed` a skipped one says as a failure what it was skipped for."""
         for given in self._settled:
-            answer = _failure(given.what, given.cause) if blamed and given.cause else given
-            yield Line(
-                check=self._check.name,
-                topic=self._check.topic,
-                what=answer.what,
-                status=answer.status,
-                found=redact(answer.found),
-                todo=mask_known(answer.todo),
-                exit_code=answer.exit_code if answer.status is Status.FAILED else 0,
-                seconds=self._seconds,
-            )
+            answer = failure(given.what, given.cause) if blamed and given.cause else given
+            yield line_of(self._check.name, answer, self._seconds)
 
     def _run(self, site: Site) -> None:
         found = _guarded(lambda: self._check.run(site), self._check.what)
@@ -116,17 +122,13 @@ class _Running:
         self._took = time.monotonic() - self._began
 
 
-def _failure(what: str, error: MigrateKitError) -> Answer:
-    return failed(what, f"{error.what}: {error.why}" if error.why else error.what, error.todo, error.exit_code)
-
-
 def _guarded(check: Callable[[], Iterator[Answer]], what: str) -> Iterator[Answer]:
     try:
         yield from check()
     except SkippedError as reason:
         yield Answer(what, Status.SKIPPED, str(reason), cause=reason.cause)
     except MigrateKitError as error:
-        yield _failure(what, error)
+        yield failure(what, error)
     except Exception as error:
         # A check that is wrong itself is one line of the report, too, never the end of it.
         code = OperationFailedError.exit_code

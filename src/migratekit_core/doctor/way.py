@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from migratekit_core.config.schema import Config
+from migratekit_core.config.schema import Config, Volumes
 from migratekit_core.config.secret import SecretSource
 from migratekit_core.db.engine import Databases, database_error, open_databases
 from migratekit_core.db.look import default_directory
@@ -71,6 +71,23 @@ def volume_client(config: Config) -> VolumeClient:
         )
     endpoint = Endpoint(local_end(config, "volumes") or settings.socket, settings.host, settings.port)
     return VolumeClient(endpoint, settings.token.read("volumes.token"))
+
+
+def as_client(config: Config) -> Config:
+    """Return a configuration by which this host's volume daemon is reached as a client does; on the OMA [volumes] may
+    say nothing, and [daemon] all of it."""
+    own = config.daemon
+    if config.volumes.token is not None or own is None:
+        return config
+    volumes = Volumes(
+        token=SecretSource(file=own.token_file),
+        host=own.listen,
+        port=own.port,
+        socket=own.socket,
+        nbd_host=own.nbd_listen,
+        nbd_port=own.nbd_port,
+    )
+    return config.model_copy(update={"volumes": volumes})
 
 
 def exporter(config: Config) -> tuple[str, int] | Path:

@@ -29,11 +29,16 @@ from migratekit_core.ossea.tracking import TrackedJobs
 from migratekit_core.replication import surplus
 from migratekit_core.replication.surplus import Surplus
 from migratekit_core.runtime import Runtime
+from migratekit_core.volumes import probes
 from migratekit_core.volumes.client import VolumeClient
-from migratekit_core.volumes.names import TAG
+from migratekit_core.volumes.names import PROBE, TAG
 
 MACHINE, VOLUME, SNAPSHOT_KIND = "machine", "volume", "snapshot"
 FOREIGN = "this database knows nothing of its source: it may be another OMA's; remove it by hand if it is nobody's"
+
+FOREIGN_PROBE = (
+    "this database knows nothing of that probe: it may be another OMA's; remove it by hand if it is nobody's"
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Orphan:
     id: str
     name: str
     vm_uuid: str
-    """The source machine by its tag."""
+    """The source machine by its tag; `probe` for what a `doctor --probe` has left."""
     reason: str
     """Why no job knows it."""
     keep: str = ""
@@ -85,6 +90,7 @@ def remove(runtime: Runtime) -> Swept:
         volumes = runtime.volumes(job, PATIENCE_SECONDS)
         try:
             with job.step("find-orphans"):
+                probes.settle(engine, volumes, PATIENCE_SECONDS)
                 first = list(_find(engine, cloud, volumes))
             for uuid in dict.fromkeys(orphan.vm_uuid for orphan in first):
                 try:
@@ -126,6 +132,8 @@ def _remove(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, job: Job, orp
             note = STAYS if destroy(cloud, volumes, orphan.id, jobs) is Destroyed.KEPT else ""
         elif orphan.kind == SNAPSHOT_KIND:
             volumes.delete_snapshot(orphan.id)
+        elif orphan.vm_uuid == PROBE:
+            probes.remove(volumes, orphan.id, PATIENCE_SECONDS)
         else:
             found = volumes.get(orphan.id)
             if found is not None and found["export_name"] is not None:
@@ -190,7 +198,12 @@ def _find(engine: Engine, cloud: Cloud, volumes: VolumeClient) -> list[Orphan]:
     doomed = {orphan.id for orphan in found if not orphan.keep}
     ours = volumes.volumes()
     found += _snapshots(volumes, ours, known, doomed)
+    left_by_probes = {volume["id"] for volume in probes.ours(engine, ours)}
     for volume in ours:
+        if probes.is_probe(volume["tags"]):
+            keep = "" if volume["id"] in left_by_probes else FOREIGN_PROBE
+            found.append(Orphan(VOLUME, volume["id"], volume["name"], PROBE, "a probe has left it", keep))
+            continue
         tags = volume["tags"]
         if volume["id"] in known.volumes or tags.get(FAILOVER_TAG) in known.failovers:
             continue

@@ -66,6 +66,8 @@ class VolumeClient:
         transport = httpx.HTTPTransport(uds=str(endpoint.socket)) if endpoint.socket else None
         self._patience = patience
         self._note = note
+        self.until: float | None = None
+        """When whoever asks gives up waiting for an operation's end (monotonic); None: after OPERATION_SECONDS."""
         self._where = str(endpoint.socket) if endpoint.socket else f"{endpoint.host}:{endpoint.port}"
         headers = {"Authorization": f"Bearer {token}"}
         if correlation_id:
@@ -196,15 +198,18 @@ class VolumeClient:
         with points.call(called):
             operation = self._submit(method, path, body, key or str(uuid.uuid4()))
             points.during(called)
-            deadline = time.monotonic() + OPERATION_SECONDS
+            began = time.monotonic()
+            deadline = began + OPERATION_SECONDS if self.until is None else self.until
             while operation["status"] in ("pending", "running"):
-                if time.monotonic() > deadline:
+                left = deadline - time.monotonic()
+                if left <= 0:
                     raise OperationFailedError(
                         f"volume operation {operation['id']} does not end",
-                        f"{operation['type']} is {operation['status']} after {OPERATION_SECONDS:.0f} s",
+                        f"{operation['type']} is {operation['status']} after {time.monotonic() - began:.0f} s",
                         "look with: migratekit volumes operations",
                     )
-                operation = self._send("GET", f"/api/v1/operations/{operation['id']}", params={"wait": POLL_SECONDS})
+                wait = {"wait": min(POLL_SECONDS, left)}
+                operation = self._send("GET", f"/api/v1/operations/{operation['id']}", params=wait)
         if operation["error"]:
             raise _as_error(operation["error"])
         response: dict[str, Any] = operation["response"]
@@ -234,13 +239,16 @@ class VolumeClient:
         for attempt in Retrying(
             retry=retry_if_exception_type(UnreachableError),
             wait=wait_exponential(multiplier=0.2, max=5),
-            stop=stop_after_delay(RETRY_SECONDS),
+            stop=stop_after_delay(min(RETRY_SECONDS, self._left())),
             before_sleep=tell,
             reraise=True,
         ):
             with attempt:
                 return self._once(method, path, **arguments)
         raise AssertionError("unreachable")
+
+    def _left(self) -> float:
+        return max(0.0, self.until - time.monotonic()) if self.until is not None else RETRY_SECONDS
 
     def _once(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         try:

@@ -7,6 +7,8 @@ import secrets
 
 TAG = "migratekit"
 """Key of the tag on everything that we make; its value is the source machine's uuid."""
+PROBE, PROBE_TAG = "probe", f"{TAG}-probe"
+"""That value on the volume of a `doctor --probe`, and the key of the tag that holds the id of the probe's job."""
 SAFE = re.compile(r"[^A-Za-z0-9-]+")
 
 

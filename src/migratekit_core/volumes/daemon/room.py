@@ -23,7 +23,7 @@ from migratekit_core.volumes import devices
 from migratekit_core.volumes.daemon import records
 from migratekit_core.volumes.daemon.context import ORIGIN, Context
 from migratekit_core.volumes.daemon.storage import Volume
-from migratekit_core.volumes.names import TAG
+from migratekit_core.volumes.names import PROBE, TAG
 
 BY_HAND = "volumes-"
 """How the kinds of jobs begin that `migratekit volumes attach` and its like run in."""
@@ -41,8 +41,8 @@ _making = threading.Lock()
 def found(context: Context, step: Step, volume: Volume, attach: Callable[[], Volume]) -> Volume:
     """Return what `attach` returns, which attaches `volume` to the OMA; while that is full, room is made.
 
-    Raises BusyError where there is none until a run ends, PreconditionError where there never will be, and what
-    `attach` raises.
+    No room is made for a probe's volume. Raises BusyError where there is none until a run ends, PreconditionError where
+    there never will be, and what `attach` raises.
     """
 
     def attempt() -> Volume:
@@ -52,7 +52,8 @@ def found(context: Context, step: Step, volume: Volume, attach: Callable[[], Vol
     try:
         return attempt()
     except MigrateKitError as error:
-        if error.code is not ErrorCode.VM_FULL:
+        # A probe shows how things are; it takes nobody's place.
+        if error.code is not ErrorCode.VM_FULL or volume.tags.get(TAG) == PROBE:
             raise
     stuck: set[str] = set()
     deadline = time.monotonic() + context.settings.settle_timeout
