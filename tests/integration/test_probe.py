@@ -22,6 +22,9 @@ MIB = 1 << 20
 STEPS = ["probe.create", "probe.attach", "probe.export", "probe.write", "probe.read", "probe.remove"]
 PROBE = ("doctor", "--topic", "probe", "--probe")
 POINTS = "MIGRATEKIT_POINTS"
+FULL = os.environ.get("PROBE_MATRIX") == "full"
+WAYS = ("probe", "cleanup")
+"""What removes what a killed probe has left."""
 Line = dict[str, Any]
 
 
@@ -182,12 +185,26 @@ def test_what_the_cloud_refuses_is_told_as_what_it_is(lab: Lab) -> None:
 
 
 def test_a_full_oma_is_told_and_no_replica_gives_way(lab: Lab) -> None:
-    lab.cloud.fault(command="attachVolume", mode="job-fails", errorcode=431, text=FULL, count=-1)
-    line = probe(lab, code=4)["probe.attach"]
-    assert (line["status"], line["code"], line["exit_code"]) == ("failed", "vm-full", 4)
+    lab.cloud.settings(max_data_volumes=1)
+    assert [volume["vm_id"] for volume in report(lab, "volumes", "list")["volumes"]] != [None], "the replica is there"
+    found = probe(lab, code=4)
+    assert statuses(found) == failed_at("attach")
+    assert (found["probe.attach"]["code"], found["probe.attach"]["exit_code"]) == ("vm-full", 4)
 
 
-FULL = "The specified VM already has the maximum number of data disks (13) attached. Please specify another VM."
+def test_an_oma_with_a_vm_snapshot_is_told_before_anything_is_made(lab: Lab) -> None:
+    made, machine_id = (
+        lab.cloud.state()["volumes"],
+        next(vm["id"] for vm in lab.cloud.state()["virtualmachines"] if vm["name"] == "oma01"),
+    )
+    snapshot = lab.cloud.api().createVMSnapshot(virtualmachineid=machine_id, name="before")["vmsnapshot"]
+    try:
+        found = probe(lab, code=4)
+    finally:
+        lab.cloud.api().deleteVMSnapshot(vmsnapshotid=snapshot["id"])
+    assert statuses(found) == failed_at("create")
+    assert (found["probe.create"]["code"], found["probe.create"]["exit_code"]) == ("vm-has-snapshots", 4)
+    assert lab.cloud.state()["volumes"] == made
 
 
 def test_one_that_takes_too_long_is_taken_back(lab: Lab) -> None:
@@ -195,6 +212,23 @@ def test_one_that_takes_too_long_is_taken_back(lab: Lab) -> None:
     found = probe(lab, "--probe-timeout", "3", code=1)
     assert statuses(found) == failed_at("attach")
     assert "does not end" in found["probe.attach"]["found"]
+
+
+def test_a_storage_that_loses_what_was_written_is_found_out(lab: Lab, tmp_path: Path) -> None:
+    place = "probe/write/nbd-write/answered"
+    (tmp_path / "stop").write_text(place)
+    with started(lab, *PROBE, "-o", "json", **{POINTS: str(tmp_path)}) as process:
+        eventually("it is there", lambda: place in reached(tmp_path))
+        (volume,) = [one for one in lab.cloud.state()["volumes"] if one["name"].startswith("mk-probe-")]
+        with Path(volume["file"]).open("r+b") as file:
+            file.seek(GIB - 4096)
+            file.write(bytes(4096))
+        (tmp_path / "stop").unlink()
+        done = finished(process)
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = lines(lab, done)
+    assert statuses(found) == failed_at("read")
+    assert f"at byte {GIB - MIB} differ" in found["probe.read"]["found"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -253,9 +287,9 @@ def killed(lab: Lab, folder: Path, place: str) -> None:
         process.wait()
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(0 if FULL else 900)
 def test_killed_anywhere_the_next_probe_or_cleanup_removes_it(lab: Lab, tmp_path: Path) -> None:
-    """At each place one of both ways; with PROBE_MATRIX=full both."""
+    """While each of the daemon's operations is under way, by turns; with PROBE_MATRIX=full at every place, both ways."""
     before = traces(lab)
     folder = tmp_path / "all"
     folder.mkdir()
@@ -264,9 +298,11 @@ def test_killed_anywhere_the_next_probe_or_cleanup_removes_it(lab: Lab, tmp_path
     calls = {place.split("/")[2] for place in places}
     assert calls >= {"daemon-post-volumes", "daemon-post-attach", "daemon-post-export", "nbd-write", "nbd-read",
                      "daemon-post-unexport", "daemon-post-detach", "daemon-delete-volumes"}  # fmt: skip
-    for number, place in enumerate(places):
-        ways = ("probe", "cleanup") if os.environ.get("PROBE_MATRIX") == "full" else (("probe", "cleanup")[number % 2],)
-        for way in ways:
+    chosen = [
+        place for place in places if FULL or place.endswith("/submitted") or place.endswith("/nbd-write/answered")
+    ]
+    for number, place in enumerate(chosen):
+        for way in WAYS if FULL else WAYS[number % 2 :][:1]:
             killed(lab, tmp_path / f"{number}-{way}", place)
             if way == "probe":
                 assert set(statuses(probe(lab)).values()) == {"ok"}, place
@@ -274,6 +310,7 @@ def test_killed_anywhere_the_next_probe_or_cleanup_removes_it(lab: Lab, tmp_path
                 found = report(lab, "cleanup", "--orphans", "--yes")["orphans"]
                 assert all(one["removed"] for one in found), place
             assert traces(lab) == before, f"{place}, then {way}"
+    print(f"{len(chosen)} places of {len(places)}")
 
 
 @pytest.mark.parametrize("call", ["post-volumes", "post-attach", "post-export", "post-unexport", "post-detach",
