@@ -289,7 +289,7 @@ def killed(lab: Lab, folder: Path, place: str) -> None:
 
 @pytest.mark.timeout(0 if FULL else 900)
 def test_killed_anywhere_the_next_probe_or_cleanup_removes_it(lab: Lab, tmp_path: Path) -> None:
-    """While each of the daemon's operations is under way, by turns; with PROBE_MATRIX=full at every place, both ways."""
+    """While each operation of the daemon is under way, by turns; with PROBE_MATRIX=full at every place, both ways."""
     before = traces(lab)
     folder = tmp_path / "all"
     folder.mkdir()
@@ -298,9 +298,7 @@ def test_killed_anywhere_the_next_probe_or_cleanup_removes_it(lab: Lab, tmp_path
     calls = {place.split("/")[2] for place in places}
     assert calls >= {"daemon-post-volumes", "daemon-post-attach", "daemon-post-export", "nbd-write", "nbd-read",
                      "daemon-post-unexport", "daemon-post-detach", "daemon-delete-volumes"}  # fmt: skip
-    chosen = [
-        place for place in places if FULL or place.endswith("/submitted") or place.endswith("/nbd-write/answered")
-    ]
+    chosen = [place for place in places if FULL or place.endswith(("/submitted", "/nbd-write/answered"))]
     for number, place in enumerate(chosen):
         for way in WAYS if FULL else WAYS[number % 2 :][:1]:
             killed(lab, tmp_path / f"{number}-{way}", place)
