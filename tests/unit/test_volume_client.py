@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from migratekit_core.errors import UnreachableError
+from migratekit_core.errors import ErrorCode, OperationFailedError, UnreachableError
 from migratekit_core.volumes import client
 from migratekit_core.volumes.client import Endpoint, VolumeClient
 from tests.lab.parts.process import choose_port
@@ -32,3 +34,23 @@ def test_a_daemon_that_is_away_for_a_moment_is_nobodys_concern(monkeypatch: pyte
     with pytest.raises(UnreachableError):
         VolumeClient(nobody(), "token", note=said.append).volumes()
     assert said == []
+
+
+def test_a_request_that_cloudstack_throttles_longer_than_the_daemon_waits_is_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = [OperationFailedError("limited", "please retry after [59000] ms.", code=ErrorCode.THROTTLED)] * 2
+    asked = VolumeClient(nobody(), "token")
+
+    def once(method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        if answers:
+            raise answers.pop()
+        return {"volumes": []}
+
+    monkeypatch.setattr(asked, "_once", once)
+    assert asked.volumes() == []
+    refused = OperationFailedError("refused")
+    answers.append(refused)
+    with pytest.raises(OperationFailedError) as caught:
+        asked.volumes()
+    assert caught.value is refused, "nothing else is asked again"

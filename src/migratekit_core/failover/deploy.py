@@ -20,7 +20,7 @@ from migratekit_core.failover.destination import destroy, made_by
 from migratekit_core.failover.record import FAILOVER_TAG, KIND_TAG, Record
 from migratekit_core.joblog import Job, Step
 from migratekit_core.ossea import compute
-from migratekit_core.ossea.client import Cloud, InterruptedJobError, by_name_or_id
+from migratekit_core.ossea.client import Cloud, InterruptedJobError, LostJobError, by_name_or_id
 from migratekit_core.ossea.compute import VmSpec
 from migratekit_core.ossea.tracking import TrackedJobs
 from migratekit_core.runtime import Runtime
@@ -112,7 +112,7 @@ def _deploy(
     volume_id = root if path == FROM_VOLUME else None
     try:
         vm_id, cloudstack_job_id = compute.deploy(cloud, spec, volume_id=volume_id, template_id=template_id)
-    except UnreachableError:
+    except (UnreachableError, LostJobError):
         raise  # it may have been done all the same: the intent stays, and the next run looks
     except MigrateKitError:
         # Refused, so there is no machine of ours: one of that name that turns up later is somebody else's.

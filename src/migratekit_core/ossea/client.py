@@ -32,6 +32,8 @@ from migratekit_core.redact import redact
 Rows = list[dict[str, Any]]
 PAGE = 500
 """CloudStack's default upper limit of a page (default.page.size); an operator may have set less."""
+MOVED = 2
+"""How often a list is asked for anew whose number of rows changed from one page to the next."""
 IDS = 100
 """Ids in one call: 4 kB, well below what a server takes (a very long POST is answered with 404, recorded)."""
 FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.1, 2.0
@@ -52,7 +54,8 @@ _page_sizes: dict[str, int] = {}
 
 
 class LostJobError(OperationFailedError):
-    """CloudStack took a job and does not know it any more, or does not end it: it may have done its work, or not."""
+    """CloudStack took a call and said nothing that can be read, or does not know its job any more, or does not end it:
+    it may have done its work, or not."""
 
 
 class InterruptedJobError(LostJobError):
@@ -150,10 +153,14 @@ class Cloud:
                     f"{command}: HTTP {status}",
                     "look at the management server and at what stands before it, then run again",
                 ) from None
-            raise OperationFailedError(
+            # Whoever answered may have passed the call on before: only a refusal says that nothing was done.
+            lost = not command.startswith(READING)
+            other = LostJobError if lost else OperationFailedError
+            raise other(
                 f"{self._where} answered {command} with something else than CloudStack's JSON",
                 redact(str(error.args[0]) if error.args else type(error).__name__),
                 "check ossea.api_url: it ends in /client/api",
+                code=ErrorCode.LOST if lost else ErrorCode.UNKNOWN,
             ) from None
         if not isinstance(answer, dict):
             raise OperationFailedError(
@@ -177,14 +184,21 @@ class Cloud:
                     raise
                 _page_sizes[self._url] = allowed
 
-    def _pages(self, command: str, key: str, size: int, parameters: dict[str, Any]) -> Rows:
-        """Return all rows. A page may be shorter than asked for, so the count decides where there is one; what moved
-        from one page to the next meanwhile is taken once."""
+    def _pages(self, command: str, key: str, size: int, parameters: dict[str, Any], again: int = MOVED) -> Rows:
+        """Return all rows. A page may be shorter than asked for, so the count decides where there is one.
+
+        What moved from one page to the next meanwhile is taken once. Where a row went, what moved to the page before
+        would be missed, so all is asked for again, `again` times at most.
+        """
         found: dict[str, dict[str, Any]] = {}
-        seen = 0
+        seen, first = 0, None
         for page in count(1):
             answer = self.request(command, page=page, pagesize=size, **parameters)
+            first = answer.get("count") if page == 1 else first
             part = answer.get(key) or []
+            gone = not part and first is not None and seen < int(first)
+            if again and (gone or answer.get("count", first) != first):
+                return self._pages(command, key, size, parameters, again - 1)
             seen += len(part)
             for item in part:
                 found[str(item.get("id", f"{page}.{len(found)}"))] = item

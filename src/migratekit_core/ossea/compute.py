@@ -234,7 +234,7 @@ def destroy(cloud: Cloud, vm_id: str, jobs: AsyncJobs, take_off: Callable[[], ob
 def _free_name(cloud: Cloud, vm_id: str) -> None:
     """Give a machine that will be kept another name, so that its own is free; a role may forbid it."""
     name = str((find(cloud, vm_id=vm_id) or {}).get("name", "vm"))
-    with suppress(AuthError, OperationFailedError):
+    with suppress(AuthError, OperationFailedError, PreconditionError):
         cloud.request("updateVirtualMachine", id=vm_id, name=f"{name[:40].rstrip('-')}-destroyed-{vm_id[:8]}")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
 from migratekit_core import errors, points
 from migratekit_core.digest import blocks
@@ -237,7 +237,7 @@ class VolumeClient:
                 self._note(said[0])
 
         for attempt in Retrying(
-            retry=retry_if_exception_type(UnreachableError),
+            retry=retry_if_exception(_passes),
             wait=wait_exponential(multiplier=0.2, max=5),
             stop=stop_after_delay(min(RETRY_SECONDS, self._left())),
             before_sleep=tell,
@@ -263,6 +263,14 @@ class VolumeClient:
             found: dict[str, Any] = answer.json()
             return found
         raise _refusal(answer)
+
+
+def _passes(error: BaseException) -> bool:
+    """Return whether a request may be made again: nobody has answered, or CloudStack has refused the daemon's calls for
+    longer than that waits. A request that changes something has a key, and is one operation however often it comes."""
+    return isinstance(error, UnreachableError) or (
+        isinstance(error, MigrateKitError) and error.code is errors.ErrorCode.THROTTLED
+    )
 
 
 def _called(method: str, path: str) -> str:

@@ -11,6 +11,7 @@ from functools import partial
 
 from migratekit_core.errors import BusyError, MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.models.volumes import VolumeOperation
+from migratekit_core.ossea.client import InterruptedJobError
 from migratekit_core.volumes import devices
 from migratekit_core.volumes.daemon import checksum, oma, records, room, snapshots
 from migratekit_core.volumes.daemon.context import COPY_SECONDS, Context, Response, name_of, volume_id_of
@@ -37,8 +38,15 @@ def create(context: Context, operation: VolumeOperation) -> Response:
     return _made(context, operation, "create-volume", make)
 
 
-def _made(context: Context, operation: VolumeOperation, step_name: str, make: Callable[[], Volume]) -> Response:
-    """Make a volume and tag it. One that cannot be tagged is deleted: nobody would know whose it is."""
+def _made(
+    context: Context,
+    operation: VolumeOperation,
+    step_name: str,
+    make: Callable[[], Volume],
+    fill: Callable[[Volume], None] = lambda volume: None,
+) -> Response:
+    """Make a volume, tag it, and wait until it is filled. One that cannot be is deleted: nobody would know whose it
+    is."""
     name, tags, jobs = name_of(operation), operation.request["tags"], context.jobs(operation)
     storage, patience = context.storage, context.settings.settle_timeout
 
@@ -53,8 +61,7 @@ def _made(context: Context, operation: VolumeOperation, step_name: str, make: Ca
         await_result(lambda: storage.get(volume.id), patience)
         try:
             volume = ascertain(lambda: storage.tag(volume, tags, jobs), tagged, patience)
-            if operation.type == "clone":
-                _await_ready(context, volume)
+            fill(volume)
         except MigrateKitError:
             left = attempt(lambda: storage.delete(volume.id))
             step.log("volume taken back", level="warning", volume_id=volume.id, error=str(left) if left else None)
@@ -63,8 +70,9 @@ def _made(context: Context, operation: VolumeOperation, step_name: str, make: Ca
     return {"volume_id": volume.id, "name": name, "size": volume.size}
 
 
-def _await_ready(context: Context, volume: Volume) -> None:
-    """Wait until a volume that is being filled from a snapshot is whole."""
+def _await_ready(context: Context, volume: Volume, seconds: float) -> None:
+    """Wait until a volume that is being filled from a snapshot is whole. Raises OperationFailedError where it is not
+    within `seconds`."""
 
     def ready() -> bool | None:
         found = context.storage.get(volume.id)
@@ -76,10 +84,10 @@ def _await_ready(context: Context, volume: Volume) -> None:
             )
         return True if found.state == "Ready" else None
 
-    if await_result(ready, COPY_SECONDS) is None:
+    if await_result(ready, seconds) is None:
         raise OperationFailedError(
-            f"volume {volume.name} is not ready after {COPY_SECONDS:.0f} s",
-            "CloudStack still copies the snapshot into it",
+            f"volume {volume.name} is not ready after {seconds:.0f} s",
+            "CloudStack still copies the snapshot into it, or was restarted while it did",
             "look at its events in CloudStack, then run again",
         )
 
@@ -278,11 +286,24 @@ def unexport(context: Context, operation: VolumeOperation) -> Response:
 def clone(context: Context, operation: VolumeOperation) -> Response:
     """Create a volume from a snapshot; found again by its name after a crash, as with `create`."""
     name, jobs, snapshot_id = name_of(operation), context.jobs(operation), operation.request["snapshot_id"]
+    seconds = COPY_SECONDS
+
+    def make() -> Volume:
+        nonlocal seconds
+        try:
+            seconds = COPY_SECONDS
+            return context.storage.create_from_snapshot(name, snapshot_id, jobs)
+        except InterruptedJobError:
+            # Nobody fills it any more.
+            seconds = context.settings.settle_timeout
+            raise
+
     return _made(
         context,
         operation,
         "create-volume-from-snapshot",
-        lambda: context.storage.create_from_snapshot(name, snapshot_id, jobs),
+        make,
+        lambda volume: _await_ready(context, volume, seconds),
     )
 
 

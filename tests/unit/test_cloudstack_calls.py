@@ -1,0 +1,188 @@
+"""What becomes of calls to CloudStack that go wrong on their way: answers that are none, lists that change."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from migratekit_core.config.schema import Ossea
+from migratekit_core.config.secret import SecretSource
+from migratekit_core.errors import AuthError, ErrorCode, OperationFailedError, PreconditionError
+from migratekit_core.files import write_private
+from migratekit_core.ossea import compute
+from migratekit_core.ossea.client import Cloud, InterruptedJobError, LostJobError, Untracked
+from migratekit_core.ossea.compute import Destroyed
+from migratekit_core.units import GIB
+from migratekit_core.volumes.daemon import actions
+from migratekit_core.volumes.daemon.storage import Volume
+
+
+@contextmanager
+def answering(status: int, text: str) -> Iterator[str]:
+    """Yield the URL of a server that gives every call this page."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *arguments: Any) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/client/api"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def cloud_at(url: str, folder: Path) -> Cloud:
+    for name in ("key", "secret"):
+        write_private(folder / name, f"the {name} of nobody")
+    return Cloud(
+        Ossea(
+            api_url=url,
+            api_key=SecretSource(file=folder / "key"),
+            secret_key=SecretSource(file=folder / "secret"),
+            zone="zone",
+            disk_offering="Custom",
+            oma_vm="oma01",
+        )
+    )
+
+
+@pytest.mark.parametrize("status", [200, 404, 408, 524])
+def test_a_change_that_something_else_answered_may_have_been_made(status: int, tmp_path: Path) -> None:
+    with answering(status, "<html>a time-out of what stands between</html>") as url:
+        cloud = cloud_at(url, tmp_path)
+        with pytest.raises(LostJobError) as caught:
+            cloud.request("deployVirtualMachine", name="erp01")
+        assert caught.value.code is ErrorCode.LOST
+        with pytest.raises(OperationFailedError) as read:
+            cloud.request("listZones")
+        assert not isinstance(read.value, LostJobError)
+
+
+class Listing(Cloud):
+    """A cloud whose rows go and come between two pages."""
+
+    def __init__(self, rows: list[int], between: Callable[[list[int]], None]) -> None:
+        self._url = f"https://listing.invalid/{id(self)}"
+        self.rows, self.between = rows, between
+
+    def request(self, command: str, **parameters: Any) -> dict[str, Any]:
+        size = parameters["pagesize"]
+        begin = (parameters["page"] - 1) * size
+        part = [{"id": str(number)} for number in self.rows[begin : begin + size]]
+        answer = {"count": len(self.rows), "volume": part} if part else {}
+        self.between(self.rows)
+        return answer
+
+
+@pytest.mark.parametrize("size", [10, 12, 20])
+def test_no_row_is_missed_where_another_goes_between_two_pages(size: int) -> None:
+    gone: list[int] = []
+
+    def one_goes(rows: list[int]) -> None:
+        if not gone:
+            gone.append(rows.pop(3))
+
+    cloud = Listing([*range(21)], one_goes)
+    found = {row["id"] for row in cloud._pages("listVolumes", "volume", size, {})}
+    assert {str(number) for number in range(21) if number not in gone} <= found
+
+
+def test_a_list_that_never_stands_still_ends() -> None:
+    cloud = Listing([*range(40)], lambda rows: rows.append(len(rows)))
+    assert len(cloud._pages("listVolumes", "volume", 20, {})) >= 40
+
+
+class Keeping(Cloud):
+    """A cloud that does not expunge, and gives a machine no other name."""
+
+    def __init__(self) -> None:
+        self._url = "https://keeping.invalid"
+        self.state, self.calls = "Running", list[str]()
+
+    def list(self, command: str, key: str, /, **parameters: Any) -> list[dict[str, Any]]:
+        return [{"id": parameters["id"], "name": "web1", "state": self.state}]
+
+    def request(self, command: str, **parameters: Any) -> dict[str, Any]:
+        self.calls.append(command)
+        raise PreconditionError("the name is taken", code=ErrorCode.NAME_TAKEN)
+
+    def run(self, command: str, jobs: Any = None, **parameters: Any) -> dict[str, Any]:
+        self.calls.append(command)
+        if parameters.get("expunge"):
+            raise AuthError("no expunging", code=ErrorCode.EXPUNGE_NOT_ALLOWED)
+        self.state = {"stopVirtualMachine": "Stopped", "destroyVirtualMachine": "Destroyed"}[command]
+        return {}
+
+
+def test_a_machine_is_destroyed_also_where_its_name_cannot_be_set_free() -> None:
+    cloud = Keeping()
+    assert compute.destroy(cloud, "1" * 36, Untracked()) is Destroyed.KEPT
+    assert cloud.state == "Destroyed"
+    assert "updateVirtualMachine" in cloud.calls, "it was tried"
+
+
+class Filling:
+    """A storage whose server is restarted while it fills a volume; it stays Creating, as the double has it."""
+
+    def __init__(self) -> None:
+        self.made: Volume | None = None
+        self.deleted = False
+
+    def named(self, name: str) -> Volume | None:
+        return self.made
+
+    def get(self, volume_id: str) -> Volume | None:
+        return self.made
+
+    def create_from_snapshot(self, name: str, snapshot_id: str, jobs: Any) -> Volume:
+        self.made = Volume("1" * 36, name, "Creating", "DATADISK", GIB, None, None, None, {})
+        raise InterruptedJobError("restarted", code=ErrorCode.INTERRUPTED)
+
+    def tag(self, volume: Volume, tags: dict[str, str], jobs: Any) -> Volume:
+        return volume
+
+    def delete(self, volume_id: str) -> None:
+        self.deleted = True
+
+
+def test_a_copy_that_a_restart_has_ended_is_not_waited_for_as_one_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    def await_result(look: Callable[[], Any], seconds: float) -> Any:
+        waited.append(seconds)
+        return look()
+
+    monkeypatch.setattr(actions, "await_result", await_result)
+    storage, step = Filling(), SimpleNamespace(log=lambda *told, **fields: None)
+    context: Any = SimpleNamespace(
+        storage=storage,
+        settings=SimpleNamespace(settle_timeout=1.5),
+        job=SimpleNamespace(step=lambda name: nullcontext(step)),
+        jobs=lambda operation: Untracked(),
+        passed=lambda operation, where: None,
+    )
+    request = {"name": "copy", "snapshot_id": "2" * 36, "tags": {"migratekit": "x"}}
+    operation: Any = SimpleNamespace(id="3" * 36, type="clone", request=request)
+    with pytest.raises(OperationFailedError):
+        actions.clone(context, operation)
+    assert waited, "it is given a moment"
+    assert max(waited) <= 1.5, "nobody fills it any more"
+    assert storage.deleted
