@@ -156,6 +156,22 @@ def report_of_doctor(lab: Lab) -> list[dict[str, Any]]:
     return lines
 
 
+def test_a_failover_is_taken_back_also_where_the_oma_takes_no_disk(lab: Lab) -> None:
+    report(lab, "replicate", VM)
+    report(lab, "failover", VM, "--yes", **NO_ADDRESSES)
+    oma = next(vm for vm in lab.cloud.state()["virtualmachines"] if vm["name"] == "oma01")
+    lab.cloud.api().createVMSnapshot(virtualmachineid=oma["id"])
+    try:
+        back = report(lab, "rollback", VM, "--yes")
+        assert back["source"] == "started"
+        assert lab.vcenter.vm(VM)["power"] == "on"
+    finally:
+        (found,) = lab.cloud.api().listVMSnapshot()["vmSnapshot"]
+        lab.cloud.api().deleteVMSnapshot(vmsnapshotid=found["id"])
+    # What was left detached is attached by the next sync.
+    report(lab, "replicate", VM, "--compare")
+
+
 def test_doctor_does_not_wait_for_a_server_that_is_away(lab: Lab) -> None:
     lab.cloud.restart(8.0)
     done = run(lab, "doctor", "--topic", "cloudstack", "--output", "json")

@@ -14,7 +14,7 @@ import pytest
 
 from migratekit_core.config.schema import Ossea
 from migratekit_core.config.secret import SecretSource
-from migratekit_core.errors import AuthError, ErrorCode, OperationFailedError, PreconditionError
+from migratekit_core.errors import AuthError, ErrorCode, MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.files import write_private
 from migratekit_core.ossea import compute
 from migratekit_core.ossea.client import Cloud, InterruptedJobError, LostJobError, Untracked
@@ -186,3 +186,19 @@ def test_a_copy_that_a_restart_has_ended_is_not_waited_for_as_one_under_way(monk
     assert waited, "it is given a moment"
     assert max(waited) <= 1.5, "nobody fills it any more"
     assert storage.deleted
+
+
+class Refusing(Cloud):
+    """A cloud that refuses every list."""
+
+    def __init__(self, error: MigrateKitError) -> None:
+        self._url, self.error = "https://refusing.invalid", error
+
+    def list(self, command: str, key: str, /, **parameters: Any) -> list[dict[str, Any]]:
+        raise self.error
+
+
+def test_a_role_that_may_list_no_machines_is_not_told_that_the_oma_does_not_exist() -> None:
+    with pytest.raises(AuthError) as caught:
+        compute.oma(Refusing(AuthError("not allowed", code=ErrorCode.NOT_ALLOWED)), "oma01")
+    assert caught.value.code is ErrorCode.NOT_ALLOWED

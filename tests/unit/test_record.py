@@ -287,3 +287,10 @@ def test_the_command_refuses_before_it_begins(tmp_path: Path) -> None:
     assert (tmp_path / "r").read_text() == ""
     assert run("config", "show", MIGRATEKIT_RECORD=str(tmp_path / "s")).returncode == 0
     assert (tmp_path / "s").exists()
+
+
+def test_a_tag_that_is_called_like_a_secret_is_one() -> None:
+    tags = [{"key": "db-password", "value": "hunter2"}, {"key": "migratekit", "value": "42"}, {"key": "value"}]
+    first, second, third = record.cleaned({"virtualmachine": [{"tags": tags}]})["virtualmachine"][0]["tags"]
+    assert first == {"key": "db-password", "value": "[redacted]"}
+    assert (second, third) == (tags[1], tags[2])

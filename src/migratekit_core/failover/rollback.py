@@ -16,6 +16,7 @@ from migratekit_core.db.schema import require_schema
 from migratekit_core.errors import (
     BusyError,
     CancelledError,
+    ErrorCode,
     MigrateKitError,
     OperationFailedError,
     PreconditionError,
@@ -37,6 +38,8 @@ from migratekit_core.vsphere.inventory import VirtualMachine, find_vm, managed_o
 
 PATIENCE_SECONDS = 120.0
 """How long a volume may be busy with what a killed run had begun."""
+OMA_UNFIT = frozenset({ErrorCode.VM_FULL, ErrorCode.VM_HAS_SNAPSHOTS, ErrorCode.VM_HAS_BACKUP_OFFERING})
+"""Why the OMA may take no disk now."""
 STARTED, RAN, LEFT_OFF = "started", "was running", "left off"
 
 
@@ -201,8 +204,10 @@ def go_back(way: Way, job: Job, at_once: bool = False) -> RolledBack:
                 try:
                     volumes.attach(volume_id)
                     step.log("volume attached to the OMA", volume_id=volume_id)
-                except BusyError as error:
-                    # All of the OMA is in use by others: the next sync attaches it, and the way back goes on.
+                except MigrateKitError as error:
+                    if not isinstance(error, BusyError) and error.code not in OMA_UNFIT:
+                        raise
+                    # The OMA takes no disk now: the next sync attaches it, and the way back goes on.
                     step.log("volume left detached", level="warning", volume_id=volume_id, error=str(error))
     with job.step("hand-back") as step:
         record.hand_back(content)

@@ -207,10 +207,14 @@ def cleaned(value: Any) -> Any:
 
 def _without_private(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {
+        cleared = {
             name: redact_fields(held, secret=True) if _PRIVATE.search(str(name)) else _without_private(held)
             for name, held in value.items()
         }
+        if isinstance(told := cleared.get("key"), str) and "value" in cleared:
+            # A tag, of whosever machine: what its value is called is what its key says.
+            (cleared["value"],) = cleaned({told: cleared["value"]}).values()
+        return cleared
     return [_without_private(held) for held in value] if isinstance(value, list) else value
 
 

@@ -110,6 +110,7 @@ def _no_room(kept: Counter[str]) -> MigrateKitError:
         why,
         "detach what was attached by hand (migratekit volumes list, volumes detach VOLUME); a machine with more disks "
         "than the OMA takes needs a higher max_data_volumes_limit of KVM in CloudStack",
+        code=ErrorCode.VM_FULL,
     )
 
 
