@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.support import refused, report, run
+from tests.integration.support import eventually, refused, report, run
 from tests.lab.conditions import restarted
 from tests.lab.lab import Lab
 
@@ -124,6 +124,26 @@ def test_a_restart_in_the_middle_of_a_command_is_outlived(lab: Lab, command: tup
     if command[0] == "cleanup":
         assert [name for name in machines(lab) if name not in machines(lab, "Destroyed")] == []
         assert lab.cloud.state()["snapshots"] == []
+
+
+def test_a_machine_whose_deployment_a_restart_has_ended_is_not_used(lab: Lab) -> None:
+    """It is Stopped, and later in Error (recorded): with our root disk on it nothing could be taken off it any more."""
+    report(lab, "replicate", VM)
+    lab.cloud.http.delete("/lab/calls").raise_for_status()
+    lab.cloud.fault(command="deployVirtualMachine", mode="slow", seconds=4.0)
+    before = set(machines(lab))
+
+    def restart() -> None:
+        eventually("a machine is being deployed", lambda: api_calls(lab, "deployVirtualMachine"), 60)
+        lab.cloud.restart(1.0)
+
+    meanwhile = threading.Thread(target=restart)
+    meanwhile.start()
+    made = report(lab, "test-failover", VM)["destination_vm_id"]
+    meanwhile.join()
+    assert len(api_calls(lab, "deployVirtualMachine")) == 2
+    assert [found for found in machines(lab) if found not in before] == [made], "the other one is gone"
+    report(lab, "cleanup", VM)
 
 
 def test_vm_snapshots_of_the_oma_are_told_before_anything_is_made(lab: Lab) -> None:

@@ -93,8 +93,8 @@ def _deploy(
     restarts: int = compute.RESTARTS,
 ) -> str:
     vm_id = record.row().destination_vm_id
-    if vm_id is not None and _failed(cloud, volumes, vm_id, root):
-        # CloudStack took the call and could not do it; the name is free again once that machine is gone.
+    if vm_id is not None and _failed(cloud, volumes, record, vm_id, root):
+        # CloudStack took the call and did not do it to its end; the name is free again once that machine is gone.
         destroy(cloud, volumes, vm_id, TrackedJobs(runtime.databases.oma, "deploy", job.correlation_id, record.id))
         record.forget_machine()
         vm_id = None
@@ -123,9 +123,6 @@ def _deploy(
     try:
         cloud.wait(cloudstack_job_id, "deployVirtualMachine", jobs)
     except InterruptedJobError:
-        # A restart of CloudStack has ended the job: what it has made is Stopped, or cannot be used.
-        if not _failed(cloud, volumes, vm_id, root):
-            return _settled(cloud, vm_id)
         if restarts == 0:
             raise
         return _deploy(runtime, cloud, volumes, job, record, spec, root, restarts - 1)
@@ -189,11 +186,17 @@ def calls(target: VmSpec, path: str, disks: int) -> tuple[str, ...]:
     )
 
 
-def _failed(cloud: Cloud, volumes: VolumeClient, vm_id: str, root: str) -> bool:
-    """Return whether a machine that was begun could not be made, and holds nothing of ours."""
+def _failed(cloud: Cloud, volumes: VolumeClient, record: Record, vm_id: str, root: str) -> bool:
+    """Return whether a machine that was begun could not be made, and holds nothing of ours.
+
+    Nor is one used whose job a restart of CloudStack has ended: it is Stopped at first, and in Error later (recorded).
+    Our root disk could not be taken off it then, and would be expunged with it.
+    """
     vm = compute.find(cloud, vm_id=vm_id)
     if vm is not None and vm.get("state") not in ("Error", "Destroyed", "Expunging"):
-        return False
+        begun = record.state().get("template_root") is not None
+        if begun or not record.deploy_failed():
+            return False
     volume = volumes.get(root)
     return volume is not None and volume["vm_id"] is None
 

@@ -123,6 +123,12 @@ class Record:
 
         write(self._engine, change)
 
+    def deploy_failed(self) -> bool:
+        """Return whether CloudStack's newest job that was to make the new machine has failed."""
+        mine = (CloudstackJob.parent_job_id == self.id, CloudstackJob.cloudstack_command == "deployVirtualMachine")
+        query = select(CloudstackJob.cloudstack_status).where(*mine).order_by(col(CloudstackJob.id).desc())
+        return write(self._engine, lambda db: db.exec(query).first()) == "failed"
+
     def forget_machine(self) -> None:
         """Drop the machine that could not be made, and the intent to adopt it."""
 
