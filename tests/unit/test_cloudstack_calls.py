@@ -15,6 +15,7 @@ import pytest
 from migratekit_core.config.schema import Ossea
 from migratekit_core.config.secret import SecretSource
 from migratekit_core.errors import AuthError, ErrorCode, MigrateKitError, OperationFailedError, PreconditionError
+from migratekit_core.failover import rollback
 from migratekit_core.files import write_private
 from migratekit_core.ossea import compute
 from migratekit_core.ossea.client import Cloud, InterruptedJobError, LostJobError, Untracked
@@ -202,3 +203,29 @@ def test_a_role_that_may_list_no_machines_is_not_told_that_the_oma_does_not_exis
     with pytest.raises(AuthError) as caught:
         compute.oma(Refusing(AuthError("not allowed", code=ErrorCode.NOT_ALLOWED)), "oma01")
     assert caught.value.code is ErrorCode.NOT_ALLOWED
+
+
+class Standing(Keeping):
+    """A cloud with a machine in a state that it stays in."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__()
+        self.state = state
+
+
+@pytest.mark.parametrize(("state", "stops"), [("Error", False), ("Stopped", True)])
+def test_a_machine_in_error_that_keeps_its_volumes_does_not_keep_the_source_off(state: str, stops: bool) -> None:
+    def detach(volume_id: str) -> None:
+        raise PreconditionError("specify a VM that is either running or stopped")
+
+    machine = "1" * 36
+    way: Any = SimpleNamespace(
+        cloud=Standing(state),
+        volumes=SimpleNamespace(get=lambda volume_id: {"vm_id": machine}, detach=detach),
+        runtime=SimpleNamespace(databases=SimpleNamespace(oma=None)),
+        record=SimpleNamespace(id="2" * 36),
+    )
+    step = SimpleNamespace(log=lambda *told, **fields: None)
+    job: Any = SimpleNamespace(step=lambda name: nullcontext(step), id="3" * 36, correlation_id="c")
+    with pytest.raises(PreconditionError) if stops else nullcontext():
+        rollback._disarm(way, job, machine, ["4" * 36])

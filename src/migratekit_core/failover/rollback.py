@@ -28,7 +28,7 @@ from migratekit_core.failover.record import KEPT, LIVE, ROLLED_BACK, UNKNOWN, Re
 from migratekit_core.joblog import Job
 from migratekit_core.ossea import compute
 from migratekit_core.ossea.client import Cloud
-from migratekit_core.ossea.compute import GONE, OFF, Destroyed
+from migratekit_core.ossea.compute import ERROR, GONE, OFF, Destroyed
 from migratekit_core.ossea.tracking import TrackedJobs
 from migratekit_core.replication import replica
 from migratekit_core.runtime import Runtime
@@ -223,9 +223,16 @@ def _disarm(way: Way, job: Job, vm_id: str, volume_ids: list[str]) -> None:
         step.log("machine is stopped", vm_id=vm_id, before=before)
     with job.step("take-volumes-off") as step:
         for volume_id in volume_ids:
-            if _holder(way.volumes, volume_id) == vm_id:
+            if _holder(way.volumes, volume_id) != vm_id:
+                continue
+            try:
                 way.volumes.detach(volume_id)
                 step.log("volume taken off", volume_id=volume_id, vm_id=vm_id)
+            except MigrateKitError as error:
+                # CloudStack takes nothing off a machine in Error, and nobody starts one: the source comes first.
+                if before != ERROR:
+                    raise
+                step.log("volume not taken off", level="warning", volume_id=volume_id, vm_id=vm_id, error=str(error))
 
 
 def _start_source(way: Way, vm_id: str | None) -> str:

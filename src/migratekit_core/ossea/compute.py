@@ -23,11 +23,11 @@ from migratekit_core.ossea.client import AsyncJobs, Cloud, InterruptedJobError, 
 POLL_SECONDS = 1.0
 SETTLE_SECONDS = 600.0
 """How long a machine may be on its way from one state to another."""
-GONE = "gone"
+GONE, ERROR = "gone", "Error"
 PASSING = frozenset({"Starting", "Stopping", "Migrating"})
 DESTROYED = frozenset({"Expunging", "Expunged"})
 STOPPED = frozenset({"Stopped"})
-OFF = frozenset({"Stopped", "Error", "Destroyed", GONE})
+OFF = frozenset({"Stopped", ERROR, "Destroyed", GONE})
 """States in which a machine surely does not run."""
 
 
