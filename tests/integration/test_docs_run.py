@@ -67,6 +67,7 @@ NOT_RUN = {
     r"--offline|--write-baseline|--baseline": "test_ci_examples runs it",
     r"--measure-changes|--tags": "the lab's vCenter has neither statistics nor tags for this machine",
     r"^config init --role \w+( --generate)? /": "asks on a terminal; test_config_commands runs it so",
+    r"--record ": "writes into a file of the reader's; test_record runs it",
     r"--profile": "needs a profile of the reader's; test_config_layers has them",
 }
 TRANSCRIPTS = {"docs/exit-codes.md": "the lab would have to be broken as its comment says; test_bad_input does"}
