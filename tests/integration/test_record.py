@@ -85,7 +85,11 @@ oma_vm = "oma01"
         assert ended(api, api.delete(f"/api/v1/volumes/{volume_id}"))["status"] == "failed"
         done(api, api.delete(f"/api/v1/volumes/{volume_id}"))
     doctor = subprocess.run(
-        [*command, "doctor", "--topic", "cloudstack"], env=recorded, check=False, capture_output=True, text=True
+        [*command, "doctor", "--topic", "cloudstack", "--probe"],
+        env=recorded,
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert doctor.returncode == 0, doctor.stdout
     daemon.stop()
