@@ -16,6 +16,7 @@ from migratekit_core.config.schema import Ossea
 from migratekit_core.config.secret import SecretSource
 from migratekit_core.errors import AuthError, ErrorCode, MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.failover import rollback
+from migratekit_core.failover.destination import KEPT_MACHINE
 from migratekit_core.files import write_private
 from migratekit_core.ossea import compute
 from migratekit_core.ossea.client import Cloud, InterruptedJobError, LostJobError, Untracked
@@ -229,3 +230,24 @@ def test_a_machine_in_error_that_keeps_its_volumes_does_not_keep_the_source_off(
     job: Any = SimpleNamespace(step=lambda name: nullcontext(step), id="3" * 36, correlation_id="c")
     with pytest.raises(PreconditionError) if stops else nullcontext():
         rollback._disarm(way, job, machine, ["4" * 36])
+
+
+def test_a_machine_that_will_be_kept_is_written_down_before_nobody_sees_it_any_more() -> None:
+    class Killed(Keeping):
+        def run(self, command: str, jobs: Any = None, **parameters: Any) -> dict[str, Any]:
+            done = super().run(command, jobs, **parameters)
+            if command == "destroyVirtualMachine":
+                raise KeyboardInterrupt
+            return done
+
+    machine, state = "1" * 36, dict[str, Any]()
+    way: Any = SimpleNamespace(
+        cloud=Killed(),
+        volumes=SimpleNamespace(volumes=list),
+        runtime=SimpleNamespace(databases=SimpleNamespace(oma=None)),
+        record=SimpleNamespace(id="2" * 36, remember=state.update, state=lambda: state),
+    )
+    job: Any = SimpleNamespace(step=lambda name: nullcontext(), id="3" * 36, correlation_id="c")
+    with pytest.raises(KeyboardInterrupt):
+        rollback._destroy(way, job, machine, [])
+    assert state == {KEPT_MACHINE: machine}

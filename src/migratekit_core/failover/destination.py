@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Engine
@@ -37,10 +38,18 @@ STAYS = (
 """What is so about a machine that was destroyed and not expunged."""
 
 
-def destroy(cloud: Cloud, volumes: VolumeClient, vm_id: str, jobs: TrackedJobs) -> Destroyed:
-    """Destroy a machine; one that CloudStack will keep has our volumes taken off it before."""
+def destroy(
+    cloud: Cloud,
+    volumes: VolumeClient,
+    vm_id: str,
+    jobs: TrackedJobs,
+    keeping: Callable[[], object] = lambda: None,
+) -> Destroyed:
+    """Destroy a machine; one that CloudStack will keep has our volumes taken off it before, and `keeping` is called: an
+    ordinary account does not see it afterwards, and could not tell it from one that is gone."""
 
     def take_off() -> None:
+        keeping()
         for volume in volumes.volumes():
             if volume["vm_id"] == vm_id:
                 volumes.detach(volume["id"])

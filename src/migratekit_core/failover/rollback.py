@@ -192,7 +192,9 @@ def go_back(way: Way, job: Job, at_once: bool = False) -> RolledBack:
     with job.step("start-source") as step:
         source = _start_source(way, vm_id)
         step.log(f"source {source}", vm=vm.name)
-    kept = vm_id is not None and _destroy(way, job, vm_id, volume_ids) is Destroyed.KEPT
+    if vm_id is not None:
+        _destroy(way, job, vm_id, volume_ids)
+    kept = record.state().get(KEPT_MACHINE) is not None
     content = conversion_undo.put_back(way.runtime, volumes, job, record) or content
     if volume_ids:
         volume_ids = list(_volume_ids(way.runtime, vm))
@@ -253,7 +255,7 @@ def _start_source(way: Way, vm_id: str | None) -> str:
     return STARTED
 
 
-def _destroy(way: Way, job: Job, vm_id: str, volume_ids: list[str]) -> Destroyed:
+def _destroy(way: Way, job: Job, vm_id: str, volume_ids: list[str]) -> None:
     """Destroy the new machine. Its root disk would go with it, so none of the replica's volumes may be on it."""
     jobs = TrackedJobs(way.runtime.databases.oma, "rollback", job.correlation_id, way.record.id)
     with job.step("destroy-machine") as step:
@@ -264,17 +266,19 @@ def _destroy(way: Way, job: Job, vm_id: str, volume_ids: list[str]) -> Destroyed
                 f"it holds the replica's volumes {', '.join(left)} again",
                 f"see who works on it, then run: migratekit rollback {quote(way.vm.name)}",
             )
-        fate = destroy(way.cloud, way.volumes, vm_id, jobs)
+        kept = {KEPT_MACHINE: vm_id}
+        fate = destroy(way.cloud, way.volumes, vm_id, jobs, lambda: way.record.remember(**kept))
         root = way.record.state().get("template_root")
         if root is not None:
             way.volumes.delete(root)
             way.record.remember(template_root=None)
         if fate is Destroyed.KEPT:
-            way.record.remember(**{KEPT_MACHINE: vm_id})
+            way.record.remember(**kept)
             step.log("machine destroyed, not expunged", level="warning", vm_id=vm_id, why=STAYS)
         else:
+            if fate is Destroyed.EXPUNGED:
+                way.record.remember(**{KEPT_MACHINE: None})
             step.log("machine was gone" if fate is Destroyed.ABSENT else "machine destroyed", vm_id=vm_id)
-    return fate
 
 
 def _content(
