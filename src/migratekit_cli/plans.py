@@ -41,7 +41,11 @@ def lines(plan: Plan) -> list[str]:
     found = [f"{plan.vm_name} becomes {plan.destination_name} in CloudStack"]
     found += [f"  {line}" for line in plan.machine]
     found += [f"  note: {note}" for note in plan.notes]
-    found += ["checks", *(f"  {MARKS[check.state]}  {check.name}: {check.detail}" for check in plan.checks)]
+    found += ["checks"]
+    for check in plan.checks:
+        found.append(f"  {MARKS[check.state]}  {check.name}: {check.detail}")
+        # What to do about the failed ones is the error's, below.
+        found += [f"        do: {check.todo}"] if check.state == "warning" and check.todo else []
     found += ["steps", *(f"  {number}. {step}" for number, step in enumerate(plan.steps, 1))]
     if plan.calls:
         found += ["calls that change something", *(f"  {call}" for call in plan.calls)]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from migratekit_core.assess.access import SETTING
 from tests.integration.support import eventually, refused, report, run
 from tests.lab.conditions import restarted
 from tests.lab.lab import Lab
@@ -63,6 +64,21 @@ def test_a_failover_is_taken_back_and_done_again_where_the_account_may_not_expun
     # The one that is kept has its addresses still, and that is said before anything is shut down.
     plan = report(lab, "failover", VM, "--dry-run")
     assert [check["state"] for check in plan["checks"] if check["name"] == "addresses"] == ["warning"]
+    # It is still said when one was refused for it and given back.
+    refused(lab, run(lab, "failover", VM, "--yes"), 4)
+    assert lab.vcenter.vm(VM)["power"] == "on"
+    plan = report(lab, "failover", VM, "--dry-run")
+    assert [first in check["detail"] for check in plan["checks"] if check["name"] == "addresses"] == [True]
+    # The rule as well as the setting, and nothing of it twice.
+    lab.cloud.account(deny=("expungeVirtualMachine",))
+    plan = report(lab, "failover", VM, "--dry-run")
+    lab.cloud.account()
+    assert [check["name"] for check in plan["checks"] if "xpungeVirtualMachine" in check["detail"]] == ["expunging"]
+    done = run(lab, "assess", VM, "--permissions", "--target", "--output", "json")
+    assert done.returncode == 3, done.stderr
+    lacking = {each["command"]: each["cloudstack"] for each in json.loads(done.stdout)["commands"]}
+    assert lacking["cleanup"] == lacking["rollback"] == [SETTING]
+    assert lacking["volume daemon"] == []
     second = report(lab, "failover", VM, "--yes", **NO_ADDRESSES)["destination_vm_id"]
     assert second != first
     assert lab.cloud.machine(VM) is not None, "its name was free"
@@ -167,6 +183,27 @@ def test_vm_snapshots_of_the_oma_are_told_before_anything_is_made(lab: Lab) -> N
         (found,) = lab.cloud.api().listVMSnapshot()["vmSnapshot"]
         lab.cloud.api().deleteVMSnapshot(vmsnapshotid=found["id"])
     report(lab, "replicate", VM)
+
+
+def test_a_backup_offering_of_the_oma_is_warned_of_before_a_failover(lab: Lab) -> None:
+    lab.cloud.backup_offering("oma01")
+    try:
+        plan = report(lab, "failover", VM, "--dry-run")
+    finally:
+        lab.cloud.backup_offering("oma01", on=False)
+    (told,) = [check for check in plan["checks"] if check["state"] == "warning" and check["name"] == "OMA's disks"]
+    assert "backup.enable.attach.detach.of.volumes" in told["todo"]
+
+
+def test_doctor_looks_at_what_the_daemon_calls_where_its_account_is_ours(lab: Lab) -> None:
+    lab.cloud.account(deny=("createVolume",))
+    done = run(lab, "doctor", "--topic", "cloudstack", "--output", "json")
+    lab.cloud.account()
+    assert done.returncode == 5, done.stderr
+    lines = json.loads(done.stdout)["lines"]
+    assert [line["found"] for line in lines if line["status"] == "failed"] == [
+        "volume daemon may not call createVolume"
+    ]
 
 
 def report_of_doctor(lab: Lab) -> list[dict[str, Any]]:

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from migratekit_core.assess.commands import CLOUDSTACK, VSPHERE
 from migratekit_core.assess.site import Site
 
+CAPABILITY = "allowuserexpungerecovervm"
+"""Field of listCapabilities: whether the caller may expunge, as far as the setting goes."""
+EXPUNGE, SETTING = "expungeVirtualMachine", "allow.user.expunge.recover.vm (a setting)"
+
 
 @dataclass(frozen=True)
 class Access:
@@ -16,7 +20,7 @@ class Access:
     vsphere: tuple[str, ...] | None
     """Missing privileges: `VirtualMachine.State.CreateSnapshot (2 of 5 machines)`."""
     cloudstack: tuple[str, ...] | None
-    """Missing APIs."""
+    """Missing APIs, and the setting that keeps the account from expunging (SETTING)."""
     not_checked: tuple[str, ...]
     """Why a side that the command goes to was not asked."""
 
@@ -41,4 +45,6 @@ def _access(command: str, site: Site) -> Access:
         unknown += [reason] if (reason := site.lacks("target.apis")) else []
         if site.target is not None and site.target.apis is not None:
             cloudstack = tuple(api for api in CLOUDSTACK[command] if api not in site.target.apis)
+            if EXPUNGE in CLOUDSTACK[command] and (site.target.capabilities or {}).get(CAPABILITY) is False:
+                cloudstack += (SETTING,)
     return Access(command, vsphere, cloudstack, tuple(unknown))

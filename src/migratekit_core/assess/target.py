@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from migratekit_core.errors import AuthError, MigrateKitError, OperationFailedError
+from migratekit_core.errors import AuthError, ErrorCode, MigrateKitError, OperationFailedError
 from migratekit_core.ossea.limits import DATA_DISKS
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class _Reader:
         try:
             return tuple(self._cloud.list(command, key, **parameters))
         except (AuthError, OperationFailedError) as error:
-            self.missing[f"target.{fact}"] = f"the account may not read it ({command}): {error.why}"
+            self.missing[f"target.{fact}"] = _unread(command, error)
             return None
 
     def one(self, fact: str, command: str, key: str) -> Row | None:
@@ -162,9 +162,14 @@ class _Reader:
         try:
             found: Row = self._cloud.request(command).get(key) or {}
         except (AuthError, OperationFailedError) as error:
-            self.missing[f"target.{fact}"] = f"the account may not read it ({command}): {error.why}"
+            self.missing[f"target.{fact}"] = _unread(command, error)
             return None
         return found
+
+
+def _unread(command: str, error: MigrateKitError) -> str:
+    """Return why a list is not known. That the role lacks a command needs none of CloudStack's own words."""
+    return f"the role may not call {command}" if error.code is ErrorCode.NOT_ALLOWED else error.why
 
 
 def _account(accounts: Rows | None, machines: Rows | None, oma: str) -> Row | None:

@@ -31,9 +31,10 @@ def machine_of(cloud: Cloud, record: Record) -> str | None:
 
 KEPT_MACHINE = "kept_machine"
 """Key of a failover's state: its machine, which CloudStack keeps, destroyed, since the failover was taken back."""
+UNTIL = "expunge.delay, a day by default"
 STAYS = (
-    "this account may not expunge, so CloudStack keeps it, destroyed, with its addresses, until it expunges it by "
-    "itself (expunge.delay, a day by default); docs/permissions.md"
+    "this account may not expunge: CloudStack keeps it, destroyed, with its addresses, until it expunges it by "
+    f"itself ({UNTIL}); docs/permissions.md"
 )
 """What is so about a machine that was destroyed and not expunged."""
 

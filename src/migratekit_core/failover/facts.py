@@ -8,13 +8,14 @@ from typing import Any
 
 import migratekit_core.assess.rules  # noqa: F401 (fills RULES)
 from migratekit_core.assess import commands, privileges
+from migratekit_core.assess.access import EXPUNGE
 from migratekit_core.assess.rule import RULES
 from migratekit_core.assess.site import Site
 from migratekit_core.assess.target import Target
 from migratekit_core.errors import MigrateKitError
 from migratekit_core.failover.checks import OK, UNCHECKED, WARNING, Check, failed, judged
-from migratekit_core.failover.destination import KEPT_MACHINE, STAYS
-from migratekit_core.failover.record import LIVE, ROLLED_BACK, newest
+from migratekit_core.failover.destination import KEPT_MACHINE, UNTIL
+from migratekit_core.failover.record import LIVE, ROLLED_BACK, newest_first
 from migratekit_core.models.base import utcnow
 from migratekit_core.ossea.offerings import Choice
 from migratekit_core.ossea.quota import Need, shortfalls
@@ -128,6 +129,10 @@ def infrastructure(runtime: Runtime, case: Case) -> list[Check]:
         )
         unfit = volumes.oma_problem()
         checks += judged("OMA's disks", [str(unfit)] if unfit else [], "it takes disks", unfit.todo if unfit else "")
+        if offering := volumes.oma().get("backup_offering"):
+            detail = f"it has the backup offering {offering}: attaching and detaching may be refused"
+            todo = "remove the OMA from it, or see that backup.enable.attach.detach.of.volumes is true"
+            checks.append(Check("OMA's disks", WARNING, detail, todo))
         checks += _volumes(case, {volume["id"]: volume for volume in volumes.volumes()})
     except MigrateKitError as error:
         checks += failed("OMA", [str(error)], error.todo)
@@ -169,12 +174,17 @@ def former_machine(runtime: Runtime, case: Case) -> list[Check]:
     """
     if case.test:
         return []
-    last = newest(runtime.databases.oma, case.vm.uuid, LIVE)
-    kept = last.state().get(KEPT_MACHINE) if last is not None and last.row().status == ROLLED_BACK else None
+    kept = None
+    for earlier in newest_first(runtime.databases.oma, case.vm.uuid, LIVE):
+        kept = earlier.state().get(KEPT_MACHINE) if earlier.row().status == ROLLED_BACK else None
+        # One that made no machine, which those addresses may have been the reason of, says nothing of them.
+        if kept or earlier.row().status != ROLLED_BACK or earlier.row().destination_vm_id is not None:
+            break
     if not kept:
         return []
-    detail = f"machine {kept} of the failover that was taken back was destroyed and not expunged: {STAYS}"
-    todo = "have it expunged by an administrator, or keep neither address: failover.keep_mac = false, keep_ip = never"
+    detail = f"machine {kept} of the failover that was taken back keeps them until CloudStack expunges it ({UNTIL}): "
+    detail += "until then the new machine is refused, after the source is shut down"
+    todo = "have an administrator expunge it, or keep no address: failover.keep_mac = false, failover.keep_ip = never"
     return [Check("addresses", WARNING, detail, todo)]
 
 
@@ -230,8 +240,10 @@ def permissions(case: Case, found: Target, service: Any) -> list[Check]:
     todo = "add it to the role; docs/permissions.md"
     problems = [f"the role may not call {', '.join(missing)}"] if missing else []
     checks = judged("CloudStack role", problems, "the role may call what is needed", todo)
-    if helpful := [api for api in lacking_apis if api in commands.HELPFUL]:
-        detail = f"the role may not call {', '.join(helpful)}: what they tell is not checked, or not set"
+    # That it may not expunge is a check of its own, where it is known.
+    told = {EXPUNGE} if found.may_expunge is False else set()
+    for api in (api for api in lacking_apis if api in commands.HELPFUL and api not in told):
+        detail = f"the role may not call {api}: {commands.HELPFUL[api]}"
         checks.append(Check("CloudStack role", WARNING, detail, todo))
     if service is None or case.resume:
         return checks

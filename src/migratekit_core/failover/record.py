@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Engine
@@ -204,6 +205,13 @@ def newest(engine: Engine, vm_uuid: str, kind: str) -> Record | None:
     query = select(FailoverJob.id).where(FailoverJob.vm_id == vm_uuid, FailoverJob.job_type == kind)
     found = write(engine, lambda db: db.exec(query.order_by(col(FailoverJob.created_at).desc())).first())
     return Record(engine, found) if found is not None else None
+
+
+def newest_first(engine: Engine, vm_uuid: str, kind: str) -> Iterator[Record]:
+    """Yield a machine's failovers of a kind, the newest first, whatever became of them."""
+    query = select(FailoverJob.id).where(FailoverJob.vm_id == vm_uuid, FailoverJob.job_type == kind)
+    found = write(engine, lambda db: db.exec(query.order_by(col(FailoverJob.created_at).desc())).all())
+    yield from (Record(engine, one) for one in found)
 
 
 def by_id(engine: Engine, failover_id: str) -> Record | None:

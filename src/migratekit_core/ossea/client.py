@@ -129,7 +129,7 @@ class Cloud:
                     raise
                 if self._note is not None and not said and waited + pause >= QUIET_SECONDS:
                     said = True
-                    self._note(f"waiting: {error.what} ({error.why})")
+                    self._note(f"waiting, up to {self._patience.longest(error):.0f} s: {error.what} ({error.why})")
                 time.sleep(pause)
         raise AssertionError("count does not end")
 

@@ -31,7 +31,7 @@ _TOLD: Mapping[ErrorCode, _Told] = {
     ErrorCode.BAD_CREDENTIALS: _Told(
         AuthError,
         "{where} refused the call: wrong keys, or an unknown command",
-        "check ossea.api_key, ossea.secret_key and this host's clock; a server older than 4.19 may not have {command}",
+        "check ossea.api_key, ossea.secret_key and this host's clock; if they are right, the server has no {command}",
     ),
     ErrorCode.NOT_ALLOWED: _Told(
         AuthError,

@@ -28,6 +28,12 @@ class Patience:
     busy: float = 60.0
     """While a resource is at work, or passes from one state to another."""
 
+    def longest(self, error: MigrateKitError) -> float:
+        """Return for how many seconds in all a call that ended with this error is sent again."""
+        if error.code is ErrorCode.THROTTLED:
+            return self.throttled
+        return self.outage if isinstance(error, UnreachableError) else self.busy
+
     def pause(self, error: MigrateKitError, command: str, waited: float, attempt: int) -> float | None:
         """Return how many seconds to wait before the call is sent again; None where it must not be, or long enough was.
 

@@ -58,7 +58,9 @@ def oma(site: Site) -> Iterator[Answer]:
         yield warning("OMA's VM snapshots", "not known: the daemon's role may not list VM snapshots", todo)
     if found["backup_offering"]:
         todo = "remove the OMA from it, or see that backup.enable.attach.detach.of.volumes is true"
-        yield warning("OMA's backup offering", f"it has {found['backup_offering']}: attaching may be refused", todo)
+        yield warning(
+            "OMA's backup offering", f"it has {found['backup_offering']}: attaching and detaching may be refused", todo
+        )
 
 
 @check("daemon.exporter", "exporter", _used)
