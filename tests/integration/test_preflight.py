@@ -56,9 +56,9 @@ def test_every_reason_is_told_at_once(lab: Lab, account: Any) -> None:
         "network 'DC0_DVPG1' of Network adapter 2 is not mapped",
         "service offering 'Small Instance' has 1 CPUs, the machine 2",
         "ossea.template = 'no-such-template' does not exist",
-        "1 machines are needed, 0 are left of 1",
-        "2 CPUs are needed, 0 are left of 2",
-        "512 MiB of memory are needed, 0 are left of 4096",
+        "machines: 1 needed, 0 left of 1",
+        "CPUs: 2 needed, 0 left of 2",
+        "MiB of memory: 512 needed, 0 left of 4096",
         "the role may not call startVirtualMachine",
         "the account lacks VirtualMachine.Interact.PowerOff",
     )

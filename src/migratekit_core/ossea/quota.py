@@ -21,6 +21,9 @@ class Need:
     snapshots: int = 0
 
 
+UNLIMITED = "Unlimited"
+
+
 @dataclass(frozen=True)
 class Shortfall:
     """A limit that would be exceeded."""
@@ -31,7 +34,7 @@ class Shortfall:
     limit: str
 
     def __str__(self) -> str:
-        return f"{self.needed} {self.what} are needed, {self.left} are left of {self.limit}"
+        return f"{self.what}: {self.needed} needed, {self.left} left of {self.limit}"
 
 
 def shortfalls(account: Row, need: Need) -> Iterator[Shortfall]:
@@ -45,8 +48,11 @@ def shortfalls(account: Row, need: Need) -> Iterator[Shortfall]:
         "snapshot": ("snapshots", need.snapshots),
     }
     for key, (what, needed) in wanted.items():
-        # "Unlimited", or a number as text; -1 stands for no limit in some versions.
-        available = str(account.get(f"{key}available", "Unlimited"))
-        left = int(available) if available.lstrip("-").isdigit() else None
-        if left is not None and left >= 0 and needed > left:
-            yield Shortfall(what, needed, left, str(account.get(f"{key}limit")))
+        # "Unlimited", or a number as text; a limit of -1 is none in some versions. What is available is below zero
+        # where a limit was lowered under what is in use.
+        limit, available = (str(account.get(f"{key}{name}", UNLIMITED)) for name in ("limit", "available"))
+        if not limit.isdigit() or not available.lstrip("-").isdigit():
+            continue
+        left = max(0, int(available))
+        if needed > left:
+            yield Shortfall(what, needed, left, limit)
