@@ -96,7 +96,7 @@ def _make(context: Context, step: Step, wanted: Volume, stuck: set[str], deadlin
 
 
 def _no_room(kept: Counter[str]) -> MigrateKitError:
-    why = f"CloudStack attaches no more to it, and all {kept.total()} stay: " + ", ".join(
+    why = f"CloudStack attaches no more to it, and none of its {kept.total()} can be taken off: " + ", ".join(
         f"{number} {reason}" for reason, number in kept.most_common()
     )
     if any(kept[reason] for reason in PASSING):
@@ -109,7 +109,8 @@ def _no_room(kept: Counter[str]) -> MigrateKitError:
         "the OMA has no room for one more volume, and will have none by itself",
         why,
         "detach what was attached by hand (migratekit volumes list, volumes detach VOLUME); a machine with more disks "
-        "than the OMA takes needs a higher max_data_volumes_limit of KVM in CloudStack",
+        "than the OMA takes needs a BIOS OMA where this one is UEFI (it takes few disks while it runs), else a higher "
+        "max_data_volumes_limit of KVM in CloudStack",
         code=ErrorCode.VM_FULL,
     )
 
