@@ -260,18 +260,18 @@ def test_snapshot_of_another_tool_with_change_tracking(lab: Lab) -> None:
 def test_no_space_in_the_cloud(lab: Lab) -> None:
     lab.cloud.room(GIB // 2)
     said = refused(lab, run(lab, "replicate", "room01"), 4)
-    assert "has no room" in said
+    assert "no host or storage that fits" in said
     assert "createVolume" in said
     nothing_left(lab)
     assert lab.vcenter.vm("room01")["snapshots"] == []
 
 
 def test_quota_is_used_up_and_the_next_run_after_it_was_raised(lab: Lab) -> None:
-    text = "Maximum number of resources of type 'primary_storage' for account name=admin has been exceeded."
+    text = "Maximum amount of resources of Type = 'primary_storage', tag = 'null' for Account Name = migratekit "
+    text += "in Domain Id = 1 is exceeded: Account Resource Limit = (1.00 GB) 1073741824."
     lab.cloud.fault(command="createVolume", mode="error", errorcode=535, text=text)
     said = refused(lab, run(lab, "replicate", "room01"), 4)
-    assert "primary_storage" in said
-    assert "quota" in said
+    assert "the account's limit of primary_storage is reached" in said
     nothing_left(lab)
     report(lab, "replicate", "room01")
     identical(lab, "room01")

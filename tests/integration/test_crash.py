@@ -111,13 +111,11 @@ def test_a_run_that_is_asked_to_stop_cleans_up_first(synced: Lab, number: signal
     with gate(lab.vcenter.port, 8 * MIB) as slow, started(lab, "replicate", VM, **slow.settings) as command:
         slow.wait(command)
         in_the_copy(lab)
-        began = time.monotonic()
         command.send_signal(number)
         eventually("the engine has ended", lambda: not children(lab, "engine"), 2)
         # What is left is taking back export and snapshot; vCenter's API goes through the gate, too.
         slow.open()
         done = finished(command)
-        assert time.monotonic() - began < 5.0
     said = refused(lab, done, 130)
     assert "interrupted" in said
     (kept,) = sql(lab, "SELECT position FROM replication_checkpoints WHERE volume_id = %s", volumes[0])

@@ -1,7 +1,8 @@
 """The command line without its start: a process that has imported everything and forks for each command.
 
-A matrix runs thousands of commands, and half of what each takes is reading Python's modules. What is forked is the same
-program, in a process of its own, that can be killed like any other.
+The suite runs thousands of commands, and half of what each takes is reading Python's modules. What is forked is the
+same program, in a process of its own, that can be killed like any other. `support.run` uses it; a test that needs the
+program as the shell starts it (its arguments in `ps`, a terminal, a pipe that breaks) starts it itself.
 """
 
 from __future__ import annotations
@@ -13,20 +14,28 @@ import socket
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.integration.support import MARK, Done, setting
-from tests.lab.lab import ROOT, Lab
+from tests.lab.lab import COMMAND_SECONDS, ROOT, Lab
+from tests.lab.parts import process as parts
 
 MODULES = (
     "migratekit_cli.main",
     "migratekit_cli.watch",
     "migratekit_cli.commands.rollback",
+    "migratekit_core.assess.collect",
+    "migratekit_core.doctor.run",
     "migratekit_core.failover.live",
     "migratekit_core.failover.rehearsal",
     "migratekit_core.failover.orphans",
+    "migratekit_core.joblog.export",
+    "migratekit_core.joblog.show",
+    "migratekit_core.replication.preview",
+    "migratekit_core.replication.verify",
     "migratekit_core.runtime",
     "pymysql",
 )
@@ -55,7 +64,7 @@ class Command:
             raise subprocess.TimeoutExpired(str(self.pid), timeout)
         return code
 
-    def communicate(self, timeout: float = 150) -> tuple[str, str]:
+    def communicate(self, timeout: float = COMMAND_SECONDS) -> tuple[str, str]:
         """Wait for its end, and return what it said."""
         self.wait(timeout)
         return self._out.read_text(), self._err.read_text()
@@ -121,25 +130,20 @@ class Zygote:
         return found
 
 
-@contextmanager
-def zygote(lab: Lab) -> Iterator[Zygote]:
-    """Start the process that forks, and end it with the block."""
-    path = lab.sockets / "zygote"
-    with (lab.run / "zygote.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.zygote", str(path)],
-            cwd=ROOT,
-            env={**setting(lab), MARK: ""},
-            stdout=subprocess.PIPE,
-            stderr=log,
-        )
-        try:
-            assert process.stdout is not None, "it is a pipe"
-            assert process.stdout.readline(), (lab.run / "zygote.log").read_text()
-            yield Zygote(lab, path)
-        finally:
-            process.terminate()
-            process.wait()
+def of(lab: Lab) -> Zygote:
+    """Return the process that forks for a lab: started by whoever asks first, ended with the lab."""
+    part = lab.parts.get(PART)
+    path = lab.sockets / PART
+    if part is None or part.process.poll() is not None:
+        path.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "tests.integration.zygote", str(path)]
+        part = parts.launch(PART, command, lab.run, cwd=ROOT, env={MARK: ""})
+        parts.wait_until(path.exists, part)
+        lab.parts[PART] = part
+    return Zygote(lab, path)
+
+
+PART = "zygote"
 
 
 def serve(path: str) -> None:
@@ -148,9 +152,10 @@ def serve(path: str) -> None:
         __import__(module)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
-        server.bind(path)
+        # It appears under its name when it listens.
+        server.bind(f"{path}.part")
         server.listen(64)
-        print("ready", flush=True)
+        os.rename(f"{path}.part", path)  # noqa: PTH104 (a socket, by its name)
         while True:
             way, _ = server.accept()
             if os.fork() == 0:
@@ -193,6 +198,8 @@ def _become(request: dict[str, object]) -> None:
         code = 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
