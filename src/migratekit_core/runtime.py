@@ -53,11 +53,15 @@ class Runtime:
         assert self.config.ossea is not None, "require has seen to it"
         return self.config.ossea
 
-    def cloud(self) -> Cloud:
-        """Return CloudStack's API; who watches the command is told what it waits for. Raises UsageError as `ossea`."""
-        from migratekit_core.ossea.client import Cloud
+    def cloud(self, *, at_once: bool = False) -> Cloud:
+        """Return CloudStack's API; who watches the command is told what it waits for. Raises UsageError as `ossea`.
 
-        return Cloud(self.ossea, note=self.observer.note)
+        `at_once`: for a plan, which changes nothing and is asked for again by hand: it does not wait for a restart.
+        """
+        from migratekit_core.ossea.client import Cloud
+        from migratekit_core.ossea.patience import AT_ONCE
+
+        return Cloud(self.ossea, AT_ONCE if at_once else None, note=self.observer.note)
 
     def traces(self) -> Traces:
         """Return where jobs go as traces. Raises UsageError where that is not configured."""

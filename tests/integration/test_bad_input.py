@@ -73,7 +73,8 @@ def test_untrusted_vcenter_certificate(lab: Lab) -> None:
 def test_unreachable_cloud(lab: Lab, closed: str, command: str) -> None:
     url = f"http://127.0.0.1:{closed}/client/api"
     yes = ["--yes"] if command == "failover" else []
-    said = refused(lab, run(lab, command, "deaf01", *yes, MIGRATEKIT_OSSEA__API_URL=url), 6)
+    away = {"MIGRATEKIT_OSSEA__API_URL": url, "MIGRATEKIT_OSSEA__PATIENCE": "3"}
+    said = refused(lab, run(lab, command, "deaf01", *yes, **away), 6)
     assert url in said
     assert "does not answer" in said
     # The signature is a secret of its own for a while.

@@ -39,6 +39,7 @@ def test_a_rehearsal_is_cleaned_up_where_the_account_may_not_expunge(lab: Lab) -
     (told,) = [check for check in plan["checks"] if check["name"] == "expunging"]
     assert told["state"] == "warning"
     made = report(lab, "test-failover", VM)["destination_vm_id"]
+    assert report(lab, "cleanup", VM, "--dry-run")["machines_kept"] is True
     done = report(lab, "cleanup", VM)
     assert done["kept_machines"] == [made]
     state = lab.cloud.state()

@@ -44,13 +44,18 @@ def cleanup(
         _orphans(context, yes and not dry_run, output)
         return
     from migratekit_core.failover import cleanup as core
+    from migratekit_core.failover.destination import STAYS
 
     with runtime(context) as opened:
         if dry_run:
             found, left = core.plan(opened, vm), core.surplus_of(opened, vm)
             text = "\n".join(f"would take away rehearsal {one.failover_id}" for one in found) or "nothing to clean up"
+            stays = core.will_stay(opened, found)
+            if stays:
+                text += f"\nits machine: {STAYS}"
             data = {
                 "vm": vm,
+                "machines_kept": stays,
                 "failovers": [one.failover_id for one in found],
                 "machines": [machine for one in found for machine in one.machines],
                 "volumes": [volume for one in found for volume in one.volumes],
@@ -69,8 +74,6 @@ def cleanup(
         else f"{done.vm_name}: nothing to clean up"
     )
     if done.kept_machines:
-        from migratekit_core.failover.destination import STAYS
-
         text += "".join(f"\nmachine {machine}: {STAYS}" for machine in done.kept_machines)
     if done.unfinished is not None:
         text += (

@@ -73,6 +73,7 @@ HELPFUL: dict[str, str] = {
     "listAccounts": "without it quotas, and whose the OMA is, are not checked",
     "listCapabilities": "without it sizes, snapshots and expunging are not checked",
     "updateVirtualMachine": "without it the OS type stays the template's",
+    "listApis": "without it nothing is said beforehand of what the role lacks",
     "listTags": "without it whole lists are read to find what carries our tag",
     "listVMSnapshot": "without it VM snapshots of the OMA are seen only when an attach is refused",
     "expungeVirtualMachine": "without it a destroyed machine keeps its addresses until CloudStack expunges it",
@@ -126,8 +127,8 @@ CLOUDSTACK: dict[str, tuple[str, ...]] = {
     "networks": ("listZones", "listNetworks"),
     "test-failover": _DEPLOY,
     "failover": (*_DEPLOY, "stopVirtualMachine"),
-    "rollback": (*_DESTROY, "updateVirtualMachine"),
-    "cleanup": (*_DESTROY, "updateVirtualMachine", "listTags"),
+    "rollback": (*_DESTROY, "updateVirtualMachine", "listApis", "listCapabilities"),
+    "cleanup": (*_DESTROY, "updateVirtualMachine", "listTags", "listApis", "listCapabilities"),
     "assess --target": (*_LOOK, "listDiskOfferings", "listOsTypes", "listAccounts", "listCapabilities"),
 }
 """CloudStack APIs by what calls them. `replicate` calls CloudStack through the volume daemon only."""

@@ -50,6 +50,9 @@ class Ossea(Table):
     """Data disks that CloudStack attaches to the OMA. Left out: read where the account may, else learned from a
     refusal, and until then KVM's default (32). A UEFI virtual machine takes fewer while it runs."""
     timeout: Annotated[float, Field(gt=0)] = 30.0
+    patience: Annotated[float, Field(ge=0)] = 150.0
+    """Seconds for which a call that finds no connection is repeated: a restarting management server refused them for 70
+    to 107 s (recorded)."""
 
 
 class Networks(Table):

@@ -15,6 +15,7 @@ from migratekit_core.failover.record import CLEANED, COMPLETED, LIVE, TEST, Reco
 from migratekit_core.failover.remains import Remains, Subject
 from migratekit_core.failover.rollback import PATIENCE_SECONDS
 from migratekit_core.joblog import Job
+from migratekit_core.ossea import compute
 from migratekit_core.ossea.client import Cloud
 from migratekit_core.ossea.compute import Destroyed
 from migratekit_core.ossea.tracking import TrackedJobs
@@ -75,9 +76,14 @@ def plan(runtime: Runtime, name: str) -> list[Remains]:
     require_schema(runtime.databases)
     volumes = runtime.volumes()
     try:
-        return remains.of(runtime.databases.oma, runtime.cloud(), volumes, find(runtime, name))
+        return remains.of(runtime.databases.oma, runtime.cloud(at_once=True), volumes, find(runtime, name))
     finally:
         volumes.close()
+
+
+def will_stay(runtime: Runtime, found: list[Remains]) -> bool:
+    """Return whether CloudStack would keep the machines of a plan, destroyed: the account may not expunge (STAYS)."""
+    return any(one.machines for one in found) and compute.may_expunge(runtime.cloud(at_once=True)) is False
 
 
 def clean(runtime: Runtime, name: str) -> Cleaned:

@@ -85,7 +85,7 @@ def plan(runtime: Runtime, name: str, power_off: bool) -> Plan:
             raise failed_over(vm, found)
         left = unfinished(runtime.databases.oma, vm.uuid, LIVE)
         case = _case(runtime, vm, left[0] if left else None, power_off)
-        return preflight.plan(runtime, preflight.examine(runtime, runtime.cloud(), case, service), STEPS)
+        return preflight.plan(runtime, preflight.examine(runtime, runtime.cloud(at_once=True), case, service), STEPS)
 
 
 def failover(runtime: Runtime, name: str, options: Options) -> FailoverResult:

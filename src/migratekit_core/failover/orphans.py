@@ -74,7 +74,7 @@ def listed(runtime: Runtime) -> Swept:
     _require(runtime)
     volumes = runtime.volumes()
     try:
-        found = tuple(_find(runtime.databases.oma, runtime.cloud(), volumes))
+        found = tuple(_find(runtime.databases.oma, runtime.cloud(at_once=True), volumes))
         return Swept(None, found, surplus.find(runtime, volumes.volumes()))
     finally:
         volumes.close()

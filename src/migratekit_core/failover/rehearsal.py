@@ -58,7 +58,7 @@ def plan(runtime: Runtime, name: str) -> Plan:
     require_schema(runtime.databases)
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)
-        found = preflight.examine(runtime, runtime.cloud(), _case(runtime, vm, "0" * 8), service)
+        found = preflight.examine(runtime, runtime.cloud(at_once=True), _case(runtime, vm, "0" * 8), service)
     return preflight.plan(runtime, found, STEPS)
 
 

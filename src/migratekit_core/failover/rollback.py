@@ -89,7 +89,7 @@ def plan(runtime: Runtime, name: str) -> RollbackPlan:
     """Return what a rollback would do; nothing is changed. Raises what `rollback` would before it changes anything."""
     require(runtime.config, "vcenter", "ossea")
     require_schema(runtime.databases)
-    cloud = runtime.cloud()
+    cloud = runtime.cloud(at_once=True)
     with client.connect(runtime.vcenter) as service:
         vm = find_vm(service, name)
         off = power.is_off(managed_object(service, vm))
@@ -108,6 +108,8 @@ def plan(runtime: Runtime, name: str) -> RollbackPlan:
             steps.append(f"start {vm.name} in vCenter")
         if vm_id is not None:
             steps.append(f"destroy machine {vm_id}, which holds none of the replica's volumes by then")
+            if compute.may_expunge(cloud) is False:
+                steps[-1] += f"; {STAYS}"
         if record.committed():
             steps.append("attach the volumes to the OMA and go on with replication")
             if _content(cloud, record, vm_id, volume_ids, holders) == UNKNOWN:

@@ -91,7 +91,7 @@ class Cloud:
         """`note` is told, in a line for people, what is waited for."""
         self._url = ossea.api_url
         self._where = f"CloudStack {ossea.api_url}"
-        self._patience = patience if patience is not None else Patience()
+        self._patience = patience if patience is not None else Patience(outage=ossea.patience)
         self._note = note
         self._throttled = False
         key = ossea.api_key.read("ossea.api_key")

@@ -232,6 +232,22 @@ def destroy(cloud: Cloud, vm_id: str, jobs: AsyncJobs, take_off: Callable[[], ob
     return Destroyed.KEPT
 
 
+def may_expunge(cloud: Cloud) -> bool | None:
+    """Return whether the account may expunge virtual machines: it takes a setting and a rule of the role. None where it
+    may not ask for the setting."""
+    try:
+        setting = (cloud.request("listCapabilities").get("capability") or {}).get("allowuserexpungerecovervm")
+    except (AuthError, OperationFailedError):
+        return None
+    if not setting:
+        return False
+    try:
+        return bool(cloud.request("listApis", name="expungeVirtualMachine").get("api"))
+    except (AuthError, OperationFailedError):
+        # So it is refused to a role that lacks it.
+        return False
+
+
 def _free_name(cloud: Cloud, vm_id: str) -> None:
     """Give a machine that will be kept another name, so that its own is free; a role may forbid it."""
     name = str((find(cloud, vm_id=vm_id) or {}).get("name", "vm"))

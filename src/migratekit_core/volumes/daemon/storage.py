@@ -178,8 +178,10 @@ class Storage:
         try:
             answer = self.cloud.run("attachVolume", jobs, id=volume_id, virtualmachineid=vm_id, deviceid=device_id)
         except MigrateKitError as error:
-            if error.code is ErrorCode.VM_FULL and (limit := disk_limit(error.why)) is not None:
-                _learned[self._ossea.api_url] = limit
+            if error.code is ErrorCode.VM_FULL and vm_id == self.oma_vm_id():
+                # Where no number is told (PCI slots), it is as many as there are.
+                there = sum(volume.type != "ROOT" for volume in self.attached_to(vm_id))
+                _learned[self._ossea.api_url] = disk_limit(error.why) or there
             raise
         # What the job tells of the volume may be but text, or lack things; the list has it whole.
         found = _volume(answer) if answer.keys() >= WHOLE and answer.get("size") else self.get(volume_id)
