@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 # MariaDB, HAProxy and mke2fs are in sbin, which is not on everybody's PATH; under `env -i` there is none at all.
 export PATH := $(if $(PATH),$(PATH):)/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+# Nor is there a HOME, which Go keeps its modules in; tests/lab/setup.sh takes the same one.
+export HOME := $(if $(HOME),$(HOME),$(CURDIR)/.cache/home)
 
 .PHONY: help setup demo lab lab-down test bench matrix check clean
 

@@ -142,6 +142,6 @@ def test_the_test_that_caused_it_fails(tmp_path: Path) -> None:
         cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert "4 passed, 1 error" in done.stdout, done.stdout + done.stderr
-    assert re.search(r"^ERROR .*test_caught\.py::test_wrong$", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^ERROR .*test_caught\.py::test_wrong\b", done.stdout, re.MULTILINE), done.stdout
     assert "requests that no client may send to CloudStack" in done.stdout
     assert "listZones: the command has no parameter nonsense" in done.stdout
