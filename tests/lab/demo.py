@@ -82,7 +82,7 @@ def _under(lab: Lab, checks: Checks, condition: Condition) -> None:
     finally:
         _during = _nothing
     if condition.during is restarted:
-        checks.true("the server was restarted in the middle of commands", len(restarts) >= 5, f"{len(restarts)} times")
+        checks.true("the server was restarted in the middle of commands", len(restarts) >= 4, f"{len(restarts)} times")
 
 
 def _refused(lab: Lab, checks: Checks, condition: Condition) -> None:
