@@ -116,6 +116,16 @@ ROWS: tuple[Row, ...] = (
         "attachVolume",
     ),
     Row(
+        ErrorCode.VM_FULL,
+        Sample(
+            unrecorded="All device Ids are used by vm i-2-3-VM",
+            source=f"{_VOLUMES}, getDeviceId, 4.19 to 4.22: more attaches at once than there is room for",
+        ),
+        INTERNAL,
+        r"All device Ids are used by vm",
+        "attachVolume",
+    ),
+    Row(
         ErrorCode.VM_HAS_SNAPSHOTS,
         _recorded("attachVolume.vm_has_snapshot"),
         PARAMETER,
