@@ -68,6 +68,15 @@ class Site:
 
         return self.once("client", lambda: volume_client(self.config))
 
+    def oma(self) -> dict[str, Any]:
+        """Return what CloudStack says of the OMA, as the volume daemon asks it; empty from an earlier daemon.
+
+        A daemon that does not answer is told at once: only its health is asked for without patience.
+        """
+        client = self.daemon()
+        self.once("daemon-health", client.health)
+        return self.once("oma", client.oma)
+
     def vcenter(self) -> Look:
         """Return what one login at vCenter found."""
         from migratekit_core.doctor.vcenter import look

@@ -22,6 +22,7 @@ from migratekit_core.joblog import Job, Step
 from migratekit_core.ossea import compute
 from migratekit_core.ossea.client import Cloud, InterruptedJobError, LostJobError, by_name_or_id
 from migratekit_core.ossea.compute import VmSpec
+from migratekit_core.ossea.patience import RESTARTS
 from migratekit_core.ossea.tracking import TrackedJobs
 from migratekit_core.runtime import Runtime
 from migratekit_core.volumes.client import VolumeClient
@@ -90,7 +91,7 @@ def _deploy(
     record: Record,
     spec: VmSpec,
     root: str,
-    restarts: int = compute.RESTARTS,
+    restarts: int = RESTARTS,
 ) -> str:
     vm_id = record.row().destination_vm_id
     if vm_id is not None and _failed(cloud, volumes, record, vm_id, root):

@@ -25,6 +25,7 @@ from migratekit_core.runtime import Runtime
 from migratekit_core.tunnel import local
 from migratekit_core.tunnel.probe import probe
 from migratekit_core.units import GIB, human_bytes, human_seconds, round_up
+from migratekit_core.volumes.client import oma_problem
 from migratekit_core.vsphere import client
 from migratekit_core.vsphere.inventory import VirtualMachine
 
@@ -127,9 +128,10 @@ def infrastructure(runtime: Runtime, case: Case) -> list[Check]:
         checks += judged(
             "OMA", [] if health.get("status") == "ok" else [f"the daemon is {health}"], fine, "see its log"
         )
-        unfit = volumes.oma_problem()
+        oma = volumes.oma()
+        unfit = oma_problem(oma)
         checks += judged("OMA's disks", [str(unfit)] if unfit else [], "it takes disks", unfit.todo if unfit else "")
-        if offering := volumes.oma().get("backup_offering"):
+        if offering := oma.get("backup_offering"):
             detail = f"it has the backup offering {offering}: attaching and detaching may be refused"
             todo = "remove the OMA from it, or see that backup.enable.attach.detach.of.volumes is true"
             checks.append(Check("OMA's disks", WARNING, detail, todo))

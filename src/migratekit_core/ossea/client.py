@@ -244,17 +244,7 @@ class Cloud:
             jobs.started(job_id, command)
             return self.wait(job_id, command, jobs)
 
-        began = time.monotonic()
-        for attempt in count(1):
-            try:
-                return once()
-            except OperationFailedError as error:
-                busy = error.code is ErrorCode.WRONG_STATE
-                pause = self._patience.pause(error, command, time.monotonic() - began, attempt) if busy else None
-                if pause is None:
-                    raise
-                time.sleep(pause)
-        raise AssertionError("count does not end")
+        return self._patiently(command, once)
 
     def wait(self, job_id: str, command: str, jobs: AsyncJobs | None = None) -> dict[str, Any]:
         """Wait for an asynchronous job and return its result as one object (`jobresult` unwrapped).

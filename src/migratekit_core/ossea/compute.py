@@ -19,6 +19,7 @@ from migratekit_core.errors import (
     UnreachableError,
 )
 from migratekit_core.ossea.client import AsyncJobs, Cloud, InterruptedJobError, by_name_or_id
+from migratekit_core.ossea.patience import RESTARTS
 
 POLL_SECONDS = 1.0
 SETTLE_SECONDS = 600.0
@@ -253,10 +254,6 @@ def _free_name(cloud: Cloud, vm_id: str) -> None:
     name = str((find(cloud, vm_id=vm_id) or {}).get("name", "vm"))
     with suppress(AuthError, OperationFailedError, PreconditionError):
         cloud.request("updateVirtualMachine", id=vm_id, name=f"{name[:40].rstrip('-')}-destroyed-{vm_id[:8]}")
-
-
-RESTARTS = 3
-"""How many restarts of CloudStack one call outlives."""
 
 
 def _reach(cloud: Cloud, vm_id: str, wanted: Set[str], act: Callable[[], object]) -> None:

@@ -9,6 +9,8 @@ from migratekit_core.ossea.refusals import retry_after
 
 READING = ("list", "query", "get")
 """How the names of commands begin that change nothing, and may be sent again whatever became of them."""
+RESTARTS = 3
+"""How many restarts of CloudStack one call outlives: what a restart has ended is looked for, and done again."""
 LONGEST_WAIT = 120.0
 """Seconds that are waited at most for one more call, whatever a refusal says."""
 

@@ -33,7 +33,7 @@ from migratekit_core.replication.transfer import Copied, DiskWork, Run, copy_dis
 from migratekit_core.runtime import Runtime
 from migratekit_core.source import readers
 from migratekit_core.units import GIB, round_up
-from migratekit_core.volumes.client import VolumeClient
+from migratekit_core.volumes.client import VolumeClient, oma_problem
 from migratekit_core.vsphere import cbt, client, snapshots
 from migratekit_core.vsphere.inventory import Disk, VirtualMachine, find_vm, managed_object, read_disks
 
@@ -161,7 +161,7 @@ def sync(
 def refuse_unfit_oma(volumes: VolumeClient, vm: VirtualMachine, known: Replica | None) -> None:
     """Raise what keeps the OMA from taking disks, before anything is made or changed; volumes that are attached already
     need nothing of it."""
-    problem = volumes.oma_problem()
+    problem = oma_problem(volumes.oma())
     if problem is None:
         return
     attached = {volume["id"] for volume in volumes.volumes() if volume["linux_state"] == "attached"}

@@ -96,11 +96,6 @@ class VolumeClient:
         found: list[dict[str, Any]] = self.listing()["volumes"]
         return found
 
-    def oma_problem(self) -> MigrateKitError | None:
-        """Return why the OMA takes no disk now, or None; a daemon of an earlier version does not know."""
-        said = self.oma().get("problem")
-        return _as_error(said) if said else None
-
     def oma(self) -> dict[str, Any]:
         """Return what CloudStack says of the OMA: name, account, data_disks, max_disks …; empty from an earlier
         version."""
@@ -271,6 +266,12 @@ def _passes(error: BaseException) -> bool:
     return isinstance(error, UnreachableError) or (
         isinstance(error, MigrateKitError) and error.code is errors.ErrorCode.THROTTLED
     )
+
+
+def oma_problem(oma: dict[str, Any]) -> MigrateKitError | None:
+    """Return why the OMA takes no disk now, by what `VolumeClient.oma` said, or None."""
+    said = oma.get("problem")
+    return _as_error(said) if said else None
 
 
 def _called(method: str, path: str) -> str:

@@ -10,7 +10,7 @@ from migratekit_core.assess.commands import CLOUDSTACK, DAEMON, HELPFUL, essenti
 from migratekit_core.assess.rule import Severity
 from migratekit_core.assess.site import Site as Assessed
 from migratekit_core.config.schema import Config
-from migratekit_core.doctor.model import Answer, Status, check, failed, ok, warning
+from migratekit_core.doctor.model import Answer, SkippedError, Status, check, failed, ok, warning
 from migratekit_core.doctor.site import Site
 from migratekit_core.errors import AuthError, MigrateKitError, PreconditionError
 
@@ -53,9 +53,7 @@ def apis(site: Site) -> Iterator[Answer]:
 def account(site: Site) -> Iterator[Answer]:
     """Compare the account of this host's keys with the one that the volume daemon works for."""
     caller = site.needs(site.target).caller
-    client = site.needs(site.daemon)
-    site.needs(lambda: site.once("daemon-health", client.health))
-    theirs = client.oma().get("account")
+    theirs = site.needs(site.oma).get("account")
     if caller is None or not theirs:
         return  # what is missing is told by other lines
     ours = caller.get("name")
@@ -81,9 +79,9 @@ def _one_account(site: Site) -> bool:
     """Return whether the daemon works for the account of this host's keys; False where that is not known."""
     caller = site.target().caller
     try:
-        theirs = site.daemon().oma().get("account")
-    except MigrateKitError:
-        return False  # the daemon's own line tells
+        theirs = site.oma().get("account")
+    except (MigrateKitError, SkippedError):
+        return False  # the daemon's own line, or the tunnel's, tells
     return caller is not None and bool(theirs) and caller.get("name") == theirs
 
 

@@ -40,10 +40,7 @@ def answers(site: Site) -> Iterator[Answer]:
 @check("daemon.oma", "OMA's disks", _used)
 def oma(site: Site) -> Iterator[Answer]:
     """Ask the daemon what CloudStack says of the machine that it runs on."""
-    client = site.needs(site.daemon)
-    # A daemon that does not answer is told at once, and once, by its own line.
-    site.needs(lambda: site.once("daemon-health", client.health))
-    found = client.oma()
+    found = site.needs(site.oma)
     if not found:
         return  # a daemon of an earlier version
     if found["problem"] is not None:

@@ -9,11 +9,9 @@ from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_af
 
 from migratekit_core.errors import MigrateKitError, UnreachableError
 from migratekit_core.ossea.client import InterruptedJobError, LostJobError
+from migratekit_core.ossea.patience import RESTARTS
 
 T = TypeVar("T")
-
-RESTARTS = 3
-"""How many restarts of CloudStack one call outlives."""
 
 
 def ascertain(act: Callable[[], T], look: Callable[[], T | None], seconds: float) -> T:
