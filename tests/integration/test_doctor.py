@@ -126,6 +126,18 @@ def test_a_certificate_that_ends_soon_is_a_warning(lab: Lab, tmp_path: Path) -> 
     assert done.returncode == 4
 
 
+def test_what_cloudstack_allows_is_told_without_the_daemon_too(lab: Lab) -> None:
+    """The daemon's account is asked for as well; a daemon that does not answer costs its own line only."""
+    end(lab.parts["daemon"].process.pid)
+    lab.parts["daemon"].process.wait(60)
+    try:
+        lines = doctor(lab, *topics("cloudstack"), code=6)
+    finally:
+        lab.restart_daemon()
+    (apis,) = [line for line in lines if line["check"] == "cloudstack.apis"]
+    assert apis["status"] == "ok"
+
+
 def test_a_stopped_daemon_is_exit_6(lab: Lab) -> None:
     end(lab.parts["daemon"].process.pid)
     lab.parts["daemon"].process.wait(60)
