@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from migratekit_core.db.migrate import render
-from migratekit_core.waves import model, rules
+from migratekit_core.services.waves import model, rules
 
 ROOT = Path(__file__).resolve().parents[1]
 SQL, SCHEMAS = ROOT / "sql", ROOT / "docs" / "schemas"

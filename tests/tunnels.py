@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from migratekit_core.adapters.tunnel import SERVICES, server
 from migratekit_core.config.schema import TunnelServer
-from migratekit_core.tunnel import SERVICES, server
 
 
 def free_port() -> int:

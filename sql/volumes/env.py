@@ -3,8 +3,8 @@
 import importlib.util
 from pathlib import Path
 
-from migratekit_core.models import volumes  # noqa: F401  (importing registers the tables)
-from migratekit_core.models.base import volumes_metadata
+from migratekit_core.db.models import volumes  # noqa: F401  (importing registers the tables)
+from migratekit_core.db.models.base import volumes_metadata
 
 spec = importlib.util.spec_from_file_location("environment", Path(__file__).parents[1] / "environment.py")
 assert spec is not None and spec.loader is not None

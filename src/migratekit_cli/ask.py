@@ -18,7 +18,7 @@ import typer
 
 from migratekit_cli.display import cleared
 from migratekit_cli.unbroken import others_wait
-from migratekit_core.errors import UsageError
+from migratekit_core.common.errors import UsageError
 
 UNCHANGED = "Nothing was changed."
 DECLINED_EXIT_CODE = 1

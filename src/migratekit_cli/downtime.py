@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from migratekit_core.units import human_seconds
+from migratekit_core.common.units import human_seconds
 
 if TYPE_CHECKING:
-    from migratekit_core.failover.downtime import Downtime
+    from migratekit_core.services.failover.downtime import Downtime
 
 WIDTH = 48
 

@@ -16,7 +16,7 @@ import typer
 from migratekit_cli.ask import Interrupted
 from migratekit_cli.session import as_given
 from migratekit_cli.unbroken import reader_is_gone, unbroken_stderr
-from migratekit_core.errors import INTERRUPTED_EXIT_CODE, MigrateKitError
+from migratekit_core.common.errors import INTERRUPTED_EXIT_CODE, MigrateKitError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -69,7 +69,7 @@ def reported(command: Callable[P, T]) -> Callable[P, T]:
                     "there is no space left", str(error.filename or "where stdout goes"), "free some, then run it again"
                 )
                 raise typer.Exit(UNEXPECTED_EXIT_CODE) from None
-            from migratekit_core.redact import redact
+            from migratekit_core.common.redact import redact
 
             _tell(
                 "migratekit failed unexpectedly",
@@ -95,10 +95,10 @@ def _tell(what: str, why: str, todo: str, reasons: tuple[str, ...] = ()) -> None
         lines.append(f"  why: {as_given(why)}")
     if todo:
         lines.append(f"   do: {as_given(todo)}")
-    from migratekit_core.redact import mask_known
+    from migratekit_core.common.redact import mask_known
 
     sys.stderr.write("\n".join(mask_known(" ".join(line.splitlines())) for line in lines) + "\n")
     if debugging():
-        from migratekit_core.redact import redact
+        from migratekit_core.common.redact import redact
 
         sys.stderr.write(redact(traceback.format_exc()))

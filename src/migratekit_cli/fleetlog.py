@@ -6,7 +6,7 @@ import sys
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from migratekit_core.errors import UsageError
+from migratekit_core.common.errors import UsageError
 
 if TYPE_CHECKING:
     from migratekit_core.config import Config

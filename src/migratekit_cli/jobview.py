@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from migratekit_core.units import human_bytes, human_rate, human_seconds
+from migratekit_core.common.units import human_bytes, human_rate, human_seconds
 
 if TYPE_CHECKING:
     from migratekit_core.joblog.live import LiveItem, LiveJob, Snapshot

@@ -102,7 +102,7 @@ def options(
 @reported
 def _record(path: Path) -> None:
     """Have what is said to CloudStack recorded."""
-    from migratekit_core.ossea.record import begin
+    from migratekit_core.adapters.cloudstack.record import begin
 
     begin(path)
 

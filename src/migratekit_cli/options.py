@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from migratekit_core.units import parse_duration, parse_rate
+from migratekit_core.common.units import parse_duration, parse_rate
 
 T = TypeVar("T")
 

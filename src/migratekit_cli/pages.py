@@ -7,14 +7,14 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from migratekit_core.errors import UsageError
+from migratekit_core.common.errors import UsageError
 
 
 def write(path: Path, made: datetime, document: Callable[[datetime, str], str]) -> None:
     """Write what `document` makes of the time and our version, and say where. Raises UsageError where it cannot be."""
     from importlib.metadata import version
 
-    from migratekit_core.files import write_private
+    from migratekit_core.common.files import write_private
 
     page = document(made, version("migratekit"))
     try:

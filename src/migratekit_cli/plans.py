@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from migratekit_cli import render
 from migratekit_cli.options import Output
-from migratekit_core.units import human_seconds
+from migratekit_core.common.units import human_seconds
 
 if TYPE_CHECKING:
-    from migratekit_core.failover.outlook import Outlook
-    from migratekit_core.failover.preflight import Plan
+    from migratekit_core.services.failover.outlook import Outlook
+    from migratekit_core.services.failover.preflight import Plan
 
 MARKS = {"ok": "ok  ", "warning": "warn", "failed": "FAIL", "unchecked": "?   "}
 
@@ -24,7 +24,7 @@ def show(plan: Plan, output: Output, schema: str) -> None:
 
 def refuse(plan: Plan) -> None:
     """Raise RefusedError, with every reason, where a plan cannot be carried out."""
-    from migratekit_core.failover.checks import RefusedError
+    from migratekit_core.services.failover.checks import RefusedError
 
     if not plan.ready:
         what = "rehearsed" if plan.outlook is None else "failed over"

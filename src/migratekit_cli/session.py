@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from migratekit_cli.watch import watching
-from migratekit_core import advice
+from migratekit_core.common import advice
 
 if TYPE_CHECKING:
     from migratekit_core.config import Config
-    from migratekit_core.runtime import Runtime
+    from migratekit_core.context import Runtime
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _warn(config: Config) -> None:
     """Say on stderr which of the tunnel's certificates end soon: a line each, once a command."""
     if config.tunnel.kind != "tls" and config.tunnel.server is None and config.fleet.cert_file is None:
         return
-    from migratekit_core.tunnel.expiry import warnings
+    from migratekit_core.adapters.tunnel.expiry import warnings
 
     for line in warnings(config):
         sys.stderr.write(f"warning: {line}\n")
@@ -90,7 +90,7 @@ def _warn(config: Config) -> None:
 @contextmanager
 def runtime(context: typer.Context, watched: bool = True) -> Iterator[Runtime]:
     """Yield an open runtime. Progress is shown where `watched`; a command that draws something itself has it not."""
-    from migratekit_core.runtime import open_runtime
+    from migratekit_core.context import open_runtime
 
     config = configuration(context)
     with watching() if watched else nullcontext() as observer, open_runtime(config, observer) as opened:

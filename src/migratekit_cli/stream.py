@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import typer
 
 from migratekit_cli.unbroken import into_nothing
-from migratekit_core.errors import INTERRUPTED_EXIT_CODE, OperationFailedError
+from migratekit_core.common.errors import INTERRUPTED_EXIT_CODE, OperationFailedError
 
 Row = Callable[[Any], Sequence[object]]
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from migratekit_core.units import human_bytes
+from migratekit_core.common.units import human_bytes
 
 if TYPE_CHECKING:
-    from migratekit_core.replication.surplus import Surplus, SurplusVolume
+    from migratekit_core.services.replication.surplus import Surplus, SurplusVolume
 
 
 def plain(volumes: Iterable[SurplusVolume]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from migratekit_cli.display import Display
 from migratekit_cli.eta import Eta
-from migratekit_core.units import human_bytes, human_rate, human_seconds
+from migratekit_core.common.units import human_bytes, human_rate, human_seconds
 
 if TYPE_CHECKING:
     from migratekit_core.engine.job import Progress

@@ -13,8 +13,8 @@ from migratekit_cli.render import count
 from migratekit_cli.session import runtime
 
 if TYPE_CHECKING:
-    from migratekit_core.runtime import Runtime
-    from migratekit_core.waves.asks import Asked
+    from migratekit_core.context import Runtime
+    from migratekit_core.services.waves.asks import Asked
 
 MOST_NAMES = 10
 WaveArgument = Annotated[str, typer.Argument(metavar="WAVE", help="Name of the wave.")]

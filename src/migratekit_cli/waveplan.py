@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from migratekit_cli import render
 from migratekit_cli.render import count
-from migratekit_core.units import human_bytes, human_rate, human_seconds
+from migratekit_core.common.units import human_bytes, human_rate, human_seconds
 
 if TYPE_CHECKING:
-    from migratekit_core.waves.model import Wave
-    from migratekit_core.waves.planning.plan import Plan
+    from migratekit_core.services.waves.model import Wave
+    from migratekit_core.services.waves.planning.plan import Plan
 
 MOST_HOSTS = 3
 
 
 def document(wave: Wave) -> dict[str, Any]:
     """Return a wave as its file has it, whole."""
-    from migratekit_core.waves.model import ADAPTER
+    from migratekit_core.services.waves.model import ADAPTER
 
     plain: dict[str, Any] = ADAPTER.dump_python(wave, mode="json")
     return plain

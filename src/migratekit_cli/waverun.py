@@ -18,13 +18,13 @@ from migratekit_cli.fleetlog import note
 from migratekit_cli.options import Output
 from migratekit_cli.render import count
 from migratekit_cli.session import Globals, as_given
-from migratekit_core.errors import INTERRUPTED_EXIT_CODE, BusyError, PreconditionError, UnreachableError
-from migratekit_core.units import human_seconds
+from migratekit_core.common.errors import INTERRUPTED_EXIT_CODE, BusyError, PreconditionError, UnreachableError
+from migratekit_core.common.units import human_seconds
 
 if TYPE_CHECKING:
-    from migratekit_core.fleet.runs import Asked, Run
-    from migratekit_core.runtime import Runtime
-    from migratekit_core.waves.model import Wave
+    from migratekit_core.context import Runtime
+    from migratekit_core.services.fleet.runs import Asked, Run
+    from migratekit_core.services.waves.model import Wave
 
 LOOK_SECONDS = 0.5
 FAILED_EXIT_CODE = 1
@@ -43,7 +43,7 @@ def choose(opened: Runtime, given: str, *, replace: bool, keep: bool = True) -> 
 
     Raises UsageError for a wrong file, PreconditionError for an unknown name and for a stored wave of other content.
     """
-    from migratekit_core.waves import files, resolve, store
+    from migratekit_core.services.waves import files, resolve, store
 
     engine = opened.databases.oma
     if Path(given).suffix in (".yaml", ".yml") or Path(given).is_file():
@@ -63,7 +63,7 @@ def driven(context: typer.Context, opened: Runtime, name: str) -> Iterator[Calla
 
     After Ctrl-C it says what goes on, and ends with exit 130; at a question the question has said it.
     """
-    from migratekit_core.fleet import dask
+    from migratekit_core.services.fleet import dask
 
     fleet = opened.config.fleet
     dask.load(fleet)
@@ -71,7 +71,7 @@ def driven(context: typer.Context, opened: Runtime, name: str) -> Iterator[Calla
         with _by_the_fleet(opened, name) as check:
             yield check
         return
-    from migratekit_core.fleet import local
+    from migratekit_core.services.fleet import local
 
     chosen: Globals = context.obj
     engine = opened.databases.oma
@@ -110,8 +110,8 @@ def _by_the_fleet(opened: Runtime, name: str) -> Iterator[Callable[[], None]]:
     except Interrupted:
         raise
     except KeyboardInterrupt:
-        from migratekit_core.waves import look
-        from migratekit_core.waves.states import RUNNING
+        from migratekit_core.services.waves import look
+        from migratekit_core.services.waves.states import RUNNING
 
         busy = len(look.snapshot(opened.databases.oma, name).of(RUNNING))
         _say(
@@ -126,7 +126,7 @@ def ask(opened: Runtime, chosen: Chosen, wanted: Asked, detach: bool, output: Ou
 
     Raises why the fleet cannot be reached, and BusyError where waves that run have other limits.
     """
-    from migratekit_core.fleet import runs
+    from migratekit_core.services.fleet import runs
 
     try:
         _check_fleet(opened)
@@ -144,13 +144,13 @@ def ask(opened: Runtime, chosen: Chosen, wanted: Asked, detach: bool, output: Ou
 
 def _check_fleet(opened: Runtime) -> None:
     """Raise why the fleet cannot be reached, where there is one to be."""
-    from migratekit_core.fleet import dask
+    from migratekit_core.services.fleet import dask
 
     fleet = opened.config.fleet
     dask.load(fleet)
     if fleet.scheduler is None:
         return
-    from migratekit_core.fleet import tls
+    from migratekit_core.services.fleet import tls
 
     tls.security(fleet, tls.CLIENT)
     tls.check(fleet)
@@ -163,8 +163,8 @@ def _say(what: str, todo: str) -> None:
 def follow(opened: Runtime, name: str, check: Callable[[], None], until: Callable[[Run], bool], output: Output) -> Run:
     """Show a wave until its run is over, or `until` says so; return the run."""
     from migratekit_cli import waveview
-    from migratekit_core.fleet import runs
-    from migratekit_core.waves import look
+    from migratekit_core.services.fleet import runs
+    from migratekit_core.services.waves import look
 
     engine = opened.databases.oma
     seen: list[Run] = []
@@ -191,7 +191,7 @@ def follow(opened: Runtime, name: str, check: Callable[[], None], until: Callabl
 
 def finish(opened: Runtime, run: Run, seconds: float, output: Output, schema: str) -> None:
     """Say what came of a run, and end with exit 1 where it failed."""
-    from migratekit_core.waves import look
+    from migratekit_core.services.waves import look
 
     seen = look.snapshot(opened.databases.oma, run.wave)
     counts = dict(sorted(seen.counts.items()))
@@ -227,7 +227,7 @@ def finish(opened: Runtime, run: Run, seconds: float, output: Output, schema: st
 
 def _unreachable_or_joined(opened: Runtime, name: str, error: UnreachableError) -> None:
     """Go on where the run goes on in the database already; it is only that nobody drives it just now."""
-    from migratekit_core.fleet import runs
+    from migratekit_core.services.fleet import runs
 
     try:
         found = runs.of(opened.databases.oma, name)
@@ -240,8 +240,8 @@ def _unreachable_or_joined(opened: Runtime, name: str, error: UnreachableError) 
 
 def _refuse_other_limits(opened: Runtime, chosen: Chosen) -> None:
     """Raise BusyError while a wave with other limits runs: places are the same for all that run at a time."""
-    from migratekit_core.fleet import runs
-    from migratekit_core.waves import store
+    from migratekit_core.services.fleet import runs
+    from migratekit_core.services.waves import store
 
     engine = opened.databases.oma
     for run in runs.open_runs(engine):

@@ -13,11 +13,11 @@ from migratekit_cli import render
 from migratekit_cli.display import Display
 from migratekit_cli.jobview import clock, pair, percent
 from migratekit_cli.options import Output
-from migratekit_core.units import human_rate, human_seconds
+from migratekit_core.common.units import human_rate, human_seconds
 
 if TYPE_CHECKING:
-    from migratekit_core.waves.look import MachineState, Snapshot
-    from migratekit_core.waves.view import Overview
+    from migratekit_core.services.waves.look import MachineState, Snapshot
+    from migratekit_core.services.waves.view import Overview
 
 SCHEMA = "migratekit.wave-status/1"
 COLOURS = {
@@ -51,7 +51,7 @@ def watch(
 
 def show(seen: Snapshot, output: Output) -> None:
     """Write how a wave stands, once."""
-    from migratekit_core.waves.view import overview
+    from migratekit_core.services.waves.view import overview
 
     if output is not Output.TABLE:
         render.result(output, SCHEMA, document(seen))
@@ -67,8 +67,8 @@ def show(seen: Snapshot, output: Output) -> None:
 
 def document(seen: Snapshot) -> dict[str, Any]:
     """Return a wave for machines."""
-    from migratekit_core.waves.states import STATES
-    from migratekit_core.waves.view import overview
+    from migratekit_core.services.waves.states import STATES
+    from migratekit_core.services.waves.view import overview
 
     view = overview(seen)
     wave = asdict(seen.wave)
@@ -216,7 +216,7 @@ def _doing(each: MachineState) -> str:
 
 
 def _silent(each: MachineState, view: Overview) -> str:
-    from migratekit_core.waves.view import silence
+    from migratekit_core.services.waves.view import silence
 
     return f"its worker {each.worker} has said nothing for {human_seconds(silence(each, view.seen))}"
 
@@ -232,8 +232,8 @@ def _plain(value: Any) -> Any:
 
 
 def _follow(look: Callable[[], Snapshot], over: Callable[[Snapshot], bool], output: Output, pause: float) -> Snapshot:
-    from migratekit_core.errors import UnreachableError
-    from migratekit_core.waves.view import overview
+    from migratekit_core.common.errors import UnreachableError
+    from migratekit_core.services.waves.view import overview
 
     before: Snapshot | None = None
     said = ""
@@ -279,8 +279,8 @@ def _news(before: Snapshot | None, seen: Snapshot) -> Iterator[str]:
 def _live(look: Callable[[], Snapshot], over: Callable[[Snapshot], bool], pause: float) -> Snapshot:
     from rich.console import Console
 
-    from migratekit_core.errors import UnreachableError
-    from migratekit_core.waves.view import overview
+    from migratekit_core.common.errors import UnreachableError
+    from migratekit_core.services.waves.view import overview
 
     console = Console(file=sys.stdout)
     seen, notice = look(), ""

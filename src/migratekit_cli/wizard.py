@@ -11,15 +11,15 @@ import typer
 from migratekit_cli.ask import text
 
 if TYPE_CHECKING:
-    from migratekit_core.netmap.model import Entry
-    from migratekit_core.netmap.overview import Overview, Source
+    from migratekit_core.services.networks.model import Entry
+    from migratekit_core.services.networks.overview import Overview, Source
 
 LEAVE_OUT, SKIP = "-", ""
 
 
 def ask(found: Overview) -> tuple[Entry, ...]:
     """Return what was answered. What is skipped stays unmapped."""
-    from migratekit_core.netmap.model import Entry
+    from migratekit_core.services.networks.model import Entry
 
     entries: list[Entry] = []
     if not found.unmapped:

@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from migratekit_core.digest.blocks import block_size_for
-from migratekit_core.digest.process import hasher
+from migratekit_core.engine.digests.blocks import block_size_for
+from migratekit_core.engine.digests.process import hasher
 from migratekit_core.engine.process import Engines
 from tests.bench.measure import GIB, Row, in_turn, server
 

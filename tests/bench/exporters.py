@@ -10,7 +10,7 @@ from typing import Literal
 
 from migratekit_core.config.schema import Daemon
 from migratekit_core.engine.job import Job
-from migratekit_core.volumes.daemon.exports.choose import exporter_of
+from migratekit_core.volumed.daemon.exports.choose import exporter_of
 from tests.bench.measure import Row, engine, in_turn, server
 from tests.lab.parts.process import choose_port
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from migratekit_core.vsphere.inventory.machine import PROPERTIES
+from migratekit_core.adapters.vsphere.inventory.machine import PROPERTIES
 from tests.bench.measure import Row, in_turn
 from tests.lab.lab import BINARY
 from tests.lab.parts import vcenter

@@ -12,9 +12,9 @@ import signal
 import sys
 from pathlib import Path
 
+from migratekit_core.common.errors import MigrateKitError
 from migratekit_core.engine.job import Checkpoint, Event, read_job
 from migratekit_core.engine.process import Engines, copy
-from migratekit_core.errors import MigrateKitError
 
 OUTCOMES = {6: "unreachable", 4: "refused"}
 """Names of exit codes (docs/exit-codes.md)."""

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from migratekit_core.waves.model import Limits
+from migratekit_core.services.waves.model import Limits
 from tests.fleet import stage, storm, two_hosts
 from tests.fleet.stage import MIB
 from tests.lab.lab import ROOT, running

@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 
+from migratekit_core.adapters.tunnel import pki
 from migratekit_core.config.load import load_config
-from migratekit_core.fleet import dask
-from migratekit_core.tunnel import pki
+from migratekit_core.services.fleet import dask
 from tests.fleet.stage import Fleet
 
 SECONDS = 4.0

@@ -17,15 +17,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from migratekit_core.adapters.tunnel import pki
+from migratekit_core.common.files import write_private
 from migratekit_core.config.load import load_config
 from migratekit_core.db.engine import open_databases
-from migratekit_core.files import write_private
-from migratekit_core.fleet import runs
-from migratekit_core.fleet.waiting import Waiting
-from migratekit_core.tunnel import pki
-from migratekit_core.waves import look, store
-from migratekit_core.waves.model import Limits, Machine, Wave
-from migratekit_core.waves.places import Places, needs
+from migratekit_core.services.fleet import runs
+from migratekit_core.services.fleet.waiting import Waiting
+from migratekit_core.services.waves import look, store
+from migratekit_core.services.waves.model import Limits, Machine, Wave
+from migratekit_core.services.waves.places import Places, needs
 from tests.fleet.timed import BYTES_PER_SECOND
 from tests.integration import database_server
 from tests.lab.lab import COMMAND, ROOT, environment

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from migratekit_core.files import write_private
-from migratekit_core.tunnel import pki
-from migratekit_core.waves import files
-from migratekit_core.waves.model import Limits, Machine, Wave
+from migratekit_core.adapters.tunnel import pki
+from migratekit_core.common.files import write_private
+from migratekit_core.services.waves import files
+from migratekit_core.services.waves.model import Limits, Machine, Wave
 from tests.integration.machines import machine, random_disk
 from tests.integration.support import eventually, report, setting
 from tests.lab.guest import Images

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from migratekit_core.waves.model import Wave
+from migratekit_core.services.waves.model import Wave
 from tests.fleet.stage import LEASE, Fleet
 from tests.fleet.watch import Counts, processes, watching
 from tests.integration.support import eventually, identical, nothing_left, setting, sql

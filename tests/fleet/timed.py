@@ -14,8 +14,8 @@ from pathlib import Path
 
 from migratekit_core.config.load import load_config
 from migratekit_core.db.engine import open_databases
-from migratekit_core.fleet import dask
-from migratekit_core.fleet.child import Work
+from migratekit_core.services.fleet import dask
+from migratekit_core.services.fleet.child import Work
 
 BYTES_PER_SECOND = 1 << 20
 """What a machine's data_bytes means in time."""
@@ -25,7 +25,7 @@ class Timed:
     """A machine that takes as long as its size says."""
 
     def __init__(self, work: Work) -> None:
-        from migratekit_core.fleet.process import News
+        from migratekit_core.services.fleet.process import News
 
         self.news = News(total=work.machine.data_bytes)
         self._ends = time.monotonic() + work.machine.data_bytes / BYTES_PER_SECOND
@@ -57,7 +57,7 @@ class Timed:
 
 
 async def _serve(config: Path, count: int) -> None:
-    from migratekit_core.fleet import tls, worker
+    from migratekit_core.services.fleet import tls, worker
 
     loaded = load_config(config, environ={})
     security = tls.security(loaded.fleet, tls.WORKER)

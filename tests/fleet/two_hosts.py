@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from migratekit_core.files import write_private
-from migratekit_core.tunnel import pki
-from migratekit_core.waves.model import Limits
+from migratekit_core.adapters.tunnel import pki
+from migratekit_core.common.files import write_private
+from migratekit_core.services.waves.model import Limits
 from tests.fleet import stage, storm
 from tests.fleet.stage import MIB, Fleet, Unit
 from tests.fleet.watch import processes, watching

@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from migratekit_core.waves.model import Wave
-from migratekit_core.waves.places import needs
+from migratekit_core.services.waves.model import Wave
+from migratekit_core.services.waves.places import needs
 from tests.integration.support import MARK, sql
 from tests.lab.lab import Lab
 from tests.lab.parts.process import started
 
-CHILD = "migratekit_core.fleet.child"
+CHILD = "migratekit_core.services.fleet.child"
 LOOK_SECONDS = 0.05
 WINDOW_SECONDS = 4.0
 

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import nbd
 
-from migratekit_core.files import write_private
+from migratekit_core.common.files import write_private
 from tests.integration.support import MIB, eventually, sql
 from tests.lab.lab import Lab
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from migratekit_core.common.files import write_private
 from migratekit_core.config.schema import Database
 from migratekit_core.config.secret import SecretSource
 from migratekit_core.db.engine import Databases, open_databases
 from migratekit_core.db.migrate import upgrade_both
-from migratekit_core.files import write_private
 from tests.lab.lab import LAB
 from tests.lab.parts import mariadb, process
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pyVim.connect import Disconnect, SmartConnect
 
-from migratekit_core.files import write_private
+from migratekit_core.common.files import write_private
 from tests.integration import estate
 from tests.lab.lab import BINARY, COMMAND, environment
 from tests.lab.parts import process, vcenter

@@ -6,7 +6,7 @@ from typing import Any
 
 from pyVmomi import vim
 
-from migratekit_core.vsphere import inventory
+from migratekit_core.adapters.vsphere import inventory
 
 
 def as_pyvmomi_says(vm: Any) -> dict[str, Any]:

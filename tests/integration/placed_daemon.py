@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from migratekit_core.config import load_config
-from migratekit_core.volumes.daemon.serve import serve
-from migratekit_core.volumes.devices import Places
+from migratekit_core.volumed.daemon.serve import serve
+from migratekit_core.volumed.devices import Places
 
 
 def main() -> None:

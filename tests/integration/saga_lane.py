@@ -1,6 +1,6 @@
 """One machine of the crash matrix (saga_matrix.py): what is killed, what is run then, and how the world must look.
 
-Where the places are, the commands tell themselves (migratekit_core/points.py): between any two steps, and around each
+Where the places are, the commands tell themselves (common/failpoints.py): between any two steps, and around each
 call to vSphere, CloudStack and the volume daemon. A first run of each scenario collects them. One cell then kills the
 command at one place with SIGKILL, runs what an operator would run next, and looks at the world from outside.
 """

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from sqlmodel import select
 
+from migratekit_core.common.errors import UnreachableError
 from migratekit_core.config.schema import Database
 from migratekit_core.db.engine import Databases, open_databases, session
 from migratekit_core.db.migrate import upgrade_both
-from migratekit_core.errors import UnreachableError
+from migratekit_core.db.models.base import utcnow
+from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogStep
+from migratekit_core.db.models.oma import FailoverJob, ReplicationJob, VmDisk
 from migratekit_core.joblog import Tracker
-from migratekit_core.models.base import utcnow
-from migratekit_core.models.joblog import JoblogEvent, JoblogJob, JoblogStep
-from migratekit_core.models.oma import FailoverJob, ReplicationJob, VmDisk
 
 VM, UUID = "web01.prod.example", "5029c9b5-0f3c-4f7c-8c8e-6c1f0b9a7d10"
 DISKS = {"Hard disk 1": 40 << 30, "Hard disk 2": 120 << 30}

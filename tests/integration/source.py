@@ -17,9 +17,9 @@ from pyVim.connect import Disconnect, SmartConnect
 from typer.testing import CliRunner, Result
 
 from migratekit_cli.main import app
+from migratekit_core.adapters.vsphere import client
 from migratekit_core.config.load import load_config
 from migratekit_core.config.schema import VCenter as Settings
-from migratekit_core.vsphere import client
 from tests.integration.support import COMMAND
 from tests.lab.lab import BINARY
 from tests.lab.parts import vcenter

@@ -8,7 +8,7 @@ from collections import defaultdict
 import pytest
 from pyVmomi import vmodl
 
-from migratekit_core.assess.commands import VSPHERE
+from migratekit_core.services.assessment.commands import VSPHERE
 from tests.integration import estate
 from tests.integration.estate_fixture import Estate, logged_in
 from tests.lab.parts.process import LabError

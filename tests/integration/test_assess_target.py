@@ -16,10 +16,10 @@ import pytest
 from cs import CloudStack
 
 from migratekit_cli.assessment.document import document
-from migratekit_core.assess.assessment import assess
-from migratekit_core.assess.collect import collect
+from migratekit_core.common.files import write_private
 from migratekit_core.config import load_config
-from migratekit_core.files import write_private
+from migratekit_core.services.assessment.assessment import assess
+from migratekit_core.services.assessment.collect import collect
 from tests.integration import estate
 from tests.integration.estate import TAKEN
 from tests.integration.estate_fixture import Estate

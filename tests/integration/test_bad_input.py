@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pyVim.task import WaitForTask
 
-from migratekit_core.files import write_private
+from migratekit_core.common.files import write_private
 from tests.integration.support import (
     GIB,
     foreign_snapshot,

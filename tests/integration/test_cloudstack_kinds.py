@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
+from migratekit_core.adapters.cloudstack import compute
+from migratekit_core.adapters.cloudstack.client import Cloud, Untracked
+from migratekit_core.adapters.cloudstack.patience import AT_ONCE, Patience
+from migratekit_core.common.errors import ErrorCode, MigrateKitError, PreconditionError, UnreachableError
+from migratekit_core.common.files import write_private
 from migratekit_core.config.schema import Ossea
 from migratekit_core.config.secret import SecretSource
-from migratekit_core.errors import ErrorCode, MigrateKitError, PreconditionError, UnreachableError
-from migratekit_core.files import write_private
-from migratekit_core.ossea import compute
-from migratekit_core.ossea.client import Cloud, Untracked
-from migratekit_core.ossea.patience import AT_ONCE, Patience
-from migratekit_core.volumes.daemon import oma
-from migratekit_core.volumes.daemon.outcome import ascertain
-from migratekit_core.volumes.daemon.storage import Storage
+from migratekit_core.volumed.daemon import oma
+from migratekit_core.volumed.daemon.outcome import ascertain
+from migratekit_core.volumed.daemon.storage import Storage
 from tests.integration.support import GIB
 from tests.lab.cloudstack.catalogue import ZONE, stable_id
 from tests.lab.lab import ROOT

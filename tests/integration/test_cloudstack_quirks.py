@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from migratekit_core.adapters.cloudstack.client import Untracked
+from migratekit_core.common.errors import AuthError, OperationFailedError, PreconditionError
+from migratekit_core.common.files import write_private
 from migratekit_core.config.schema import Ossea
 from migratekit_core.config.secret import SecretSource
-from migratekit_core.errors import AuthError, OperationFailedError, PreconditionError
-from migratekit_core.files import write_private
-from migratekit_core.ossea.client import Untracked
-from migratekit_core.volumes.daemon.storage import Storage
+from migratekit_core.volumed.daemon.storage import Storage
 from tests.integration.support import GIB
 from tests.lab.lab import ROOT
 from tests.lab.parts import cloud as parts

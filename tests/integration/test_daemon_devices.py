@@ -13,7 +13,7 @@ import nbd
 import pytest
 from blake3 import blake3
 
-from migratekit_core.files import write_private
+from migratekit_core.common.files import write_private
 from tests.integration.daemon_api import done, ended
 from tests.integration.machines import machine, thin
 from tests.integration.support import GIB, MIB, eventually, run, sql

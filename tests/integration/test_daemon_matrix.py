@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from migratekit_core.volumes.daemon import actions
+from migratekit_core.volumed.daemon import actions
 from tests.integration.daemon_matrix import TYPES, Stage, prepared
 from tests.integration.machines import machine, thin
 from tests.integration.support import MIB, eventually

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from migratekit_core.files import write_private
+from migratekit_core.common.files import write_private
 from tests.integration.support import eventually, leaked, setting, sql
 from tests.lab.lab import COMMAND, Lab
 from tests.lab.parts.process import choose_port

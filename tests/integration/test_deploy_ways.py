@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from cs import CloudStack
 
+from migratekit_core.adapters.cloudstack.client import Cloud
+from migratekit_core.adapters.cloudstack.compute import NicSpec, VmSpec
 from migratekit_core.config import load_config
-from migratekit_core.failover import deploy
-from migratekit_core.failover.record import LIVE, Record, begin
-from migratekit_core.ossea.client import Cloud
-from migratekit_core.ossea.compute import NicSpec, VmSpec
-from migratekit_core.replication import replica
-from migratekit_core.runtime import Runtime, open_runtime
-from migratekit_core.volumes.names import TAG
+from migratekit_core.context import Runtime, open_runtime
+from migratekit_core.services.failover import deploy
+from migratekit_core.services.failover.record import LIVE, Record, begin
+from migratekit_core.services.replication import replica
+from migratekit_core.volumed.names import TAG
 from tests.integration.machines import machine, thin
 from tests.integration.support import report, sql
 from tests.lab.cloudstack.catalogue import ZONE, stable_id

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from migratekit_core.digest.blocks import cut
-from migratekit_core.digest.process import hasher
+from migratekit_core.common.errors import MigrateKitError, OperationFailedError
+from migratekit_core.engine.digests.blocks import cut
+from migratekit_core.engine.digests.process import hasher
 from migratekit_core.engine.process import Engines
-from migratekit_core.errors import MigrateKitError, OperationFailedError
 from tests.integration.servers import MIB, SIZE, disk, source
 
 BLOCK = 64 << 10

@@ -17,8 +17,8 @@ import yaml
 from pyVim.task import WaitForTask
 from pyVmomi import vim
 
-from migratekit_core.errors import AuthError, PreconditionError, UnreachableError
-from migratekit_core.vsphere import client, inventory, tags
+from migratekit_core.adapters.vsphere import client, inventory, tags
+from migratekit_core.common.errors import AuthError, PreconditionError, UnreachableError
 from tests.integration.facts import as_pyvmomi_says, as_we_say
 from tests.integration.source import PASSWORD, Cutter, Source, start
 from tests.integration.support import COMMAND
@@ -46,8 +46,8 @@ MACHINES = [
 
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("migratekit_core.vsphere.inventory.collector.PAGE", PAGE)
-    monkeypatch.setattr("migratekit_core.vsphere.inventory.collector.PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("migratekit_core.adapters.vsphere.inventory.collector.PAGE", PAGE)
+    monkeypatch.setattr("migratekit_core.adapters.vsphere.inventory.collector.PAUSE_SECONDS", 0.05)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from migratekit_core.files import write_private
+from migratekit_core.common.files import write_private
 from tests.integration.support import leaked, run, setting, sql
 from tests.lab.lab import COMMAND, Lab
 from tests.lab.parts.process import end

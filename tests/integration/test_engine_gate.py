@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.adapters.tunnel import SERVICES, haproxy, pki, server
+from migratekit_core.common.errors import OperationFailedError, UnreachableError
 from migratekit_core.config.schema import TunnelServer
 from migratekit_core.engine.job import Event, Gate, Job, Progress
 from migratekit_core.engine.process import Engines, copy
-from migratekit_core.errors import OperationFailedError, UnreachableError
-from migratekit_core.tunnel import SERVICES, haproxy, pki, server
 from tests.integration import servers
 from tests.integration.servers import MIB, SIZE, Server, same
 from tests.lab.parts.process import choose_port

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from migratekit_core.common.errors import OperationFailedError, PreconditionError
 from migratekit_core.engine.job import Checkpoint, Done, Event, Job
 from migratekit_core.engine.process import Engines, copy
-from migratekit_core.errors import OperationFailedError, PreconditionError
 from tests.integration.servers import KIB, MIB, Server
 
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "30"))

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.common.errors import MigrateKitError, OperationFailedError, PreconditionError, UnreachableError
+from migratekit_core.common.units import GIB
 from migratekit_core.engine.extents import UNASKED
 from migratekit_core.engine.job import Checkpoint, Event, Job
 from migratekit_core.engine.process import Engines, copy
-from migratekit_core.errors import MigrateKitError, OperationFailedError, PreconditionError, UnreachableError
-from migratekit_core.units import GIB
 from tests.integration.servers import KIB, MIB, ROOM, SIZE, dirty, disk, run, serving, source, target
 
 SERVERS = ["nbdkit", "nbd-server", "qemu-nbd", "qemu-storage-daemon"]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.adapters.readers.reader import nbd_uri
+from migratekit_core.common.errors import OperationFailedError, UnreachableError
 from migratekit_core.engine import exchange
-from migratekit_core.errors import OperationFailedError, UnreachableError
-from migratekit_core.source.reader import nbd_uri
 from tests.integration.support import eventually
 
 MIB = 1 << 20

@@ -19,14 +19,14 @@ from typing import Any
 import nbd
 import pytest
 
+from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.config.schema import Daemon
 from migratekit_core.engine.job import Event, Job, Progress
 from migratekit_core.engine.process import Engines, copy
-from migratekit_core.errors import OperationFailedError
 from migratekit_core.joblog.process import started
-from migratekit_core.volumes.daemon.exports.choose import exporter_of
-from migratekit_core.volumes.daemon.exports.exporter import Exporter
-from migratekit_core.volumes.names import export_name
+from migratekit_core.volumed.daemon.exports.choose import exporter_of
+from migratekit_core.volumed.daemon.exports.exporter import Exporter
+from migratekit_core.volumed.names import export_name
 from tests.integration.servers import serving
 from tests.integration.support import MIB, eventually
 from tests.lab.parts.process import choose_port

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from migratekit_core.files import write_private
-from migratekit_core.tunnel import pki
-from migratekit_core.waves.model import Limits, Pass, Wave
+from migratekit_core.adapters.tunnel import pki
+from migratekit_core.common.files import write_private
+from migratekit_core.services.waves.model import Limits, Pass, Wave
 from tests.fleet import refusals, stage, storm
 from tests.fleet.stage import MIB, Fleet
 from tests.fleet.watch import processes, watching

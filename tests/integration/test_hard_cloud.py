@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from migratekit_core.assess.access import SETTING
+from migratekit_core.services.assessment.access import SETTING
 from tests.integration.support import eventually, refused, report, run
 from tests.lab.conditions import restarted
 from tests.lab.lab import Lab

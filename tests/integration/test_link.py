@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.adapters.tunnel import local
 from migratekit_core.engine.job import Done, Event, Progress
-from migratekit_core.tunnel import local
 from tests.integration.servers import MIB, same
 from tests.integration.support import eventually
 from tests.wire.far import SSH_PORT, TLS_PORT, Far, established, far

@@ -11,13 +11,13 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
+from migratekit_core.common.errors import BusyError
 from migratekit_core.config.schema import Database
 from migratekit_core.config.secret import SecretSource
 from migratekit_core.db.engine import open_engine, write
 from migratekit_core.db.locks import MOMENTARY, vm_lock
-from migratekit_core.errors import BusyError
-from migratekit_core.models.base import utcnow
-from migratekit_core.models.oma import VmLock
+from migratekit_core.db.models.base import utcnow
+from migratekit_core.db.models.oma import VmLock
 from tests.integration.gate import gate
 from tests.integration.support import (
     MIB,

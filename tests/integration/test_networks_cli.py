@@ -21,7 +21,7 @@ import pytest
 from pyVim.task import WaitForTask
 from pyVmomi import vim
 
-from migratekit_core.files import write_private
+from migratekit_core.common.files import write_private
 from tests.integration.estate_fixture import PASSWORD, logged_in
 from tests.integration.machines import machine, thin
 from tests.integration.test_source_networks import by_name

@@ -42,7 +42,7 @@ def test_the_wheel_holds_the_program_and_the_migrations_and_no_test(built: tuple
     assert source <= names
     migrations = {f"migratekit_core/{path.relative_to(ROOT)}" for path in (ROOT / "sql").rglob("versions/*.py")}
     assert migrations and migrations <= names
-    assert "migratekit_core/volumes/migratekit-volumed.service" in names
+    assert "migratekit_core/volumed/migratekit-volumed.service" in names
 
 
 @pytest.mark.timeout(900)

@@ -11,14 +11,14 @@ import nbd
 import pytest
 from pyVim.task import WaitForTask
 
+from migratekit_core.adapters.readers import vddk
+from migratekit_core.adapters.vsphere import client, snapshots
+from migratekit_core.adapters.vsphere.inventory import find_vm, managed_object, read_disks
+from migratekit_core.common.errors import AuthError, OperationFailedError, PreconditionError
 from migratekit_core.config import source as config
 from migratekit_core.config.load import load_config
 from migratekit_core.config.schema import VCenter
 from migratekit_core.config.secret import SecretSource
-from migratekit_core.errors import AuthError, OperationFailedError, PreconditionError
-from migratekit_core.source import vddk
-from migratekit_core.vsphere import client, snapshots
-from migratekit_core.vsphere.inventory import find_vm, managed_object, read_disks
 from tests.integration.machines import overwrite
 from tests.integration.support import (
     GRANULE,

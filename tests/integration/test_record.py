@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from migratekit_core.files import write_private
+from migratekit_core.common.files import write_private
 from tests.integration.daemon_api import done, ended
 from tests.integration.replay import again, recordings
 from tests.integration.support import GIB, leaked, setting

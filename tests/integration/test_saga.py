@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from cs import CloudStack
 
+from migratekit_core.common.errors import PreconditionError
+from migratekit_core.common.units import human_seconds
 from migratekit_core.config import load_config
-from migratekit_core.errors import PreconditionError
-from migratekit_core.fleet.tasks import perform
-from migratekit_core.runtime import open_runtime
-from migratekit_core.units import human_seconds
-from migratekit_core.waves.states import CUTOVER, REHEARSE
+from migratekit_core.context import open_runtime
+from migratekit_core.services.fleet.tasks import perform
+from migratekit_core.services.waves.states import CUTOVER, REHEARSE
 from tests.integration.machines import machine, random_disk
 from tests.integration.saga_lane import Lane
 from tests.integration.saga_watch import Watch, forget

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
 
-from migratekit_core.files import write_private
+from migratekit_core.common.files import write_private
 from tests.integration.recorder import Recorder, recording
 from tests.integration.support import dump, leaked, run, sql
 from tests.integration.test_secrets import watching
@@ -121,7 +121,7 @@ def test_a_whole_migration_shows_no_secret(lab: Lab, tmp_path: Path) -> None:
         assert WRONG_KEY not in done.stdout + done.stderr
 
     # Command lines, and the environments of all but the commands themselves.
-    parts = ("migratekit_core.engine", "migratekit_core.digest", "nbdkit")
+    parts = ("migratekit_core.engine", "migratekit_core.engine.digests", "nbdkit")
     assert all(any(part in line for line in commands) for part in parts), sorted(commands)
     for line, environment in commands.items():
         assert spelled(lab, line) == [], line[:80]

@@ -100,7 +100,7 @@ JOB_THAT_ENDS = """
 import sys
 from pathlib import Path
 from migratekit_core.config import load_config
-from migratekit_core.runtime import open_runtime
+from migratekit_core.context import open_runtime
 
 with open_runtime(load_config(Path(sys.argv[1]))) as opened:
     print("loaded" if "opentelemetry" in sys.modules else "not loaded")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from migratekit_core.files import write_private
+from migratekit_core.common.files import write_private
 from tests.integration.support import MIB, identical, leaked, no_children, nothing_left, report, run
 from tests.lab.lab import COMMAND, Lab
 from tests.lab.parts import sshd

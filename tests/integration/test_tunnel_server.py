@@ -15,10 +15,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from migratekit_cli.main import app
+from migratekit_core.adapters.tunnel import SERVICES, pki
+from migratekit_core.adapters.tunnel.install import CONFIG_FILE, UNIT_FILE, inspect, install, look
+from migratekit_core.common.errors import PreconditionError
 from migratekit_core.config.schema import TunnelServer
-from migratekit_core.errors import PreconditionError
-from migratekit_core.tunnel import SERVICES, pki
-from migratekit_core.tunnel.install import CONFIG_FILE, UNIT_FILE, inspect, install, look
 from tests.lab.parts.process import choose_port
 from tests.tunnels import Service, addresses, free_port
 

@@ -16,16 +16,16 @@ from typing import Any
 import paramiko
 import pytest
 
+from migratekit_core.adapters.tunnel import SERVICES, local
+from migratekit_core.adapters.tunnel.probe import probe
+from migratekit_core.adapters.tunnel.remote import remote_facts
+from migratekit_core.adapters.tunnel.ssh.login import connect, login_of
+from migratekit_core.adapters.tunnel.ssh.server import FACTS, authorized_line
+from migratekit_core.common.errors import AuthError, MigrateKitError, OperationFailedError, UnreachableError, UsageError
 from migratekit_core.config.schema import Config, SshLogin, Tunnel
 from migratekit_core.engine.job import Job
 from migratekit_core.engine.process import Engines, copy
-from migratekit_core.errors import AuthError, MigrateKitError, OperationFailedError, UnreachableError, UsageError
 from migratekit_core.joblog.process import started
-from migratekit_core.tunnel import SERVICES, local
-from migratekit_core.tunnel.probe import probe
-from migratekit_core.tunnel.remote import remote_facts
-from migratekit_core.tunnel.ssh.login import connect, login_of
-from migratekit_core.tunnel.ssh.server import FACTS, authorized_line
 from tests.integration import servers
 from tests.integration.servers import MIB, SIZE, Server, same
 from tests.integration.support import eventually

@@ -14,8 +14,8 @@ import nbd
 import pytest
 from blake3 import blake3
 
-from migratekit_core.digest.blocks import unpack
-from migratekit_core.files import write_private
+from migratekit_core.common.files import write_private
+from migratekit_core.engine.digests.blocks import unpack
 from tests.integration.daemon_api import done, ended
 from tests.integration.machines import machine, thin
 from tests.integration.support import GIB, MIB, eventually, sql

@@ -14,8 +14,8 @@ from cs import CloudStack
 from pyVim.task import WaitForTask
 from pyVmomi import vim
 
+from migratekit_core.common.files import write_private
 from migratekit_core.db.locks import lock_name
-from migratekit_core.files import write_private
 from tests.integration.machines import machine, overwrite, random_disk
 from tests.integration.support import (
     MIB,

@@ -17,9 +17,9 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
-from migratekit_core.waves import asks, claims, look, store
-from migratekit_core.waves.model import Machine, Wave
-from migratekit_core.waves.states import REPLICATE
+from migratekit_core.services.waves import asks, claims, look, store
+from migratekit_core.services.waves.model import Machine, Wave
+from migratekit_core.services.waves.states import REPLICATE
 from tests.integration.database_server import Server, running
 from tests.integration.support import eventually
 
@@ -208,7 +208,7 @@ def test_the_lost_answer_of_a_commit_costs_nothing(server: Server, engine: Engin
         if ends == "finish":
             claims.finish(engine, held, done=7)
         else:
-            from migratekit_core.errors import OperationFailedError
+            from migratekit_core.common.errors import OperationFailedError
 
             claims.fail(engine, held, OperationFailedError("no", "never", "again"))
         assert not lose

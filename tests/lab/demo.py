@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from migratekit_core.units import human_bytes
+from migratekit_core.common.units import human_bytes
 from tests.lab import guest
 from tests.lab.checks import CheckError, Checks
 from tests.lab.compare import differs, tail_is_zero

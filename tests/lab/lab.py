@@ -20,8 +20,8 @@ from typing import Any, Protocol
 
 import httpx
 
-from migratekit_core.files import write_private
-from migratekit_core.tunnel import pki
+from migratekit_core.adapters.tunnel import pki
+from migratekit_core.common.files import write_private
 from tests.lab import guest
 from tests.lab.cloudstack import violations
 from tests.lab.parts import cloud, mariadb, oma, process, vcenter

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from migratekit_core.vsphere.inventory import (
+from migratekit_core.adapters.vsphere.inventory import (
     Controller,
     Datastore,
     Disk,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from migratekit_core.advice import COMMANDS, ELSEWHERE, with_options
-from migratekit_core.waves.model import Machine
+from migratekit_core.common.advice import COMMANDS, ELSEWHERE, with_options
+from migratekit_core.services.waves.model import Machine
 from tests.commands import tree
 from tests.unit.command import run
 

@@ -9,11 +9,7 @@ from typing import Any
 
 import pytest
 
-from migratekit_core.assess.assessment import all_rules, assess
-from migratekit_core.assess.collect import read_inventory
-from migratekit_core.assess.rule import Severity
-from migratekit_core.assess.site import Site
-from migratekit_core.vsphere.inventory import (
+from migratekit_core.adapters.vsphere.inventory import (
     Controller,
     Device,
     GuestAddress,
@@ -21,6 +17,10 @@ from migratekit_core.vsphere.inventory import (
     Snapshot,
     VirtualMachine,
 )
+from migratekit_core.services.assessment.assessment import all_rules, assess
+from migratekit_core.services.assessment.collect import read_inventory
+from migratekit_core.services.assessment.rule import Severity
+from migratekit_core.services.assessment.site import Site
 from tests.unit.inventory import GIB, STORE, disk, machine, nic, write
 
 CONTROLLER = "VirtualNVMEController"

@@ -12,8 +12,12 @@ from pathlib import Path
 import pytest
 
 from migratekit_cli.assessment import people
-from migratekit_core.assess.history import changed_rates
-from migratekit_core.assess.sizing import (
+from migratekit_core.common.errors import UsageError
+from migratekit_core.config.schema import Database
+from migratekit_core.db.engine import Databases, open_databases, session
+from migratekit_core.db.models.oma import ReplicationJob
+from migratekit_core.services.assessment.history import changed_rates
+from migratekit_core.services.assessment.sizing import (
     CUTOVER_SECONDS,
     EFFICIENCY,
     LAST_INTERVAL_SECONDS,
@@ -21,10 +25,6 @@ from migratekit_core.assess.sizing import (
     parse_bandwidth,
     size,
 )
-from migratekit_core.config.schema import Database
-from migratekit_core.db.engine import Databases, open_databases, session
-from migratekit_core.errors import UsageError
-from migratekit_core.models.oma import ReplicationJob
 from tests.unit.inside import run
 from tests.unit.inventory import GIB, disk, machine, nic, write
 from tests.unit.test_assess_cli import BAD, GOOD, WARNED

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from migratekit_core.assess.assessment import assess
-from migratekit_core.assess.site import Site
-from migratekit_core.assess.target import Target, Wanted
+from migratekit_core.services.assessment.assessment import assess
+from migratekit_core.services.assessment.site import Site
+from migratekit_core.services.assessment.target import Target, Wanted
 from tests.unit.inventory import GIB, machine
 
 WANTED = Wanted("z", "s", "d", "t", "oma")

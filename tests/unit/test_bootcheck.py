@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from migratekit_core.errors import OperationFailedError
-from migratekit_core.failover import bootcheck
-from migratekit_core.failover.bootcheck import Check, parse
+from migratekit_core.common.errors import OperationFailedError
+from migratekit_core.services.failover import bootcheck
+from migratekit_core.services.failover.bootcheck import Check, parse
 
 
 class Cloud:

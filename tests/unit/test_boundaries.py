@@ -23,17 +23,17 @@ VIOLATIONS = {
         for module in ("cs", "pyVmomi", "nbd", "sqlmodel", "sqlalchemy")
     ],
     "The cs library stays in ossea/, where its quirks are handled once": [
-        ("migratekit_core/volumes/daemon/actions.py", "import cs"),
-        ("migratekit_core/failover/live.py", "from cs import CloudStack"),
-        ("migratekit_core/ossea/compute.py", "import cs"),
+        ("migratekit_core/volumed/daemon/actions.py", "import cs"),
+        ("migratekit_core/services/failover/live.py", "from cs import CloudStack"),
+        ("migratekit_core/adapters/cloudstack/compute.py", "import cs"),
     ],
     "Volumes are reached through volumes.client; the daemon's insides are its own": [
-        ("migratekit_core/failover/live.py", "from migratekit_core.volumes.daemon import storage"),
-        ("migratekit_cli/commands/volumes.py", "import migratekit_core.volumes.daemon.storage"),
+        ("migratekit_core/services/failover/live.py", "from migratekit_core.volumed.daemon import storage"),
+        ("migratekit_cli/commands/volumes.py", "import migratekit_core.volumed.daemon.storage"),
     ],
     "The core does not know the command line": [
-        ("migratekit_core/runtime.py", "import typer"),
-        ("migratekit_core/replication/sync.py", "import migratekit_cli.render"),
+        ("migratekit_core/context.py", "import typer"),
+        ("migratekit_core/services/replication/sync.py", "import migratekit_cli.render"),
     ],
 }
 CASES = [(contract, *violation) for contract, violations in VIOLATIONS.items() for violation in violations]
@@ -102,17 +102,17 @@ def test_ruff_refuses_banned_modules_in_operation_code(file: str, statement: str
 
 
 def test_ruff_refuses_print_in_operation_code() -> None:
-    assert "T201" in ruff("src/migratekit_core/failover/live.py", "print('x')\n")
+    assert "T201" in ruff("src/migratekit_core/services/failover/live.py", "print('x')\n")
 
 
 def test_the_cs_library_has_one_place() -> None:
-    assert "TID251" not in ruff("src/migratekit_core/ossea/client.py", "import cs\n")
+    assert "TID251" not in ruff("src/migratekit_core/adapters/cloudstack/client.py", "import cs\n")
     importing = [
         path.relative_to(SRC).as_posix()
         for path in SRC.rglob("*.py")
         if re.search(r"^\s*(import cs\b|from cs\b)", path.read_text(), re.MULTILINE)
     ]
-    assert importing == ["migratekit_core/ossea/client.py"]
+    assert importing == ["migratekit_core/adapters/cloudstack/client.py"]
 
 
 def test_no_module_is_a_copy_under_a_versioned_name() -> None:

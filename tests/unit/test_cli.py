@@ -14,8 +14,8 @@ import typer
 import yaml
 
 from migratekit_cli.errors import reported
-from migratekit_core.errors import BusyError
-from migratekit_core.redact import remember
+from migratekit_core.common.errors import BusyError
+from migratekit_core.common.redact import remember
 from tests.unit.command import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,7 +172,7 @@ def test_under_nohup_a_closed_terminal_stops_nothing() -> None:
 SCRIPT = """
 import sys
 from migratekit_cli.errors import reported
-from migratekit_core.errors import BusyError
+from migratekit_core.common.errors import BusyError
 
 @reported
 def command():

@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
+from migratekit_core.adapters.cloudstack import compute
+from migratekit_core.adapters.cloudstack.client import Cloud, InterruptedJobError, LostJobError, Untracked
+from migratekit_core.adapters.cloudstack.compute import Destroyed
+from migratekit_core.common.errors import AuthError, ErrorCode, MigrateKitError, OperationFailedError, PreconditionError
+from migratekit_core.common.files import write_private
+from migratekit_core.common.units import GIB
 from migratekit_core.config.schema import Ossea
 from migratekit_core.config.secret import SecretSource
-from migratekit_core.errors import AuthError, ErrorCode, MigrateKitError, OperationFailedError, PreconditionError
-from migratekit_core.failover import rollback
-from migratekit_core.failover.destination import KEPT_MACHINE
-from migratekit_core.files import write_private
-from migratekit_core.ossea import compute
-from migratekit_core.ossea.client import Cloud, InterruptedJobError, LostJobError, Untracked
-from migratekit_core.ossea.compute import Destroyed
-from migratekit_core.units import GIB
-from migratekit_core.volumes.daemon import actions
-from migratekit_core.volumes.daemon.storage import Volume
+from migratekit_core.services.failover import rollback
+from migratekit_core.services.failover.destination import KEPT_MACHINE
+from migratekit_core.volumed.daemon import actions
+from migratekit_core.volumed.daemon.storage import Volume
 
 
 @contextmanager

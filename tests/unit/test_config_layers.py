@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.common.errors import UsageError
 from migratekit_core.config import load, load_config
-from migratekit_core.errors import UsageError
 
 
 def written(path: Path, text: str) -> Path:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.adapters.tunnel.local import runtime_dir
+from migratekit_core.common.errors import UsageError
 from migratekit_core.config import Config, load_config
 from migratekit_core.config.load import read_sources
 from migratekit_core.config.names import secrets
 from migratekit_core.config.profiles import chosen
 from migratekit_core.config.verdict import validate
-from migratekit_core.errors import UsageError
-from migratekit_core.tunnel.local import runtime_dir
-from migratekit_core.waves.model import Machine, NetworkMap, Target, Wave
-from migratekit_core.waves.resolve import check, config_for
+from migratekit_core.services.waves.model import Machine, NetworkMap, Target, Wave
+from migratekit_core.services.waves.resolve import check, config_for
 from tests.unit.command import run
 
 TEXT = """

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from migratekit_core.common.errors import AuthError, UsageError
+from migratekit_core.common.redact import redact
 from migratekit_core.config import load_config
 from migratekit_core.config.secret import SecretSource
-from migratekit_core.errors import AuthError, UsageError
-from migratekit_core.redact import redact
 
 PLANTED = "correct-horse-battery"
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.common.errors import UsageError
 from migratekit_core.config import load_config
 from migratekit_core.config.base import is_loopback
 from migratekit_core.config.schema import Config
-from migratekit_core.errors import UsageError
 
 OSSEA = """
 [ossea]

@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from migratekit_core.common.errors import PreconditionError
 from migratekit_core.config.schema import Failover
-from migratekit_core.errors import PreconditionError
-from migratekit_core.failover import conversion, conversion_tool, initramfs
+from migratekit_core.services.guests import conversion, initramfs, tool
 
 VIRTIO = "usr/lib/modules/6.1.0/kernel/drivers/block/virtio_blk.ko.xz"
 OTHER = "usr/lib/modules/6.1.0/kernel/drivers/scsi/vmw_pvscsi.ko"
@@ -60,7 +60,7 @@ def machine(**more: Any) -> Any:
 
 
 def test_the_tool_is_told_the_machine() -> None:
-    root = ElementTree.fromstring(conversion_tool.domain(machine(), [Path("/x/disk.img"), Path("/y/disk.img")]))
+    root = ElementTree.fromstring(tool.domain(machine(), [Path("/x/disk.img"), Path("/y/disk.img")]))
     assert root.findtext("name") == "we <b> 01"
     system = root.find("os")
     assert system is not None and system.get("firmware") == "efi"
@@ -72,7 +72,7 @@ def test_the_tool_is_told_the_machine() -> None:
 
 
 def test_everything_that_is_missing_is_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(conversion_tool, "which", lambda name: None)
+    monkeypatch.setattr(tool, "which", lambda name: None)
     monkeypatch.setattr(conversion, "VIRTIO_WIN", (tmp_path / "none",))
     monkeypatch.delenv("VIRTIO_WIN", raising=False)
     with pytest.raises(PreconditionError) as caught:

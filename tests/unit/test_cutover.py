@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from migratekit_core.errors import PreconditionError
-from migratekit_core.failover import cutover
-from migratekit_core.failover.cutover import AT_ONCE, Prediction, When, parse_at, parse_window
-from migratekit_core.failover.downtime import NOBODY, Usual, measure
-from migratekit_core.models.joblog import JoblogStep
-from migratekit_core.replication.sync import SyncResult
-from migratekit_core.units import MIB, parse_duration
+from migratekit_core.common.errors import PreconditionError
+from migratekit_core.common.units import MIB, parse_duration
+from migratekit_core.db.models.joblog import JoblogStep
+from migratekit_core.services.failover import cutover
+from migratekit_core.services.failover.cutover import AT_ONCE, Prediction, When, parse_at, parse_window
+from migratekit_core.services.failover.downtime import NOBODY, Usual, measure
+from migratekit_core.services.replication.sync import SyncResult
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC).astimezone()
 KNOWN = Usual(shutdown=10.0, rest=20.0, basis="measured")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from migratekit_core.models.volumes import DeviceMapping, NbdExport
-from migratekit_core.volumes.daemon.reconcile import compare
-from migratekit_core.volumes.daemon.reconcile.look import Seen
-from migratekit_core.volumes.daemon.storage import Volume
-from migratekit_core.volumes.devices import Device
+from migratekit_core.db.models.volumes import DeviceMapping, NbdExport
+from migratekit_core.volumed.daemon.reconcile import compare
+from migratekit_core.volumed.daemon.reconcile.look import Seen
+from migratekit_core.volumed.daemon.storage import Volume
+from migratekit_core.volumed.devices import Device
 
 API = Path(__file__).parents[2] / "docs" / "api.md"
 ID, OMA, OTHER, GIB = "11111111-2222", "oma", "other", 1 << 30

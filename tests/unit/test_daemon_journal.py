@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.common.redact import remember
 from migratekit_core.joblog import Entry
-from migratekit_core.redact import remember
-from migratekit_core.volumes.daemon import bridge
+from migratekit_core.volumed.daemon import bridge
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 from migratekit_core.config.schema import Daemon
-from migratekit_core.volumes.daemon.listen import bind
+from migratekit_core.volumed.daemon.listen import bind
 from tests.tunnels import free_port
 
 

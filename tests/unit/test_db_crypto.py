@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from migratekit_core.common.errors import AuthError, UsageError
 from migratekit_core.db.crypto import decrypt, encrypt
-from migratekit_core.errors import AuthError, UsageError
 
 
 def new_key() -> str:

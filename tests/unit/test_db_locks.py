@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.common.errors import BusyError
 from migratekit_core.db.engine import Databases
 from migratekit_core.db.locks import vm_lock
-from migratekit_core.errors import BusyError
 
 HOLDER = """
 import sys

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.common.errors import SchemaMismatchError
 from migratekit_core.config.schema import Database
 from migratekit_core.db.engine import Databases, open_databases, session
 from migratekit_core.db.migrate import upgrade_both
+from migratekit_core.db.models.volumes import DeviceMapping
 from migratekit_core.db.schema import Difference, check_both, compare, require_schema
-from migratekit_core.errors import SchemaMismatchError
-from migratekit_core.models.volumes import DeviceMapping
 
 
 def changed(directory: Path, name: str, statement: str) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from migratekit_core.errors import ErrorCode, OperationFailedError
-from migratekit_core.volumes import devices
-from migratekit_core.volumes.devices import Places
+from migratekit_core.common.errors import ErrorCode, OperationFailedError
+from migratekit_core.volumed import devices
+from migratekit_core.volumed.devices import Places
 
 ID = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
 PLAIN = ID.replace("-", "")

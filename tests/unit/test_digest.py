@@ -10,8 +10,8 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migratekit_core.digest import blocks, hashing
-from migratekit_core.units import GIB, KIB, MIB, TIB
+from migratekit_core.common.units import GIB, KIB, MIB, TIB
+from migratekit_core.engine.digests import blocks, hashing
 
 BLOCK = 64 * KIB
 Ranges = list[tuple[int, int]]

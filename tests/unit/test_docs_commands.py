@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from migratekit_core.errors import MigrateKitError
+from migratekit_core.common.errors import MigrateKitError
 from tests import reference
 from tests.docs.hooks import DOCS, MORE, SECTIONS, navigation
 from tests.docs.shell import Shown, commands, pages, problem
@@ -52,8 +52,8 @@ def every_class(kind: type[MigrateKitError]) -> list[type[MigrateKitError]]:
 
 
 def test_the_runbook_has_an_entry_for_every_kind_of_error() -> None:
-    import migratekit_core.ossea.client
-    import migratekit_core.runtime  # noqa: F401 (both define kinds of their own)
+    import migratekit_core.adapters.cloudstack.client
+    import migratekit_core.context  # noqa: F401 (both define kinds of their own)
 
     headings = {line[3:] for line in (DOCS / "runbook.md").read_text().splitlines() if line.startswith("## ")}
     # A kind of a kind may share its entry; a kind of its own may not.

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from migratekit_core.common.errors import AuthError, PreconditionError
+from migratekit_core.common.redact import remember
 from migratekit_core.config.schema import Config, Database
-from migratekit_core.doctor.model import CHECKS, Answer, Check, Status, always, failed, ok, warning
-from migratekit_core.doctor.run import examine, run, topics
-from migratekit_core.doctor.site import Site
-from migratekit_core.errors import AuthError, PreconditionError
-from migratekit_core.redact import remember
+from migratekit_core.services.doctor.model import CHECKS, Answer, Check, Status, always, failed, ok, warning
+from migratekit_core.services.doctor.run import examine, run, topics
+from migratekit_core.services.doctor.site import Site
 
 NOTHING = Config()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from migratekit_core.common.units import MIB
 from migratekit_core.engine.pace import COMPARE_SECONDS, FIRST_PAUSE, LONGEST_PAUSE, SPAN_BYTES, Pace
-from migratekit_core.units import MIB
 
 LOOK = 0.02
 

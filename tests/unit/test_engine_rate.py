@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from migratekit_core.common.units import KIB, MIB
 from migratekit_core.engine.rate import RateLimit
-from migratekit_core.units import KIB, MIB
 
 
 def sent(limit: RateLimit, start: float, seconds: float, sizes: list[int]) -> int:

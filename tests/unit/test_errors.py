@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from migratekit_core import errors
+from migratekit_core.common import errors
 
 CODES = {
     "OperationFailedError": 1,

@@ -11,8 +11,8 @@ from pathlib import Path
 import nbd
 import pytest
 
-from migratekit_core.errors import OperationFailedError, PreconditionError
-from migratekit_core.source.file import open_image
+from migratekit_core.adapters.readers.file import open_image
+from migratekit_core.common.errors import OperationFailedError, PreconditionError
 
 SIZE = 1024 * 1024 + 512
 

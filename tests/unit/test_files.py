@@ -6,7 +6,7 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from migratekit_core.files import write_private
+from migratekit_core.common.files import write_private
 
 
 def test_many_threads_write_one_file(tmp_path: Path) -> None:

@@ -16,25 +16,25 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
+from migratekit_core.adapters.tunnel import pki
+from migratekit_core.adapters.tunnel.certificates import fleet_role
+from migratekit_core.common.errors import AuthError, BusyError, PreconditionError
+from migratekit_core.common.units import MIB, SLOWEST
 from migratekit_core.config.fleet import Fleet
 from migratekit_core.config.schema import Database
 from migratekit_core.db.engine import open_databases, open_engine
 from migratekit_core.db.migrate import upgrade_both
-from migratekit_core.errors import AuthError, BusyError, PreconditionError
-from migratekit_core.fleet import grants, phases, runs
-from migratekit_core.fleet.child import Work
-from migratekit_core.fleet.phases import ABORT, CUT, DONE, GATE, RUN, Course, turn
-from migratekit_core.fleet.process import MachineProcess
-from migratekit_core.fleet.runs import Asked
-from migratekit_core.fleet.waiting import Waiting
-from migratekit_core.tunnel import pki
-from migratekit_core.tunnel.certificates import fleet_role
-from migratekit_core.units import MIB, SLOWEST
-from migratekit_core.waves import store
-from migratekit_core.waves.look import MachineState, Snapshot
-from migratekit_core.waves.model import Limits, Machine, Wave
-from migratekit_core.waves.places import KINDS, Places, needs
-from migratekit_core.waves.states import (
+from migratekit_core.services.fleet import grants, phases, runs
+from migratekit_core.services.fleet.child import Work
+from migratekit_core.services.fleet.phases import ABORT, CUT, DONE, GATE, RUN, Course, turn
+from migratekit_core.services.fleet.process import MachineProcess
+from migratekit_core.services.fleet.runs import Asked
+from migratekit_core.services.fleet.waiting import Waiting
+from migratekit_core.services.waves import store
+from migratekit_core.services.waves.look import MachineState, Snapshot
+from migratekit_core.services.waves.model import Limits, Machine, Wave
+from migratekit_core.services.waves.places import KINDS, Places, needs
+from migratekit_core.services.waves.states import (
     CUT_OVER,
     CUTOVER,
     FAILED,
@@ -47,7 +47,7 @@ from migratekit_core.waves.states import (
     RUNNING,
     WAITING,
 )
-from migratekit_core.waves.store import Stored
+from migratekit_core.services.waves.store import Stored
 
 NOW = datetime(2026, 11, 24)
 NO_LIMITS = Limits(esxi_host=None, datastore=None, vcenter=None, oma=None, oma_disks=None)
@@ -289,7 +289,7 @@ def test_a_certificate_of_the_fleet_keeps_its_part_when_it_is_rotated(certificat
     ],
 )  # fmt: skip
 def test_each_part_needs_its_own_certificate(certificates: Path, name: str, part: str, taken: bool) -> None:
-    from migratekit_core.fleet import tls
+    from migratekit_core.services.fleet import tls
 
     if taken:
         tls.security(settings(certificates, name), part)
@@ -306,7 +306,7 @@ def test_each_part_needs_its_own_certificate(certificates: Path, name: str, part
     ],
 )  # fmt: skip
 def test_who_answers_whom(certificates: Path, caller: str, callee: str, let_in: bool) -> None:
-    from migratekit_core.fleet import tls
+    from migratekit_core.services.fleet import tls
 
     listening = tls.context(settings(certificates, callee), tls.CALLED_BY[callee], listening=True)
     calls = tls.CALLS.get(caller, ("scheduler", "worker"))
@@ -343,7 +343,7 @@ def handshake(calling: ssl.SSLContext, listening: ssl.SSLContext) -> bool:
 
 
 def test_what_opens_the_fleet_cannot_be_sent(certificates: Path) -> None:
-    from migratekit_core.fleet import tls
+    from migratekit_core.services.fleet import tls
 
     with pytest.raises(TypeError):
         pickle.dumps(tls.security(settings(certificates, "worker"), "worker"))
@@ -377,7 +377,7 @@ def test_a_task_carries_names_only() -> None:
     """What is sent to a worker, as Dask sends it."""
     from distributed.protocol import dumps
 
-    from migratekit_core.fleet.work import work
+    from migratekit_core.services.fleet.work import work
 
     sent = pickle.dumps((work, ("wave-1", "uuid-1", REPLICATE, "1.0", None)))
     assert b"uuid-1" in sent

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pyVmomi import vim
 
-from migratekit_core.assess import systems
-from migratekit_core.ossea import guest_os
+from migratekit_core.adapters.cloudstack import guest_os
+from migratekit_core.services.assessment import systems
 from tests.lab.cloudstack.catalogue import OS_TYPES
 from tests.unit.inventory import machine
 

@@ -7,10 +7,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from migratekit_core.adapters.readers.https import flat_url
+from migratekit_core.adapters.vsphere.inventory import Disk
 from migratekit_core.config.schema import VCenter
 from migratekit_core.config.secret import SecretSource
-from migratekit_core.source.https import flat_url
-from migratekit_core.vsphere.inventory import Disk
 
 DISK = Disk(
     key=2000,

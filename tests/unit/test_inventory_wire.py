@@ -11,11 +11,11 @@ import pytest
 from pyVmomi import SoapAdapter, vim, vmodl
 from pyVmomi.VmomiSupport import GetVmodlType, _dataDefMap
 
-from migratekit_core.vsphere.inventory import GuestAddress, VirtualMachine
-from migratekit_core.vsphere.inventory.collector import Found, read_answer
-from migratekit_core.vsphere.inventory.devices import CARDS, Hardware, read_hardware
-from migratekit_core.vsphere.inventory.machine import DEVICES, EXTRA_CONFIG_LIMIT, read_machine
-from migratekit_core.vsphere.inventory.places import Places
+from migratekit_core.adapters.vsphere.inventory import GuestAddress, VirtualMachine
+from migratekit_core.adapters.vsphere.inventory.collector import Found, read_answer
+from migratekit_core.adapters.vsphere.inventory.devices import CARDS, Hardware, read_hardware
+from migratekit_core.adapters.vsphere.inventory.machine import DEVICES, EXTRA_CONFIG_LIMIT, read_machine
+from migratekit_core.adapters.vsphere.inventory.places import Places
 
 device = vim.vm.device
 CONNECTED = device.VirtualDevice.ConnectInfo(startConnected=True, allowGuestControl=True, connected=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.common.errors import PreconditionError
+from migratekit_core.common.redact import MASK, remember
 from migratekit_core.db.engine import Databases
-from migratekit_core.errors import PreconditionError
 from migratekit_core.joblog import Tracker
 from migratekit_core.joblog.show import details
-from migratekit_core.redact import MASK, remember
 
 
 def seen(directory: Path, query: str) -> list[tuple[object, ...]]:

@@ -8,16 +8,16 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from migratekit_core.common.errors import CancelledError, PreconditionError
 from migratekit_core.db.engine import Databases, session
-from migratekit_core.errors import CancelledError, PreconditionError
+from migratekit_core.db.models.base import utcnow
+from migratekit_core.db.models.joblog import JoblogJob
 from migratekit_core.joblog import Tracker, cancel
 from migratekit_core.joblog.gauge import Gauge
 from migratekit_core.joblog.live import snapshot
 from migratekit_core.joblog.prune import prune
 from migratekit_core.joblog.records import records
 from migratekit_core.joblog.search import Filter, check_status, find, parse_since, trees
-from migratekit_core.models.base import utcnow
-from migratekit_core.models.joblog import JoblogJob
 
 
 @pytest.fixture

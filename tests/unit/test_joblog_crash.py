@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from migratekit_core.db.engine import Databases, session
+from migratekit_core.db.models.joblog import JoblogJob
 from migratekit_core.joblog import Tracker
 from migratekit_core.joblog.process import started, this_process
-from migratekit_core.models.joblog import JoblogJob
 
 CHILD = """
 import sys

@@ -12,11 +12,11 @@ from sqlmodel import Session
 
 from migratekit_core.config.schema import Config, Database
 from migratekit_core.db.engine import Databases
+from migratekit_core.db.models.base import utcnow
+from migratekit_core.db.models.joblog import JoblogJob
 from migratekit_core.joblog import Tracker
 from migratekit_core.joblog.glance import glance
 from migratekit_core.joblog.process import started, this_process
-from migratekit_core.models.base import utcnow
-from migratekit_core.models.joblog import JoblogJob
 
 
 @pytest.fixture

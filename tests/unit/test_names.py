@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migratekit_core.volumes.names import export_name, host_name, safe
+from migratekit_core.volumed.names import export_name, host_name, safe
 
 HOST_NAME = re.compile(r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 """What CloudStack's NetUtils.verifyDomainNameLabel takes (a letter first, no dash at the end)."""

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from migratekit_core.errors import UsageError
-from migratekit_core.netmap import files
-from migratekit_core.netmap.model import Entry
+from migratekit_core.common.errors import UsageError
+from migratekit_core.services.networks import files
+from migratekit_core.services.networks.model import Entry
 
 ENTRIES = (
     Entry("VM Network", "guest-prod", origin="file"),

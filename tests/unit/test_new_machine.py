@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from migratekit_core.adapters.cloudstack.compute import NicSpec, VmSpec
 from migratekit_core.config.schema import Failover, Networks
-from migratekit_core.failover.machine import Cards, Ground, cards, devices, expects_conversion, suited
-from migratekit_core.netmap.model import Entry, join
-from migratekit_core.ossea.compute import NicSpec, VmSpec
+from migratekit_core.services.failover.machine import Cards, Ground, cards, devices, expects_conversion, suited
+from migratekit_core.services.networks.model import Entry, join
 from tests.lab.cloudstack.catalogue import NETWORKS, stable_id
 from tests.unit.inventory import disk, machine, nic
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from migratekit_core.ossea.offerings import Choice, Size, fit, smallest
+from migratekit_core.adapters.cloudstack.offerings import Choice, Size, fit, smallest
 from tests.lab.cloudstack.catalogue import SERVICE_OFFERINGS
 
 BY_NAME = {row["name"]: row for row in SERVICE_OFFERINGS}

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from migratekit_core.db.engine import Databases, session
-from migratekit_core.failover.downtime import Usual, usual
-from migratekit_core.failover.outlook import look
-from migratekit_core.models.joblog import JoblogJob, JoblogStep
-from migratekit_core.models.oma import ReplicationJob
+from migratekit_core.db.models.joblog import JoblogJob, JoblogStep
+from migratekit_core.db.models.oma import ReplicationJob
+from migratekit_core.services.failover.downtime import Usual, usual
+from migratekit_core.services.failover.outlook import look
 
 NOW = datetime(2026, 11, 24, 12, 0)
 MIB = 1 << 20

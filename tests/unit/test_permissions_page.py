@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from migratekit_core.assess.commands import CLOUDSTACK, OPTIONAL, VSPHERE
+from migratekit_core.services.assessment.commands import CLOUDSTACK, OPTIONAL, VSPHERE
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "src" / "migratekit_core"
@@ -40,13 +40,13 @@ def privileges_in(text: str) -> set[str]:
 
 
 def test_every_cloudstack_call_of_the_source_is_in_the_table() -> None:
-    called = {name for folder in ("ossea", "volumes", "failover", "assess") for name in strings(folder)}
+    called = {name for folder in ("adapters/cloudstack", "volumed", "services/failover", "services/assessment") for name in strings(folder)}
     assert called
     assert called <= APIS
 
 
 def test_every_vsphere_method_that_needs_a_privilege_is_in_the_table() -> None:
-    source = "\n".join(path.read_text() for path in CORE.rglob("*.py") if "assess" not in path.relative_to(CORE).parts)
+    source = "\n".join(path.read_text() for path in CORE.rglob("*.py") if "assessment" not in path.relative_to(CORE).parts)
     called = set(re.findall(r"\.([A-Z]\w+_Task|ShutdownGuest|RebootGuest|QueryChangedDiskAreas)\(", source))
     assert {"ReconfigVM_Task", "CreateSnapshot_Task", "ShutdownGuest"} <= called
     named = " ".join(privilege.call for privileges in VSPHERE.values() for privilege in privileges)

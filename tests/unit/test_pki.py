@@ -10,8 +10,8 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from migratekit_core.errors import PreconditionError
-from migratekit_core.tunnel.pki import init, issue
+from migratekit_core.adapters.tunnel.pki import init, issue
+from migratekit_core.common.errors import PreconditionError
 
 
 @pytest.fixture(scope="module")

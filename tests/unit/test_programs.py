@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from migratekit_core import programs
-from migratekit_core.errors import PreconditionError
+from migratekit_core.common import programs
+from migratekit_core.common.errors import PreconditionError
 
 
 @pytest.mark.parametrize("path", ["/nonexistent", ""])

@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 from sqlmodel import Session, select
 
+from migratekit_core.adapters.tunnel import SERVICES, pki
+from migratekit_core.adapters.tunnel.install import CONFIG_FILE, UNIT_FILE
 from migratekit_core.db.engine import Databases, write
-from migratekit_core.fleet import phases
+from migratekit_core.db.models.base import utcnow
+from migratekit_core.db.models.fleet import FleetRun
+from migratekit_core.db.models.joblog import JoblogJob
+from migratekit_core.db.models.waves import WaveMachine, WaveRow
 from migratekit_core.joblog import Tracker
-from migratekit_core.models.base import utcnow
-from migratekit_core.models.fleet import FleetRun
-from migratekit_core.models.joblog import JoblogJob
-from migratekit_core.models.waves import WaveMachine, WaveRow
-from migratekit_core.netmap import store as networks
-from migratekit_core.netmap.model import Entry
-from migratekit_core.tunnel import SERVICES, pki
-from migratekit_core.tunnel.install import CONFIG_FILE, UNIT_FILE
-from migratekit_core.waves import look, store
-from migratekit_core.waves.model import Machine, Wave
-from migratekit_core.waves.states import REHEARSED
+from migratekit_core.services.fleet import phases
+from migratekit_core.services.networks import store as networks
+from migratekit_core.services.networks.model import Entry
+from migratekit_core.services.waves import look, store
+from migratekit_core.services.waves.model import Machine, Wave
+from migratekit_core.services.waves.states import REHEARSED
 from tests.questions import HIDDEN, LAB, TEXT, UNIT, Asked, Site, check, sites
 from tests.unit.command import run
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from migratekit_core.ossea.quota import Need, shortfalls
+from migratekit_core.adapters.cloudstack.quota import Need, shortfalls
 
 
 @pytest.mark.parametrize(

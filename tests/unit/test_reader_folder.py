@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from migratekit_core.source.folder import LAST_RESORT, LONGEST_NAME, LONGEST_PATH, private_folder
+from migratekit_core.adapters.readers.folder import LAST_RESORT, LONGEST_NAME, LONGEST_PATH, private_folder
 
 HOLD = """
 import sys, time
-from migratekit_core.source.folder import private_folder
+from migratekit_core.adapters.readers.folder import private_folder
 with private_folder("https") as folder:
     print(folder, flush=True)
     time.sleep(60)

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from migratekit_core.adapters.readers import readers, sessions, ssh, vddk
+from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine
+from migratekit_core.common.errors import AuthError, MigrateKitError, PreconditionError, UnreachableError, UsageError
 from migratekit_core.config.load import load_config
 from migratekit_core.config.schema import Config, VCenter
 from migratekit_core.config.secret import SecretSource
 from migratekit_core.config.source import Source, Ssh, Vddk
-from migratekit_core.errors import AuthError, MigrateKitError, PreconditionError, UnreachableError, UsageError
-from migratekit_core.source import readers, sessions, ssh, vddk
-from migratekit_core.vsphere.inventory import Disk, VirtualMachine
 from tests.unit.inventory import STORE, disk, machine
 
 VCENTER = VCenter(host="vc.example", user="u", password=SecretSource(env="P"))

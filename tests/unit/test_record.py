@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from migratekit_core import redact
+from migratekit_core.adapters.cloudstack import record
+from migratekit_core.adapters.cloudstack.client import Cloud
+from migratekit_core.adapters.cloudstack.patience import AT_ONCE
+from migratekit_core.adapters.cloudstack.record_file import LineFile
+from migratekit_core.common import redact
+from migratekit_core.common.errors import OperationFailedError, UnreachableError, UsageError
 from migratekit_core.config.schema import Ossea
 from migratekit_core.config.secret import SecretSource
-from migratekit_core.errors import OperationFailedError, UnreachableError, UsageError
-from migratekit_core.ossea import record
-from migratekit_core.ossea.client import Cloud
-from migratekit_core.ossea.patience import AT_ONCE
-from migratekit_core.ossea.record_file import LineFile
 from tests.unit.command import run
 
 API_KEY, SECRET_KEY, PASSWORD = "an-api-key-of-ours", "the-secret-key-of-ours", "a database password"
@@ -236,7 +236,7 @@ def test_a_full_disk_fails_nothing_and_is_said_once(server: Answers, cloud: Call
 ADD = """
 import sys
 from pathlib import Path
-from migratekit_core.ossea.record_file import LineFile
+from migratekit_core.adapters.cloudstack.record_file import LineFile
 file = LineFile(Path(sys.argv[1]))
 for _ in range(200):
     file.add(lambda number: '{"a.%d": {"command": "a", "by": "%s"}}' % (number, sys.argv[2]))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migratekit_core.redact import MASK, redact, redact_fields, remember
+from migratekit_core.common.redact import MASK, redact, redact_fields, remember
 
 SECRET = "Zq7-opaque-value"
 

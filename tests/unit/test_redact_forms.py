@@ -9,10 +9,10 @@ from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
 
-from migratekit_core import redact
+from migratekit_core.common import redact
+from migratekit_core.common.redact import MASK
 from migratekit_core.config.secret import SecretSource
 from migratekit_core.engine.process import command
-from migratekit_core.redact import MASK
 
 SECRETS = ["plain-and-simple", 'with space & <xml> "quotes"\'', "Pä$$wörd/50%+=\\n", "tab\there", "100%"]
 FORMS = {

@@ -9,10 +9,16 @@ from typing import Any
 
 import pytest
 
-from migratekit_core.errors import AuthError, ErrorCode, OperationFailedError, PreconditionError, UnreachableError
-from migratekit_core.ossea.errors import refusal
-from migratekit_core.ossea.patience import AT_ONCE, NeverSentError, Patience
-from migratekit_core.ossea.refusals import ROWS, Row, classify, page_size, retry_after, whose_limit
+from migratekit_core.adapters.cloudstack.errors import refusal
+from migratekit_core.adapters.cloudstack.patience import AT_ONCE, NeverSentError, Patience
+from migratekit_core.adapters.cloudstack.refusals import ROWS, Row, classify, page_size, retry_after, whose_limit
+from migratekit_core.common.errors import (
+    AuthError,
+    ErrorCode,
+    OperationFailedError,
+    PreconditionError,
+    UnreachableError,
+)
 
 DATA = Path(__file__).parents[1] / "data" / "cloudstack-4.22"
 

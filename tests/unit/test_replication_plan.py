@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from migratekit_core.models.oma import ReplicationCheckpoint, VmDisk
-from migratekit_core.replication.plan import DiskPlan, Resume, fits, plan_disk
-from migratekit_core.units import GIB
-from migratekit_core.vsphere.inventory import Disk
+from migratekit_core.adapters.vsphere.inventory import Disk
+from migratekit_core.common.units import GIB
+from migratekit_core.db.models.oma import ReplicationCheckpoint, VmDisk
+from migratekit_core.services.replication.plan import DiskPlan, Resume, fits, plan_disk
 
 DISK = Disk(
     key=2000,

@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
+from migratekit_core.common.errors import UsageError
 from migratekit_core.config.schema import Schedule
 from migratekit_core.db.engine import Databases, session
-from migratekit_core.errors import UsageError
-from migratekit_core.models.base import utcnow
-from migratekit_core.models.oma import FailoverJob, FailoverState, ReplicationJob, VmDisk
-from migratekit_core.schedule.due import lead, standings
+from migratekit_core.db.models.base import utcnow
+from migratekit_core.db.models.oma import FailoverJob, FailoverState, ReplicationJob, VmDisk
+from migratekit_core.services.schedule.due import lead, standings
 
 
 def synced(
@@ -148,8 +148,8 @@ def test_a_run_is_told_in_one_line_and_trouble_below_it(capsys: pytest.CaptureFi
 
     from migratekit_cli.commands import replicate_due
     from migratekit_cli.options import Output
-    from migratekit_core.schedule.due import Standing
-    from migratekit_core.schedule.run import Outcome, Result
+    from migratekit_core.services.schedule.due import Standing
+    from migratekit_core.services.schedule.run import Outcome, Result
 
     def outcome(name: str, code: int = 0, late: float = 0.0, error: str = "") -> Outcome:
         return Outcome(name, code, 2.0, late, "" if code else "incremental", 0 if code else 1 << 20, error)

@@ -55,7 +55,7 @@ def test_a_short_table_is_aligned() -> None:
 def test_a_full_disk_is_named_and_is_no_lost_connection() -> None:
     script = (
         "from migratekit_cli.stream import TableStream\n"
-        "from migratekit_core.errors import OperationFailedError\n"
+        "from migratekit_core.common.errors import OperationFailedError\n"
         "try:\n    TableStream(('NAME',), lambda item: item)\n"
         "except OperationFailedError as error:\n    raise SystemExit(str(error)) from None\n"
     )

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
+from migratekit_core.adapters.vsphere.inventory import Identities
+from migratekit_core.common.errors import ErrorCode, PreconditionError, UnreachableError
 from migratekit_core.config.schema import Database
 from migratekit_core.db.engine import Databases, open_databases, session
-from migratekit_core.errors import ErrorCode, PreconditionError, UnreachableError
-from migratekit_core.failover import removal
-from migratekit_core.models.oma import FailoverJob, FailoverState, ReplicationCheckpoint, ReplicationJob, VmDisk
-from migratekit_core.replication import replica, surplus
-from migratekit_core.replication.surplus import DISK_REMOVED, DISK_REPLACED, MACHINE_DELETED
-from migratekit_core.vsphere.inventory import Identities
+from migratekit_core.db.models.oma import FailoverJob, FailoverState, ReplicationCheckpoint, ReplicationJob, VmDisk
+from migratekit_core.services.failover import removal
+from migratekit_core.services.replication import replica, surplus
+from migratekit_core.services.replication.surplus import DISK_REMOVED, DISK_REPLACED, MACHINE_DELETED
 
 BEGAN = datetime(2026, 11, 1, 12, 0)
 GIB = 1 << 30

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.adapters.tunnel import SERVICES, local, pki
+from migratekit_core.common.errors import PreconditionError, UsageError
 from migratekit_core.config.schema import Tunnel
-from migratekit_core.errors import PreconditionError, UsageError
 from migratekit_core.joblog.process import started
-from migratekit_core.tunnel import SERVICES, local, pki
 from tests.tunnels import Service, addresses, ask, free_port, oma, running_services
 
 

@@ -18,11 +18,11 @@ from cryptography import x509
 from typer.testing import CliRunner
 
 from migratekit_cli.main import app
+from migratekit_core.adapters.tunnel import pki
+from migratekit_core.adapters.tunnel.expiry import CACHE, SEEN_FILE, expiries, validity, warnings
+from migratekit_core.adapters.tunnel.probe import probe
 from migratekit_core.config.fleet import Fleet
 from migratekit_core.config.schema import Config, Tunnel, TunnelServer
-from migratekit_core.tunnel import pki
-from migratekit_core.tunnel.expiry import CACHE, SEEN_FILE, expiries, validity, warnings
-from migratekit_core.tunnel.probe import probe
 from tests.tunnels import Service, addresses, oma, running_services
 
 

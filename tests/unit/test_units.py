@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migratekit_core.units import GIB, KIB, MIB, human_bytes, human_rate, human_seconds, round_up
+from migratekit_core.common.units import GIB, KIB, MIB, human_bytes, human_rate, human_seconds, round_up
 
 
 @pytest.mark.parametrize(

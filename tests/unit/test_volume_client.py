@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from migratekit_core.errors import ErrorCode, OperationFailedError, UnreachableError
-from migratekit_core.volumes import client
-from migratekit_core.volumes.client import Endpoint, VolumeClient
+from migratekit_core.common.errors import ErrorCode, OperationFailedError, UnreachableError
+from migratekit_core.volumed import client
+from migratekit_core.volumed.client import Endpoint, VolumeClient
 from tests.lab.parts.process import choose_port
 
 

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from migratekit_cli import watch
 from migratekit_cli.eta import Eta
+from migratekit_core.common.units import MIB
 from migratekit_core.engine.job import Progress
-from migratekit_core.units import MIB
 
 
 class Clock:

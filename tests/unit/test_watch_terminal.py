@@ -8,8 +8,8 @@ import signal
 from pathlib import Path
 
 from migratekit_core.db.engine import Databases
+from migratekit_core.db.models.joblog import JoblogJob
 from migratekit_core.joblog import Tracker
-from migratekit_core.models.joblog import JoblogJob
 from tests.unit.terminal import terminal
 
 

@@ -14,8 +14,8 @@ import yaml
 from migratekit_core.config import load_config
 from migratekit_core.db.engine import Databases
 from migratekit_core.joblog import Tracker
-from migratekit_core.waves import claims, look, store
-from migratekit_core.waves.states import REPLICATE
+from migratekit_core.services.waves import claims, look, store
+from migratekit_core.services.waves.states import REPLICATE
 from tests.unit import sample_wave
 from tests.unit.inside import run
 from tests.unit.inventory import GIB, write
@@ -117,7 +117,7 @@ def test_the_published_schemas_are_those_of_the_code() -> None:
 
 
 def test_the_examples_of_the_document_are_right(tmp_path: Path) -> None:
-    from migratekit_core.waves import files, rules
+    from migratekit_core.services.waves import files, rules
 
     page = (SCHEMAS.parent / "waves.md").read_text()
     [rule_file, wave_file] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
@@ -179,7 +179,7 @@ def test_what_is_wrong_with_a_plan_is_told(inventory: Path, tmp_path: Path) -> N
 
 
 def test_waves_that_are_known_leave_their_machines_out(stored: Databases, inventory: Path, tmp_path: Path) -> None:
-    from migratekit_core.waves.model import Machine, Wave
+    from migratekit_core.services.waves.model import Machine, Wave
 
     store.create(stored.oma, Wave(name="old", machines=(Machine(name="crm", uuid="50aa-crm"),)))
     left = {each["vm"]: each["why"] for each in answer("wave", "plan", str(inventory), "--history")["left_out"]}

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migratekit_core.errors import UsageError
-from migratekit_core.waves import files
-from migratekit_core.waves.model import Estimate, Limits, Machine, NetworkMap, Pass, Target, Wave, Window
+from migratekit_core.common.errors import UsageError
+from migratekit_core.services.waves import files
+from migratekit_core.services.waves.model import Estimate, Limits, Machine, NetworkMap, Pass, Target, Wave, Window
 
 TEXT = """\
 schema: migratekit.wave/1

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migratekit_core.errors import PreconditionError, UsageError
-from migratekit_core.vsphere.inventory import VirtualMachine
-from migratekit_core.waves import files, rules
-from migratekit_core.waves.model import Limits, Machine, NetworkMap
-from migratekit_core.waves.planning.candidates import Found
-from migratekit_core.waves.planning.dependencies import circles
-from migratekit_core.waves.planning.estimate import Measured, duration
-from migratekit_core.waves.planning.plan import Plan, plan
-from migratekit_core.waves.rules import Calendar, LeaveOut, Match, Needs, Place, Rates, Rules, Sizes
+from migratekit_core.adapters.vsphere.inventory import VirtualMachine
+from migratekit_core.common.errors import PreconditionError, UsageError
+from migratekit_core.services.waves import files, rules
+from migratekit_core.services.waves.model import Limits, Machine, NetworkMap
+from migratekit_core.services.waves.planning.candidates import Found
+from migratekit_core.services.waves.planning.dependencies import circles
+from migratekit_core.services.waves.planning.estimate import Measured, duration
+from migratekit_core.services.waves.planning.plan import Plan, plan
+from migratekit_core.services.waves.rules import Calendar, LeaveOut, Match, Needs, Place, Rates, Rules, Sizes
 from tests.unit.inventory import GIB, disk, machine, nic
 
 FIRST = datetime(2026, 11, 28, 21, tzinfo=UTC)

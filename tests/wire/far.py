@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from migratekit_core.adapters.tunnel import SERVICES, haproxy, local, pki
+from migratekit_core.adapters.tunnel.server import render
 from migratekit_core.config.schema import SshLogin, Tunnel, TunnelServer
 from migratekit_core.engine.job import Done, Event, Gate, Job
 from migratekit_core.engine.process import Engines, copy
-from migratekit_core.tunnel import SERVICES, haproxy, local, pki
-from migratekit_core.tunnel.server import render
 from tests.lab.parts import sshd
 from tests.lab.parts.process import answers, launch, wait_until
 from tests.wire.namespaces import Wire, ip

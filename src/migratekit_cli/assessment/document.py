@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from migratekit_core.assess.rule import Finding, Severity
+from migratekit_core.services.assessment.rule import Finding, Severity
 
 if TYPE_CHECKING:
-    from migratekit_core.assess.assessment import Assessment
-    from migratekit_core.assess.sizing import Sizing
+    from migratekit_core.services.assessment.assessment import Assessment
+    from migratekit_core.services.assessment.sizing import Sizing
 
 
 def document(assessment: Assessment, sizing: Sizing | None = None) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from migratekit_core.assess.rule import Finding, Severity
+from migratekit_core.services.assessment.rule import Finding, Severity
 
 if TYPE_CHECKING:
-    from migratekit_core.assess.assessment import Assessment
+    from migratekit_core.services.assessment.assessment import Assessment
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot hold."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from migratekit_cli.assessment import people
-from migratekit_core.assess.rule import Severity
+from migratekit_core.services.assessment.rule import Severity
 
 if TYPE_CHECKING:
-    from migratekit_core.assess.assessment import Assessment
+    from migratekit_core.services.assessment.assessment import Assessment
 
 HEADINGS = {Severity.BLOCKER: "Blockers", Severity.WARNING: "Warnings", Severity.INFO: "Info"}
 

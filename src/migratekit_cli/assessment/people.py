@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from migratekit_cli.render import Table, count
-from migratekit_core.assess.commands import CLOUDSTACK, VSPHERE
-from migratekit_core.assess.rule import Severity
-from migratekit_core.units import human_bytes, human_rate, human_seconds
+from migratekit_core.common.units import human_bytes, human_rate, human_seconds
+from migratekit_core.services.assessment.commands import CLOUDSTACK, VSPHERE
+from migratekit_core.services.assessment.rule import Severity
 
 if TYPE_CHECKING:
-    from migratekit_core.assess.access import Access
-    from migratekit_core.assess.assessment import Assessment
-    from migratekit_core.assess.sizing import Sizing
+    from migratekit_core.services.assessment.access import Access
+    from migratekit_core.services.assessment.assessment import Assessment
+    from migratekit_core.services.assessment.sizing import Sizing
 
 DAY = 86400.0
 """Seconds."""

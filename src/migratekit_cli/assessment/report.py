@@ -14,13 +14,13 @@ from migratekit_cli.assessment.page import header, page, tile_row
 from migratekit_cli.assessment.page import table as _table
 from migratekit_cli.assessment.svg import Bar, Part, chart
 from migratekit_cli.render import count
-from migratekit_core.assess import sizing as sizes
-from migratekit_core.assess.rule import Finding, Severity
-from migratekit_core.units import human_bytes, human_rate
+from migratekit_core.common.units import human_bytes, human_rate
+from migratekit_core.services.assessment import sizing as sizes
+from migratekit_core.services.assessment.rule import Finding, Severity
 
 if TYPE_CHECKING:
-    from migratekit_core.assess.assessment import Assessment
-    from migratekit_core.assess.sizing import Sizing
+    from migratekit_core.services.assessment.assessment import Assessment
+    from migratekit_core.services.assessment.sizing import Sizing
 
 MOST_ROWS = 12
 LINKS = {"100 Mbit/s": 12.5e6, "1 Gbit/s": 125e6, "10 Gbit/s": 1250e6}

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from migratekit_cli.render import Table
-from migratekit_core.assess.rule import Rule
+from migratekit_core.services.assessment.rule import Rule
 
 TOPICS = {
     "CBT": "Changed-block tracking",

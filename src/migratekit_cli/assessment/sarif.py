@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from migratekit_core.assess.rule import Finding, Severity
+from migratekit_core.services.assessment.rule import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from migratekit_core.assess.assessment import Assessment
-    from migratekit_core.assess.rule import Rule
+    from migratekit_core.services.assessment.assessment import Assessment
+    from migratekit_core.services.assessment.rule import Rule
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 LEVELS = {Severity.BLOCKER: "error", Severity.WARNING: "warning", Severity.INFO: "note"}

@@ -6,10 +6,10 @@ import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from migratekit_core.assess.rule import Finding, Severity
+from migratekit_core.services.assessment.rule import Finding, Severity
 
 if TYPE_CHECKING:
-    from migratekit_core.assess.assessment import Assessment
+    from migratekit_core.services.assessment.assessment import Assessment
 
 COLOURS = {Severity.BLOCKER: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "bold cyan"}
 SHOWN = {Severity.BLOCKER: 20, Severity.WARNING: 20, Severity.INFO: 5}

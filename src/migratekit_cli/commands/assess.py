@@ -17,10 +17,10 @@ from migratekit_cli.options import Output
 from migratekit_cli.session import configuration, runtime
 
 if TYPE_CHECKING:
-    from migratekit_core.assess.assessment import Assessment
-    from migratekit_core.assess.rule import Severity
-    from migratekit_core.assess.site import Site
-    from migratekit_core.assess.sizing import Sizing
+    from migratekit_core.services.assessment.assessment import Assessment
+    from migratekit_core.services.assessment.rule import Severity
+    from migratekit_core.services.assessment.site import Site
+    from migratekit_core.services.assessment.sizing import Sizing
 
 FOUND_EXIT_CODE = 3
 DEFAULT_REASON = "accepted as it was found"
@@ -146,11 +146,11 @@ def assess(
     if rules:
         _show_rules(output)
         return
-    from migratekit_core.assess import baseline as baselines
-    from migratekit_core.assess.assessment import assess as run_rules
-    from migratekit_core.assess.collect import collect
-    from migratekit_core.assess.rule import Severity
-    from migratekit_core.assess.sizing import BY_FOLDER, BY_TAG, check_waves, parse_bandwidth, size
+    from migratekit_core.services.assessment import baseline as baselines
+    from migratekit_core.services.assessment.assessment import assess as run_rules
+    from migratekit_core.services.assessment.collect import collect
+    from migratekit_core.services.assessment.rule import Severity
+    from migratekit_core.services.assessment.sizing import BY_FOLDER, BY_TAG, check_waves, parse_bandwidth, size
 
     if write_baseline is None and (expires or reason != DEFAULT_REASON):
         raise typer.BadParameter("they belong to --write-baseline", param_hint="--reason, --expires")
@@ -198,8 +198,8 @@ def _recorded(context: typer.Context, site: Site) -> tuple[Site, Mapping[str, fl
     """Return the site with the stored mapping of networks, and rates of change by earlier syncs."""
     from dataclasses import replace
 
-    from migratekit_core.assess.history import changed_rates
-    from migratekit_core.netmap.store import stored
+    from migratekit_core.services.assessment.history import changed_rates
+    from migratekit_core.services.networks.store import stored
 
     with runtime(context) as opened:
         engine = opened.databases.oma
@@ -218,7 +218,7 @@ def _show(found: Assessment, sizing: Sizing, output: Form, fail_on: Severity, wa
     from importlib.metadata import version
 
     from migratekit_cli.assessment import document, junit, markdown, people, sarif, terminal
-    from migratekit_core.assess.assessment import all_rules
+    from migratekit_core.services.assessment.assessment import all_rules
 
     if output is Form.TABLE:
         if sys.stdout.isatty():
@@ -243,7 +243,7 @@ def _show(found: Assessment, sizing: Sizing, output: Form, fail_on: Severity, wa
 
 def _show_rules(output: Form) -> None:
     from migratekit_cli.assessment import rulebook
-    from migratekit_core.assess.assessment import all_rules
+    from migratekit_core.services.assessment.assessment import all_rules
 
     if output is Form.MARKDOWN:
         sys.stdout.write(rulebook.page(all_rules()))
@@ -260,7 +260,7 @@ def _show_permissions(site: Site, output: Form) -> None:
     from dataclasses import asdict
 
     from migratekit_cli.assessment import people
-    from migratekit_core.assess.access import by_command
+    from migratekit_core.services.assessment.access import by_command
 
     if output.value not in list(Output):
         raise typer.BadParameter("permissions can be had as table, json or yaml", param_hint="--output")

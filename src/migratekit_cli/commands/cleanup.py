@@ -13,10 +13,10 @@ from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
 from migratekit_cli.render import count, named
 from migratekit_cli.session import runtime
-from migratekit_core.errors import UsageError
+from migratekit_core.common.errors import UsageError
 
 if TYPE_CHECKING:
-    from migratekit_core.replication.surplus import Surplus
+    from migratekit_core.services.replication.surplus import Surplus
 
 
 @reported
@@ -43,8 +43,8 @@ def cleanup(
     if vm is None:
         _orphans(context, yes and not dry_run, output)
         return
-    from migratekit_core.failover import cleanup as core
-    from migratekit_core.failover.destination import STAYS
+    from migratekit_core.services.failover import cleanup as core
+    from migratekit_core.services.failover.destination import STAYS
 
     with runtime(context) as opened:
         if dry_run:
@@ -88,7 +88,7 @@ def cleanup(
 
 
 def _orphans(context: typer.Context, really: bool, output: Output) -> None:
-    from migratekit_core.failover import orphans
+    from migratekit_core.services.failover import orphans
 
     with runtime(context) as opened:
         swept = orphans.remove(opened) if really else orphans.listed(opened)

@@ -16,7 +16,7 @@ from migratekit_cli.ask import text as ask
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption
 from migratekit_cli.session import Globals
-from migratekit_core.errors import UsageError
+from migratekit_core.common.errors import UsageError
 
 if TYPE_CHECKING:
     from migratekit_core.config.draft import Role

@@ -10,7 +10,7 @@ from migratekit_cli import render
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption
 from migratekit_cli.session import runtime
-from migratekit_core.errors import SchemaMismatchError
+from migratekit_core.common.errors import SchemaMismatchError
 
 app = typer.Typer(help="Check and upgrade the databases.", no_args_is_help=True)
 

@@ -11,10 +11,10 @@ from migratekit_cli import stream
 from migratekit_cli.errors import reported
 from migratekit_cli.session import configuration
 from migratekit_cli.stream import ListOutput
-from migratekit_core.units import human_bytes
+from migratekit_core.common.units import human_bytes
 
 if TYPE_CHECKING:
-    from migratekit_core.vsphere.inventory import VirtualMachine
+    from migratekit_core.adapters.vsphere.inventory import VirtualMachine
 
 COLUMNS = ("NAME", "POWER", "CPU", "MEMORY", "DISKS", "CBT", "NETWORKS", "FIRMWARE", "GUEST")
 MOST_DISKS = 3
@@ -82,8 +82,8 @@ def discover(
     They are written as they are read, in vSphere's order. A filter that is given several times lets any of its values
     through; different filters must all fit.
     """
+    from migratekit_core.adapters.vsphere import client, inventory
     from migratekit_core.config.load import require
-    from migratekit_core.vsphere import client, inventory
 
     config = configuration(context)
     require(config, "vcenter")
@@ -98,7 +98,7 @@ def discover(
     )
     read_tags = None
     if tags or tag:
-        from migratekit_core.vsphere.tags import read_tags as read
+        from migratekit_core.adapters.vsphere.tags import read_tags as read
 
         read_tags = read(config.vcenter)
     with client.connect(config.vcenter) as service:

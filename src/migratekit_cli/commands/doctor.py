@@ -15,11 +15,11 @@ from migratekit_cli.display import Display
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
 from migratekit_cli.session import as_given, configuration
-from migratekit_core.errors import PreconditionError, UsageError
+from migratekit_core.common.errors import PreconditionError, UsageError
 
 if TYPE_CHECKING:
-    from migratekit_core.doctor.model import Line
-    from migratekit_core.doctor.run import Report
+    from migratekit_core.services.doctor.model import Line
+    from migratekit_core.services.doctor.run import Report
 
 STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
 SPINS_PER_SECOND = 12.5
@@ -56,7 +56,7 @@ def doctor(
 
     The exit code is that of the first failed line; lines stand in the order in which to mend them.
     """
-    from migratekit_core.doctor.run import examine, topics
+    from migratekit_core.services.doctor.run import examine, topics
 
     unknown = [name for name in topic or () if name not in topics()]
     if unknown:
@@ -67,7 +67,7 @@ def doctor(
     with _patience() as show:
         found = examine(config, timeout, topic or (), remote)
         if probe:
-            from migratekit_core.doctor.probe import probed
+            from migratekit_core.services.doctor.probe import probed
 
             found = probed(config, found, probe_timeout, show)
     _show(found, problems, output)

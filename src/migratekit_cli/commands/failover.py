@@ -14,12 +14,12 @@ from migratekit_cli.downtime import drawn, fields
 from migratekit_cli.errors import reported
 from migratekit_cli.options import ConvertOption, DryRunOption, Output, OutputOption, VmArgument, YesOption
 from migratekit_cli.session import runtime
-from migratekit_core.errors import UsageError
-from migratekit_core.units import human_seconds, parse_duration
+from migratekit_core.common.errors import UsageError
+from migratekit_core.common.units import human_seconds, parse_duration
 
 if TYPE_CHECKING:
-    from migratekit_core.failover.cutover import When
-    from migratekit_core.failover.live import FailoverResult
+    from migratekit_core.services.failover.cutover import When
+    from migratekit_core.services.failover.live import FailoverResult
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ def failover(
     Until the new machine is started (the point of no return) Ctrl-C gives everything back and starts the source again;
     afterwards `rollback` does. A failover that was killed goes on when it is run again.
     """
-    from migratekit_core.failover import live
+    from migratekit_core.services.failover import live
 
     if release or cancel:
         _tell(context, vm, release, cancel, output)
@@ -110,7 +110,7 @@ def _data(done: FailoverResult) -> dict[str, Any]:
 def _when(at: str | None, window: str | None, max_downtime: str | None, hold: bool) -> When:
     from datetime import datetime
 
-    from migratekit_core.failover import cutover
+    from migratekit_core.services.failover import cutover
 
     now = datetime.now().astimezone()
     return cutover.When(
@@ -130,7 +130,7 @@ def _parsed(option: str, text: str | None, parse: Callable[[str], T]) -> T | Non
 
 def _tell(context: typer.Context, vm: str, release: bool, cancel: bool, output: Output) -> None:
     from migratekit_core.db.schema import require_schema
-    from migratekit_core.failover import control
+    from migratekit_core.services.failover import control
 
     if release and cancel:
         raise UsageError("--release and --cancel exclude each other", "one cuts over, the other does not", "pass one")

@@ -17,13 +17,13 @@ def scheduler(context: typer.Context) -> None:
     (migratekit-fleet-scheduler.service).
     """
     from migratekit_core.db.schema import require_schema
-    from migratekit_core.fleet import dask
+    from migratekit_core.services.fleet import dask
 
     with runtime(context, watched=False) as opened:
         fleet = opened.config.fleet
         require_certificates(opened.config, scheduler=False)
         require_schema(opened.databases, ("oma",))
         dask.load(fleet)
-        from migratekit_core.fleet.scheduler import serve
+        from migratekit_core.services.fleet.scheduler import serve
 
         serve(fleet, opened.databases.oma, note)

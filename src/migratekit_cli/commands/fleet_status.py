@@ -10,14 +10,14 @@ from migratekit_cli import render
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
 from migratekit_cli.session import runtime
-from migratekit_core.units import human_bytes
+from migratekit_core.common.units import human_bytes
 
 
 @reported
 def status(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """Show the fleet: its workers, the places that are taken, and the waves that it drives."""
     from migratekit_core.db.schema import require_schema
-    from migratekit_core.fleet import dask, runs
+    from migratekit_core.services.fleet import dask, runs
 
     with runtime(context, watched=False) as opened:
         require_schema(opened.databases, ("oma",))
@@ -31,7 +31,7 @@ def status(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
         found: dict[str, Any] | None = None
         if fleet.scheduler is not None:
             dask.load(fleet)
-            from migratekit_core.fleet.status import ask
+            from migratekit_core.services.fleet.status import ask
 
             found = ask(fleet)
     data = {"scheduler": fleet.scheduler, "fleet": found, "driven": driven, "runs": going}

@@ -24,7 +24,7 @@ def worker(
     it ends with exit 6, and systemd starts it again (migratekit-fleet-worker.service).
     """
     from migratekit_core.db.schema import require_schema
-    from migratekit_core.fleet import dask
+    from migratekit_core.services.fleet import dask
 
     chosen: Globals = context.obj
     with runtime(context, watched=False) as opened:
@@ -32,6 +32,6 @@ def worker(
         require_certificates(opened.config)
         require_schema(opened.databases, ("oma",))
         dask.load(fleet)
-        from migratekit_core.fleet.worker import serve
+        from migratekit_core.services.fleet.worker import serve
 
         serve(fleet.model_copy(update={"slots": slots}) if slots else fleet, opened.databases.oma, chosen.files, note)

@@ -24,8 +24,8 @@ from migratekit_cli.options import (
     StatusesOption,
 )
 from migratekit_cli.session import configuration, runtime
-from migratekit_core.errors import UsageError
-from migratekit_core.units import human_rate, human_seconds
+from migratekit_core.common.errors import UsageError
+from migratekit_core.common.units import human_rate, human_seconds
 
 if TYPE_CHECKING:
     from migratekit_core.joblog.search import Found
@@ -79,8 +79,8 @@ def show_job(
 ) -> None:
     """Show a job: its steps, how long each took, what was recorded, and the jobs within it."""
     from migratekit_core.db.schema import require_schema
-    from migratekit_core.failover.downtime import of_job
     from migratekit_core.joblog.show import tree
+    from migratekit_core.services.failover.downtime import of_job
 
     with runtime(context) as opened:
         require_schema(opened.databases, ("oma",))

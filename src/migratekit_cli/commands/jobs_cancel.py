@@ -28,8 +28,8 @@ def cancel(
 
     A sync leaves a checkpoint; a failover stops before its point of no return, and not after it.
     """
+    from migratekit_core.common.errors import PreconditionError
     from migratekit_core.db.schema import require_schema
-    from migratekit_core.errors import PreconditionError
     from migratekit_core.joblog import cancel as core
     from migratekit_core.joblog.show import one
     from migratekit_core.joblog.states import RUNNING

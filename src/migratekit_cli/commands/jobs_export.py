@@ -16,7 +16,7 @@ from migratekit_cli.errors import reported
 from migratekit_cli.options import KindsOption, OwnersOption, SinceOption, StatusesOption
 from migratekit_cli.render import count
 from migratekit_cli.session import runtime
-from migratekit_core.errors import UsageError
+from migratekit_core.common.errors import UsageError
 
 LOT = 100
 """Jobs that are read at once."""

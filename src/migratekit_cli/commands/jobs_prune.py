@@ -12,8 +12,8 @@ from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, OlderOption, Output, OutputOption, YesOption
 from migratekit_cli.render import count
 from migratekit_cli.session import runtime
-from migratekit_core.errors import UsageError
-from migratekit_core.units import human_age
+from migratekit_core.common.errors import UsageError
+from migratekit_core.common.units import human_age
 
 
 @reported
@@ -25,9 +25,9 @@ def prune(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Delete old jobs from the joblog, with their steps and events; never what still runs. Replicas stay."""
+    from migratekit_core.db.models.base import utcnow
     from migratekit_core.db.schema import require_schema
     from migratekit_core.joblog import prune as core
-    from migratekit_core.models.base import utcnow
 
     with runtime(context) as opened:
         age = opened.config.joblog.keep if older_than is None else older_than

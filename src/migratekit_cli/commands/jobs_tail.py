@@ -18,8 +18,8 @@ from migratekit_cli.options import Output, OutputOption, OwnersOption
 from migratekit_cli.session import runtime
 
 if TYPE_CHECKING:
+    from migratekit_core.context import Runtime
     from migratekit_core.joblog.records import Record
-    from migratekit_core.runtime import Runtime
 
 POLL_SECONDS = 1.0
 RECENT = timedelta(hours=1)
@@ -39,8 +39,8 @@ def tail(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show what a job and the jobs within it recorded, line by line; JSON and YAML are a document for each line."""
+    from migratekit_core.common.errors import UnreachableError
     from migratekit_core.db.schema import require_schema
-    from migratekit_core.errors import UnreachableError
     from migratekit_core.joblog.records import records
     from migratekit_core.joblog.states import RUNNING
 
@@ -72,9 +72,9 @@ def tail(
 
 
 def _found(opened: Runtime, job: str | None, owners: tuple[str, ...]) -> list[Any]:
+    from migratekit_core.db.models.base import utcnow
     from migratekit_core.joblog.search import Filter, find, trees
     from migratekit_core.joblog.show import tree
-    from migratekit_core.models.base import utcnow
 
     if job is not None:
         return [tree(opened.tracker, job)]

@@ -15,7 +15,7 @@ from migratekit_cli.display import Display
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption, OwnersOption
 from migratekit_cli.session import runtime
-from migratekit_core.units import human_seconds
+from migratekit_core.common.units import human_seconds
 
 if TYPE_CHECKING:
     from migratekit_core.joblog.live import Snapshot
@@ -74,7 +74,7 @@ def _over(seen: Snapshot, named: bool) -> bool:
 
 def _follow(look: Callable[..., Snapshot], pause: float, named: bool, output: Output) -> Snapshot:
     """Write lines, or documents, until there is nothing more to tell."""
-    from migratekit_core.errors import UnreachableError
+    from migratekit_core.common.errors import UnreachableError
 
     told = False
     while True:
@@ -113,7 +113,7 @@ def _live(look: Callable[..., Snapshot], pause: float, named: bool) -> Snapshot:
     """Draw, in place; what has ended meanwhile stays above as a line."""
     from rich.console import Console
 
-    from migratekit_core.errors import UnreachableError
+    from migratekit_core.common.errors import UnreachableError
 
     console = Console(file=sys.stdout)
     seen, notice = look(), ""

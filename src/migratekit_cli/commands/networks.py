@@ -15,12 +15,12 @@ from migratekit_cli.ask import confirm, possible
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
 from migratekit_cli.session import runtime
-from migratekit_core.errors import PreconditionError, UsageError
+from migratekit_core.common.errors import PreconditionError, UsageError
 
 if TYPE_CHECKING:
-    from migratekit_core.netmap.model import Entry
-    from migratekit_core.netmap.overview import Overview, Source
-    from migratekit_core.runtime import Runtime
+    from migratekit_core.context import Runtime
+    from migratekit_core.services.networks.model import Entry
+    from migratekit_core.services.networks.overview import Overview, Source
 
 
 class Form(StrEnum):
@@ -68,8 +68,8 @@ def networks(
     Without an option nothing is changed. The mapping is stored in the database; networks.map of the configuration wins
     over it.
     """
-    from migratekit_core.netmap import collect, files
-    from migratekit_core.netmap import overview as views
+    from migratekit_core.services.networks import collect, files
+    from migratekit_core.services.networks import overview as views
 
     ways = [way for way, given in _ways(file, by_name, wizard, assign, forget, export).items() if given]
     if len(ways) > 1:
@@ -116,8 +116,8 @@ def _ways(
 
 
 def _assigned(line: str) -> Entry:
-    from migratekit_core.netmap.files import LEFT_OUT
-    from migratekit_core.netmap.model import Entry
+    from migratekit_core.services.networks.files import LEFT_OUT
+    from migratekit_core.services.networks.model import Entry
 
     source, equals, target = line.rpartition("=")
     if not (equals and source.strip() and target.strip()):
@@ -138,7 +138,7 @@ def _tell(line: str) -> None:
 
 
 def _forget(opened: Runtime, sources: list[str], dry_run: bool, yes: bool) -> None:
-    from migratekit_core.netmap import store
+    from migratekit_core.services.networks import store
 
     stored = {entry.source for entry in store.stored(opened.databases.oma) if not entry.machine}
     missing = [source for source in sources if source not in stored]
@@ -156,7 +156,7 @@ def _forget(opened: Runtime, sources: list[str], dry_run: bool, yes: bool) -> No
 
 
 def _save(opened: Runtime, entries: tuple[Entry, ...], replace: bool, dry_run: bool, yes: bool) -> None:
-    from migratekit_core.netmap import collect, store
+    from migratekit_core.services.networks import collect, store
 
     before = {(entry.machine, entry.source): entry for entry in store.stored(opened.databases.oma)}
     for entry in entries:

@@ -13,8 +13,8 @@ from migratekit_cli.errors import reported
 from migratekit_cli.options import BandwidthOption, DiskBandwidthOption, DryRunOption, Output, OutputOption
 from migratekit_cli.render import named
 from migratekit_cli.session import runtime
-from migratekit_core.errors import BusyError, UsageError
-from migratekit_core.units import human_bytes, human_rate, human_seconds
+from migratekit_core.common.errors import BusyError, UsageError
+from migratekit_core.common.units import human_bytes, human_rate, human_seconds
 
 
 @reported
@@ -62,8 +62,8 @@ def replicate(
         raise UsageError("--quiet goes with --all-due only", "one machine is named", "leave it out")
     if vm is None:
         raise UsageError("no machine is named", "neither VM nor --all-due is given", "name one, or pass --all-due")
-    from migratekit_core.replication import preview, sync
-    from migratekit_core.replication.bandwidth import Limits
+    from migratekit_core.services.replication import preview, sync
+    from migratekit_core.services.replication.bandwidth import Limits
 
     with runtime(context) as opened:
         if dry_run:

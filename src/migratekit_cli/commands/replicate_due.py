@@ -12,13 +12,13 @@ from migratekit_cli import render
 from migratekit_cli.options import Output
 from migratekit_cli.render import count
 from migratekit_cli.session import runtime
-from migratekit_core.units import human_age, human_bytes, human_seconds
+from migratekit_core.common.units import human_age, human_bytes, human_seconds
 
 if TYPE_CHECKING:
     import subprocess
 
-    from migratekit_core.schedule.due import Standing
-    from migratekit_core.schedule.run import Outcome, Result
+    from migratekit_core.services.schedule.due import Standing
+    from migratekit_core.services.schedule.run import Outcome, Result
 
 FAILED_EXIT_CODE = 1
 
@@ -28,8 +28,8 @@ def replicate_due(context: typer.Context, options: list[str], dry_run: bool, qui
     import subprocess
 
     from migratekit_core.db.schema import require_schema
-    from migratekit_core.schedule.due import standings
-    from migratekit_core.schedule.run import run_due
+    from migratekit_core.services.schedule.due import standings
+    from migratekit_core.services.schedule.run import run_due
 
     command = [sys.executable, "-m", "migratekit_cli.main", *context.obj.arguments]
 

@@ -13,10 +13,10 @@ from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
 from migratekit_cli.render import count
 from migratekit_cli.session import runtime
-from migratekit_core.units import human_bytes, human_seconds
+from migratekit_core.common.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
-    from migratekit_core.report.model import Report
+    from migratekit_core.services.reports.model import Report
 
 
 @reported
@@ -33,7 +33,7 @@ def report(
     """Report what was done with a machine, or in a job: steps, syncs, downtime, digests, networks, what was made."""
     from migratekit_cli.migration import document, page
     from migratekit_core.db.schema import require_schema
-    from migratekit_core.report.collect import collect
+    from migratekit_core.services.reports.collect import collect
 
     with runtime(context) as opened:
         require_schema(opened.databases, ("oma",))

@@ -28,9 +28,9 @@ def rollback(
     What the machine in CloudStack has written is lost. It also takes back a failover that died on its way, and can be
     repeated.
     """
-    from migratekit_core.failover import rollback as core
-    from migratekit_core.failover.destination import STAYS
-    from migratekit_core.failover.record import UNKNOWN
+    from migratekit_core.services.failover import rollback as core
+    from migratekit_core.services.failover.destination import STAYS
+    from migratekit_core.services.failover.record import UNKNOWN
 
     with runtime(context) as opened:
         plan = core.plan(opened, vm) if dry_run or not yes else None

@@ -12,7 +12,7 @@ from migratekit_cli.errors import reported
 from migratekit_cli.options import ConvertOption, DryRunOption, Output, OutputOption, VmArgument
 from migratekit_cli.render import named
 from migratekit_cli.session import runtime
-from migratekit_core.units import human_seconds
+from migratekit_core.common.units import human_seconds
 
 
 @reported
@@ -24,7 +24,7 @@ def test_failover(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Rehearse a failover: a copy of the machine in the isolated test network. Replication goes on; see `cleanup`."""
-    from migratekit_core.failover import rehearsal
+    from migratekit_core.services.failover import rehearsal
 
     with runtime(context) as opened:
         if dry_run:

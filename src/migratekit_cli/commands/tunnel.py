@@ -12,7 +12,7 @@ from migratekit_cli.commands import tunnel_pki, tunnel_server
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
 from migratekit_cli.session import configuration
-from migratekit_core.errors import UsageError
+from migratekit_core.common.errors import UsageError
 
 if TYPE_CHECKING:
     from migratekit_core.config.schema import Config
@@ -26,7 +26,7 @@ app.add_typer(tunnel_server.app, name="server")
 @reported
 def up(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """Bring the local end up. Commands that need it do so by themselves, and share it."""
-    from migratekit_core.tunnel import local
+    from migratekit_core.adapters.tunnel import local
 
     status = local.up(_configured(context).tunnel)
     render.result(output, "migratekit.tunnel/1", asdict(status), text=f"tunnel to {status.remote} is up ({status.pid})")
@@ -36,7 +36,7 @@ def up(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
 @reported
 def down(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """Stop the local end."""
-    from migratekit_core.tunnel import local
+    from migratekit_core.adapters.tunnel import local
 
     stopped = local.down(configuration(context).tunnel)
     text = "tunnel stopped" if stopped else "tunnel was not up"
@@ -47,9 +47,9 @@ def down(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
 @reported
 def show_status(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """Show whether the local end is up and the OMA takes us; exit 5 where it refuses us, 6 where it does not answer."""
-    from migratekit_core.errors import UnreachableError
-    from migratekit_core.tunnel import local
-    from migratekit_core.tunnel.probe import probe
+    from migratekit_core.adapters.tunnel import local
+    from migratekit_core.adapters.tunnel.probe import probe
+    from migratekit_core.common.errors import UnreachableError
 
     settings = _configured(context).tunnel
     status, seen = local.status(settings), probe(settings)
@@ -82,8 +82,8 @@ def test(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Measure latency and throughput of each service through the tunnel; exit 6 where one does not answer."""
-    from migratekit_core.errors import UnreachableError
-    from migratekit_core.tunnel.measure import measure
+    from migratekit_core.adapters.tunnel.measure import measure
+    from migratekit_core.common.errors import UnreachableError
 
     found = measure(_configured(context), seconds)
     table = render.Table("Service", "Latency", "Up", "Down", "Problem", right=("Latency", "Up", "Down"))
@@ -106,7 +106,7 @@ def test(
 
 
 def _rate(value: float | None) -> str:
-    from migratekit_core.units import human_bytes
+    from migratekit_core.common.units import human_bytes
 
     return "" if value is None else f"{human_bytes(int(value))}/s"
 

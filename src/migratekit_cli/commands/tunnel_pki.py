@@ -13,7 +13,7 @@ from migratekit_cli import render
 from migratekit_cli.ask import confirm
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
-from migratekit_core.errors import UsageError
+from migratekit_core.common.errors import UsageError
 
 app = typer.Typer(help="Certificates of the tunnel.", no_args_is_help=True)
 
@@ -29,7 +29,7 @@ def init(
     folder: Annotated[Path, typer.Argument(help="Folder for the CA and the two hosts' certificates.")],
 ) -> None:
     """Make a CA, a certificate for the OMA (oma.pem) and one for this host (vma.pem)."""
-    from migratekit_core.tunnel.pki import init as make
+    from migratekit_core.adapters.tunnel.pki import init as make
 
     for path in make(folder):
         typer.echo(str(path))
@@ -53,7 +53,7 @@ def issue(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Issue a certificate for a further host, of a tunnel or a fleet."""
-    from migratekit_core.tunnel import SERVICES, pki
+    from migratekit_core.adapters.tunnel import SERVICES, pki
 
     if server and fleet:
         raise UsageError("--server and --fleet exclude each other", "an OMA is no part of a fleet", "pass one of them")
@@ -73,7 +73,7 @@ def rotate(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Issue a new certificate in place of a host's; the old one stays valid until revoked or expired."""
-    from migratekit_core.tunnel import pki
+    from migratekit_core.adapters.tunnel import pki
 
     if finish and name != CA:
         raise UsageError("--finish is for the CA", f"not for {name}", "leave it out")
@@ -112,7 +112,7 @@ def revoke(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Revoke a host's certificates, and write the list (crl.pem) that HAProxy and the commands go by."""
-    from migratekit_core.tunnel import pki
+    from migratekit_core.adapters.tunnel import pki
 
     which = "all but the newest certificate" if old else "every certificate"
     if dry_run:
@@ -134,7 +134,7 @@ def revoke(
 @reported
 def show(folder: FolderOption = DEFAULT_FOLDER, output: OutputOption = Output.TABLE) -> None:
     """Show the CA and every certificate that it issued, with what state each is in."""
-    from migratekit_core.tunnel import pki
+    from migratekit_core.adapters.tunnel import pki
 
     authorities, issued = pki.show(folder)
     now = datetime.now(UTC)

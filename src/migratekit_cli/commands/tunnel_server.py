@@ -13,11 +13,11 @@ from migratekit_cli.ask import confirm
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
 from migratekit_cli.session import configuration
-from migratekit_core.errors import MigrateKitError, PreconditionError, UsageError
+from migratekit_core.common.errors import MigrateKitError, PreconditionError, UsageError
 
 if TYPE_CHECKING:
+    from migratekit_core.adapters.tunnel.install import Finding
     from migratekit_core.config.schema import Config, TunnelServer
-    from migratekit_core.tunnel.install import Finding
 
 app = typer.Typer(help="The OMA's end.", no_args_is_help=True)
 
@@ -43,7 +43,7 @@ def show(
     nbd: NbdOption = None,
 ) -> None:
     """Print HAProxy's configuration for the OMA: of the table tunnel.server, or of these options."""
-    from migratekit_core.tunnel.server import render as render_server
+    from migratekit_core.adapters.tunnel.server import render as render_server
 
     typer.echo(render_server(_settings(context, certificate, ca, crl, listen, volumes, db, nbd)), nl=False)
 
@@ -65,7 +65,7 @@ def install(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Write a validated configuration and a unit of its own, and start it; to repeat it changes nothing."""
-    from migratekit_core.tunnel.install import install as set_up
+    from migratekit_core.adapters.tunnel.install import install as set_up
 
     settings = _settings(context, certificate, ca, crl, listen, volumes, db, nbd)
     planned = set_up(settings, dry_run=True, user=user)
@@ -83,7 +83,7 @@ def install(
 @reported
 def check(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """Check the OMA's end: certificates, configuration, unit, and whether it and the services answer; exit 4 if not."""
-    from migratekit_core.tunnel.install import look
+    from migratekit_core.adapters.tunnel.install import look
 
     found = look(_settings(context, None, None, None, None, None, None, None))
     _findings(output, found)
@@ -101,7 +101,7 @@ def authorize(
     ),
 ) -> None:
     """Print the line of authorized_keys that lets a key reach the three services, and nothing else."""
-    from migratekit_core.tunnel.ssh.server import FACTS, authorized_line
+    from migratekit_core.adapters.tunnel.ssh.server import FACTS, authorized_line
 
     config = _config(context)
     services = config.tunnel.server or config.tunnel.services
@@ -116,9 +116,9 @@ def authorize(
 @reported
 def facts(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """Show this host's services, versions, room and recent errors: what doctor --remote asks an OMA for."""
-    from migratekit_core.tunnel.expiry import warnings
-    from migratekit_core.tunnel.facts import facts_here, to_dict
-    from migratekit_core.units import human_bytes
+    from migratekit_core.adapters.tunnel.expiry import warnings
+    from migratekit_core.adapters.tunnel.facts import facts_here, to_dict
+    from migratekit_core.common.units import human_bytes
 
     config = _config(context)
     found = facts_here(config, warnings(config))

@@ -11,7 +11,7 @@ from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, VmArgument
 from migratekit_cli.render import named
 from migratekit_cli.session import runtime
-from migratekit_core.units import human_bytes
+from migratekit_core.common.units import human_bytes
 
 DIFFERENT_EXIT_CODE = 1
 SHOWN = 3
@@ -27,7 +27,7 @@ def verify(
     Ends with 0 where every volume is identical, with 1 where something differs. What the guest has written since the
     last sync is not compared.
     """
-    from migratekit_core.replication import verify as core
+    from migratekit_core.services.replication import verify as core
 
     with runtime(context) as opened:
         if dry_run:

@@ -13,11 +13,11 @@ from migratekit_cli.commands import volumes_daemon, volumes_delete, volumes_drif
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, VolumeArgument, YesOption
 from migratekit_cli.session import runtime
-from migratekit_core.units import human_bytes
+from migratekit_core.common.units import human_bytes
 
 if TYPE_CHECKING:
-    from migratekit_core.volumes.changes import Change
-    from migratekit_core.volumes.client import VolumeClient
+    from migratekit_core.volumed.changes import Change
+    from migratekit_core.volumed.client import VolumeClient
 
 app = typer.Typer(help="Look at OSSEA volumes, change them by hand, and see what was done.", no_args_is_help=True)
 app.add_typer(volumes_daemon.app, name="daemon")
@@ -28,7 +28,7 @@ app.add_typer(volumes_daemon.app, name="daemon")
 def list_volumes(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """List the volumes that MigrateKit made, where they are attached, how they are exported, and which of them nothing
     needs any more."""
-    from migratekit_core.replication.surplus import find
+    from migratekit_core.services.replication.surplus import find
 
     with runtime(context) as opened:
         found = opened.volumes().volumes()
@@ -59,7 +59,7 @@ def list_volumes(context: typer.Context, output: OutputOption = Output.TABLE) ->
 @reported
 def show_volume(context: typer.Context, volume: VolumeArgument, output: OutputOption = Output.TABLE) -> None:
     """Show a volume: as CloudStack has it, as Linux has it, its export, its snapshots."""
-    from migratekit_core.volumes import changes
+    from migratekit_core.volumed import changes
 
     with runtime(context) as opened:
         client = opened.volumes()
@@ -90,7 +90,7 @@ def attach(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Attach a volume to the OMA, and find its device; or to another machine."""
-    from migratekit_core.volumes import changes
+    from migratekit_core.volumed import changes
 
     _change(context, lambda client: changes.plan_attach(client, volume, vm, device), dry_run, yes, output)
 
@@ -105,7 +105,7 @@ def detach(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Detach a volume from whatever it is attached to; refused while it is exported."""
-    from migratekit_core.volumes import changes
+    from migratekit_core.volumed import changes
 
     _change(context, lambda client: changes.plan_detach(client, volume), dry_run, yes, output)
 
@@ -122,7 +122,7 @@ def export(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Export a volume of the OMA over NBD, on loopback, under a name that cannot be guessed."""
-    from migratekit_core.volumes import changes
+    from migratekit_core.volumed import changes
 
     _change(context, lambda client: changes.plan_export(client, volume, vm_name, disk), dry_run, yes, output)
 
@@ -137,7 +137,7 @@ def unexport(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Take a volume's export back; refused (exit 8) while somebody is connected."""
-    from migratekit_core.volumes import changes
+    from migratekit_core.volumed import changes
 
     _change(context, lambda client: changes.plan_unexport(client, volume), dry_run, yes, output)
 
@@ -171,7 +171,7 @@ def _change(
     context: typer.Context, planned: Callable[[VolumeClient], Change], dry_run: bool, yes: bool, output: Output
 ) -> None:
     from migratekit_core.db.schema import require_schema
-    from migratekit_core.volumes.changes import apply
+    from migratekit_core.volumed.changes import apply
 
     with runtime(context) as opened:
         change = planned(opened.volumes())

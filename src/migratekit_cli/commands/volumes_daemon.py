@@ -12,7 +12,7 @@ from migratekit_cli.ask import confirm
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
 from migratekit_cli.session import Globals, configuration
-from migratekit_core.errors import UsageError
+from migratekit_core.common.errors import UsageError
 
 app = typer.Typer(help="The volume daemon itself, on the OMA.", no_args_is_help=True)
 token = typer.Typer(help="The daemon's bearer token.", no_args_is_help=True)
@@ -26,7 +26,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 @reported
 def run(context: typer.Context) -> None:
     """Run the volume daemon in the foreground until SIGTERM."""
-    from migratekit_core.volumes.run import serve
+    from migratekit_core.volumed.run import serve
 
     serve(configuration(context))
 
@@ -35,7 +35,7 @@ def run(context: typer.Context) -> None:
 @reported
 def unit(context: typer.Context) -> None:
     """Print a hardened systemd unit that starts this installation's daemon, with --config's file or the system's."""
-    from migratekit_core.volumes.run import unit as render_unit
+    from migratekit_core.volumed.run import unit as render_unit
 
     chosen: Globals = context.obj
     typer.echo(render_unit((chosen.config or SYSTEM_CONFIG).absolute()), nl=False)
@@ -54,7 +54,7 @@ def rotate(
 ) -> None:
     """Replace the daemon's token without a restart. It is not shown: copy the file to whoever needs it."""
     from migratekit_core.config.load import require
-    from migratekit_core.volumes.run import rotate_token
+    from migratekit_core.volumed.run import rotate_token
 
     seconds = _seconds(overlap)
     config = configuration(context)

@@ -24,7 +24,7 @@ def delete(
     Refused while it is attached, exported, part of a failover or a rehearsal, or while a run has its machine. The next
     sync of a machine whose replica was deleted makes a new volume and copies everything.
     """
-    from migratekit_core.failover import removal
+    from migratekit_core.services.failover import removal
 
     with runtime(context) as opened:
         client = opened.volumes()

@@ -21,7 +21,7 @@ def drift(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     named, too: of disks that were removed, and of machines that vCenter does not have any more. Exits with 1 if
     something is left to do, or the last comparison could not be made.
     """
-    from migratekit_core.replication.surplus import find
+    from migratekit_core.services.replication.surplus import find
 
     with runtime(context) as opened:
         listing = opened.volumes().listing()

@@ -12,8 +12,8 @@ from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
 from migratekit_cli.waveask import MachinesOption, WaveArgument, ask, some
 
 if TYPE_CHECKING:
-    from migratekit_core.runtime import Runtime
-    from migratekit_core.waves.asks import Asked
+    from migratekit_core.context import Runtime
+    from migratekit_core.services.waves.asks import Asked
 
 
 @reported
@@ -29,7 +29,7 @@ def cancel(
 
     Copies leave checkpoints, replicas stay, and what was cut over stays so. `wave retry` takes it up again.
     """
-    from migratekit_core.waves import asks
+    from migratekit_core.services.waves import asks
 
     what = f"{', '.join(vm)} in wave {wave}" if vm else f"wave {wave}"
 

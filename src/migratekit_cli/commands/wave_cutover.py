@@ -14,7 +14,7 @@ from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
 from migratekit_cli.render import count
 from migratekit_cli.session import runtime
-from migratekit_core.errors import PreconditionError
+from migratekit_core.common.errors import PreconditionError
 
 
 def _percent(text: str) -> float:
@@ -63,8 +63,8 @@ def cutover(
     began = time.monotonic()
     with runtime(context, watched=False) as opened:
         require_schema(opened.databases, ("oma",))
-        from migratekit_core.fleet import phases, runs
-        from migratekit_core.fleet.runs import Asked
+        from migratekit_core.services.fleet import phases, runs
+        from migratekit_core.services.fleet.runs import Asked
 
         chosen = waverun.choose(opened, wave, replace=False, keep=False)
         must = chosen.wave.must_pass
@@ -111,9 +111,9 @@ def _gate(chosen: waverun.Chosen) -> None:
 
 def _ready(opened: object, chosen: waverun.Chosen) -> list[str]:
     """Return what stands in the way."""
-    from migratekit_core.runtime import Runtime
-    from migratekit_core.waves import look, store
-    from migratekit_core.waves.states import REPLICAS
+    from migratekit_core.context import Runtime
+    from migratekit_core.services.waves import look, store
+    from migratekit_core.services.waves.states import REPLICAS
 
     assert isinstance(opened, Runtime)
     engine = opened.databases.oma

@@ -17,8 +17,8 @@ from migratekit_cli.session import runtime
 def list_waves(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """List the waves that the database knows, the newest first, and how many machines of each are in which state."""
     from migratekit_core.db.schema import require_schema
-    from migratekit_core.waves.states import STATES
-    from migratekit_core.waves.store import listing
+    from migratekit_core.services.waves.states import STATES
+    from migratekit_core.services.waves.store import listing
 
     with runtime(context, watched=False) as opened:
         require_schema(opened.databases, ("oma",))

@@ -11,8 +11,8 @@ from migratekit_cli.options import DryRunOption, Output, OutputOption
 from migratekit_cli.waveask import WaveArgument, ask, some
 
 if TYPE_CHECKING:
-    from migratekit_core.runtime import Runtime
-    from migratekit_core.waves.asks import Asked
+    from migratekit_core.context import Runtime
+    from migratekit_core.services.waves.asks import Asked
 
 
 @reported
@@ -20,7 +20,7 @@ def pause(
     context: typer.Context, wave: WaveArgument, dry_run: DryRunOption = False, output: OutputOption = Output.TABLE
 ) -> None:
     """Have no further machine of a wave begun; what runs goes on to its end. Any host that reaches the database can."""
-    from migratekit_core.waves import asks
+    from migratekit_core.services.waves import asks
 
     def told(asked: Asked) -> list[str]:
         first = f"wave {wave} is paused" if asked.changed else f"wave {wave} was paused already"

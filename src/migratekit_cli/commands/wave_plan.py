@@ -13,12 +13,12 @@ from migratekit_cli import render, waveplan
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption
 from migratekit_cli.session import configuration, runtime
-from migratekit_core.errors import PreconditionError, UsageError
+from migratekit_core.common.errors import PreconditionError, UsageError
 
 if TYPE_CHECKING:
-    from migratekit_core.waves.planning.estimate import Measured
-    from migratekit_core.waves.planning.plan import Plan
-    from migratekit_core.waves.rules import Rules
+    from migratekit_core.services.waves.planning.estimate import Measured
+    from migratekit_core.services.waves.planning.plan import Plan
+    from migratekit_core.services.waves.rules import Rules
 
 
 @reported
@@ -73,11 +73,11 @@ def plan(
     What assess blocks is left out, and so is what the rules leave out; the plan says why. Changes nothing in vSphere or
     CloudStack.
     """
-    from migratekit_core.assess.sizing import parse_bandwidth
-    from migratekit_core.waves import sources
-    from migratekit_core.waves.planning.plan import plan as make
-    from migratekit_core.waves.planning.plan import with_rates
-    from migratekit_core.waves.rules import Rules, load
+    from migratekit_core.services.assessment.sizing import parse_bandwidth
+    from migratekit_core.services.waves import sources
+    from migratekit_core.services.waves.planning.plan import plan as make
+    from migratekit_core.services.waves.planning.plan import with_rates
+    from migratekit_core.services.waves.rules import Rules, load
 
     wanted = with_rates(
         load(rules) if rules is not None else Rules(), parse_bandwidth(bandwidth) if bandwidth is not None else None
@@ -99,7 +99,7 @@ def plan(
     measured: Measured | None = None
     if history:
         from migratekit_core.db.schema import require_schema
-        from migratekit_core.waves import rates
+        from migratekit_core.services.waves import rates
 
         with runtime(context, watched=False) as opened:
             require_schema(opened.databases, ("oma",))
@@ -118,7 +118,7 @@ def plan(
 def _named(rules: Rules, name: str) -> Rules:
     from pydantic import ValidationError
 
-    from migratekit_core.waves.model import WAVE_NAME
+    from migratekit_core.services.waves.model import WAVE_NAME
 
     try:
         return replace(rules, name=WAVE_NAME.validate_python(name))
@@ -144,7 +144,7 @@ def _files(made: Plan, out: Path | None, force: bool) -> dict[str, Path]:
 
 
 def _write(made: Plan, paths: dict[str, Path]) -> None:
-    from migratekit_core.waves import files
+    from migratekit_core.services.waves import files
 
     for wave in made.waves:
         path = paths[wave.name]

@@ -13,10 +13,10 @@ from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
 from migratekit_cli.session import runtime
 from migratekit_cli.waveask import WaveArgument
-from migratekit_core.units import human_bytes, human_rate, human_seconds
+from migratekit_core.common.units import human_bytes, human_rate, human_seconds
 
 if TYPE_CHECKING:
-    from migratekit_core.waves.report import WaveReport
+    from migratekit_core.services.waves.report import WaveReport
 
 
 @reported
@@ -31,7 +31,7 @@ def report(
     """Report a wave: its machines, every attempt, how fast it was, and what failed with what to do about it."""
     from migratekit_cli.wavereport import document, page
     from migratekit_core.db.schema import require_schema
-    from migratekit_core.waves.report import collect
+    from migratekit_core.services.waves.report import collect
 
     with runtime(context, watched=False) as opened:
         require_schema(opened.databases, ("oma",))
@@ -43,7 +43,7 @@ def report(
 
 
 def _text(found: WaveReport) -> str:
-    from migratekit_core.waves.view import overview
+    from migratekit_core.services.waves.view import overview
 
     lines = [waveview.headline(overview(found.seen))]
     if found.rate is not None:

@@ -11,8 +11,8 @@ from migratekit_cli.options import DryRunOption, Output, OutputOption
 from migratekit_cli.waveask import WaveArgument, ask
 
 if TYPE_CHECKING:
-    from migratekit_core.runtime import Runtime
-    from migratekit_core.waves.asks import Asked
+    from migratekit_core.context import Runtime
+    from migratekit_core.services.waves.asks import Asked
 
 
 @reported
@@ -20,7 +20,7 @@ def resume(
     context: typer.Context, wave: WaveArgument, dry_run: DryRunOption = False, output: OutputOption = Output.TABLE
 ) -> None:
     """Have machines of a paused wave begun again, by the run that waits."""
-    from migratekit_core.waves import asks
+    from migratekit_core.services.waves import asks
 
     def told(asked: Asked) -> list[str]:
         return [f"wave {wave} goes on" if asked.changed else f"wave {wave} was not paused"]

@@ -11,8 +11,8 @@ from migratekit_cli.options import DryRunOption, Output, OutputOption
 from migratekit_cli.waveask import MachinesOption, WaveArgument, ask, some
 
 if TYPE_CHECKING:
-    from migratekit_core.runtime import Runtime
-    from migratekit_core.waves.asks import Asked
+    from migratekit_core.context import Runtime
+    from migratekit_core.services.waves.asks import Asked
 
 
 @reported
@@ -27,7 +27,7 @@ def retry(
 
     A run that goes on takes them up by itself. Of a whole wave it also takes back that it was cancelled.
     """
-    from migratekit_core.waves import asks
+    from migratekit_core.services.waves import asks
 
     def told(asked: Asked) -> list[str]:
         if not asked.changed:

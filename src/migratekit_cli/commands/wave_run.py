@@ -12,7 +12,7 @@ from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption
 from migratekit_cli.render import count
 from migratekit_cli.session import runtime
-from migratekit_core.units import human_bytes, human_rate
+from migratekit_core.common.units import human_bytes, human_rate
 
 WaveArgument = Annotated[str, typer.Argument(metavar="WAVE", help="Wave file, or name of a stored wave.")]
 ReplaceOption = Annotated[
@@ -45,8 +45,8 @@ def run(
     began = time.monotonic()
     with runtime(context, watched=False) as opened:
         require_schema(opened.databases, ("oma",))
-        from migratekit_core.fleet import phases
-        from migratekit_core.fleet.runs import Asked
+        from migratekit_core.services.fleet import phases
+        from migratekit_core.services.fleet.runs import Asked
 
         chosen = waverun.choose(opened, wave, replace=replace, keep=not dry_run)
         if dry_run:

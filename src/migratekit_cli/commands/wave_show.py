@@ -11,11 +11,11 @@ from migratekit_cli import render, waveplan
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
 from migratekit_cli.session import configuration, runtime
-from migratekit_core.units import human_bytes
+from migratekit_core.common.units import human_bytes
 
 if TYPE_CHECKING:
-    from migratekit_core.waves.look import Snapshot
-    from migratekit_core.waves.model import Wave
+    from migratekit_core.services.waves.look import Snapshot
+    from migratekit_core.services.waves.model import Wave
 
 
 @reported
@@ -32,8 +32,8 @@ def show(
         _show_file(context, Path(wave), output)
         return
     from migratekit_core.db.schema import require_schema
-    from migratekit_core.waves.look import snapshot
-    from migratekit_core.waves.store import find
+    from migratekit_core.services.waves.look import snapshot
+    from migratekit_core.services.waves.store import find
 
     with runtime(context, watched=False) as opened:
         require_schema(opened.databases, ("oma",))
@@ -47,8 +47,8 @@ def _is_file(text: str) -> bool:
 
 
 def _show_file(context: typer.Context, path: Path, output: Output) -> None:
-    from migratekit_core.waves import files
-    from migratekit_core.waves.resolve import check
+    from migratekit_core.services.waves import files
+    from migratekit_core.services.waves.resolve import check
 
     found = files.load(path)
     check(configuration(context), found)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from migratekit_core.joblog.export import plain
 
 if TYPE_CHECKING:
-    from migratekit_core.report.model import Report
+    from migratekit_core.services.reports.model import Report
 
 SCHEMA = "migratekit.report/1"
 RENAMED = {

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from migratekit_cli.assessment.page import figure, header, page, section, table, tile_row
 from migratekit_cli.assessment.svg import Bar, Part, chart
-from migratekit_core.units import human_bytes, human_rate, human_seconds
+from migratekit_core.common.units import human_bytes, human_rate, human_seconds
 
 if TYPE_CHECKING:
     from migratekit_core.joblog.search import Found
-    from migratekit_core.report.model import Cutover, Report, Sync
+    from migratekit_core.services.reports.model import Cutover, Report, Sync
 
 MOST_BARS = 24
 """Syncs in one chart, the newest: more would be a long way to scroll."""

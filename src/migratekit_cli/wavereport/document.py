@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from migratekit_cli import waveplan, waveview
 
 if TYPE_CHECKING:
-    from migratekit_core.waves.look import Attempt
-    from migratekit_core.waves.report import WaveReport
+    from migratekit_core.services.waves.look import Attempt
+    from migratekit_core.services.waves.report import WaveReport
 
 SCHEMA = "migratekit.wave-report/1"
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from migratekit_cli import waveplan
 from migratekit_cli.assessment.page import figure, header, page, section, table, tile_row
 from migratekit_cli.assessment.svg import Bar, Column, Part, chart, columns
-from migratekit_core.units import human_bytes, human_rate, human_seconds
+from migratekit_core.common.units import human_bytes, human_rate, human_seconds
 
 if TYPE_CHECKING:
-    from migratekit_core.waves.look import Attempt, MachineState
-    from migratekit_core.waves.report import WaveReport
+    from migratekit_core.services.waves.look import Attempt, MachineState
+    from migratekit_core.services.waves.report import WaveReport
 
 MOST_ROWS = 60
 """Machines in the timeline: those that took longest."""
@@ -48,7 +48,7 @@ def document(report: WaveReport, made: datetime, version: str) -> str:
 
 
 def _tiles(report: WaveReport) -> Iterator[tuple[str, str, str]]:
-    from migratekit_core.waves.view import overview
+    from migratekit_core.services.waves.view import overview
 
     view = overview(report.seen)
     stored = report.seen.wave

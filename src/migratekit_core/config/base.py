@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from migratekit_core.units import SLOWEST, parse_duration, parse_rate
+from migratekit_core.common.units import SLOWEST, parse_duration, parse_rate
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from migratekit_core.common.errors import PreconditionError, UsageError
+from migratekit_core.common.files import write_private
 from migratekit_core.config.load import Layer, Sources, problems
 from migratekit_core.config.schema import Config
 from migratekit_core.config.secret import SecretSource
-from migratekit_core.errors import PreconditionError, UsageError
-from migratekit_core.files import write_private
 
 Role = Literal["vma", "oma", "single"]
 VMA: Role = "vma"

@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from migratekit_core.common.errors import UsageError
 from migratekit_core.config.names import unknown
 from migratekit_core.config.schema import Config, Oma, TunnelServer
-from migratekit_core.errors import UsageError
 
 ENV_PREFIX = "MIGRATEKIT_"
 NOT_SETTINGS = frozenset({"MIGRATEKIT_CONFIG", "MIGRATEKIT_PROFILE", "MIGRATEKIT_DEBUG"})

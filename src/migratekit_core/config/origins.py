@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from migratekit_core.common.redact import redact
 from migratekit_core.config.load import Layer, Sources
 from migratekit_core.config.names import is_secret, named_tables, settings
 from migratekit_core.config.schema import Config
 from migratekit_core.config.secret import SecretSource
-from migratekit_core.redact import redact
 
 DEFAULT = "default"
 

@@ -10,8 +10,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from migratekit_core.errors import AuthError, UsageError
-from migratekit_core.redact import child_environment, hide_variable, remember
+from migratekit_core.common.errors import AuthError, UsageError
+from migratekit_core.common.redact import child_environment, hide_variable, remember
 
 COMMAND_TIMEOUT = 30
 """Seconds a password command (pass, vault …) may take; more means that it waits for somebody who is not there."""

@@ -8,11 +8,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from migratekit_core.common.errors import MigrateKitError, UsageError
 from migratekit_core.config.load import Sources, problems
 from migratekit_core.config.names import named_tables, secrets, settings
 from migratekit_core.config.schema import Config
 from migratekit_core.config.secret import SecretSource
-from migratekit_core.errors import MigrateKitError, UsageError
 
 MUST_EXIST = ("vcenter.ca_file", "ossea.ca_file", "tunnel.ca_file", "tunnel.cert_file", "otel.ca_file")
 """Files that others make, and MigrateKit only reads."""

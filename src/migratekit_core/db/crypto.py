@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cryptography.fernet import Fernet, InvalidToken
 
-from migratekit_core.errors import AuthError, UsageError
+from migratekit_core.common.errors import AuthError, UsageError
 
 
 def _fernet(key: str) -> Fernet:

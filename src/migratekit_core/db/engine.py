@@ -14,15 +14,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from migratekit_core.config.schema import Database
-from migratekit_core.db.look import CONNECT_TIMEOUT, default_directory
-from migratekit_core.errors import (
+from migratekit_core.common.errors import (
     AuthError,
     MigrateKitError,
     OmaUnreachableError,
     OperationFailedError,
     UnreachableError,
 )
+from migratekit_core.config.schema import Database
+from migratekit_core.db.look import CONNECT_TIMEOUT, default_directory
 
 T = TypeVar("T")
 Name = Literal["oma", "volumes"]

@@ -23,11 +23,11 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
+from migratekit_core.common.errors import BusyError
+from migratekit_core.common.files import PRIVATE
 from migratekit_core.db.engine import crowded, database_error, session, write
-from migratekit_core.errors import BusyError
-from migratekit_core.files import PRIVATE
-from migratekit_core.models.base import utcnow
-from migratekit_core.models.oma import VmLock
+from migratekit_core.db.models.base import utcnow
+from migratekit_core.db.models.oma import VmLock
 
 MOMENTARY = "making room"
 """How the purpose begins of who holds a machine only while the volume daemon detaches one of its idle volumes."""

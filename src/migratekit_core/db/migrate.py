@@ -14,11 +14,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
+from migratekit_core.common.errors import BusyError
 from migratekit_core.db import legacy
 from migratekit_core.db.engine import Databases, database_error
 from migratekit_core.db.revisions import scripts
 from migratekit_core.db.schema import METADATA, Difference, compare, stop_at
-from migratekit_core.errors import BusyError
 
 LOCK_SECONDS = 60
 """How long one upgrade waits for another on the same database."""

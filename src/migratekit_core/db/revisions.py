@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from migratekit_core.errors import OperationFailedError
+from migratekit_core.common.errors import OperationFailedError
 
 _REVISION = re.compile(r"^(revision|down_revision) *(?::[^=]*)?= *(.+)$", re.MULTILINE)
 _NAME = re.compile(r"[\"']([^\"']+)[\"']")

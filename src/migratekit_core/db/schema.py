@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, Engine, ForeignKeyConstraint, MetaData, Table, UniqueConstraint, inspect
 from sqlalchemy.exc import DBAPIError
 
+from migratekit_core.common.errors import SchemaMismatchError
 from migratekit_core.db.engine import Databases, database_error
-from migratekit_core.errors import SchemaMismatchError
-from migratekit_core.models import fleet, joblog, networks, oma, volumes, waves  # noqa: F401  (importing registers their tables)
-from migratekit_core.models.base import oma_metadata, volumes_metadata
+from migratekit_core.db.models import fleet, joblog, networks, oma, volumes, waves  # noqa: F401  (importing registers their tables)
+from migratekit_core.db.models.base import oma_metadata, volumes_metadata
 
 METADATA: dict[str, MetaData] = {"oma": oma_metadata, "volumes": volumes_metadata}
 NAMES = ("oma", "volumes")

@@ -8,10 +8,10 @@ import signal
 import sys
 import time
 
+from migratekit_core.common.errors import INTERRUPTED_EXIT_CODE, MigrateKitError
 from migratekit_core.engine.control import Control
 from migratekit_core.engine.copier import Copier, Interrupted
 from migratekit_core.engine.job import Event, Failure, encode
-from migratekit_core.errors import INTERRUPTED_EXIT_CODE, MigrateKitError
 
 STOP_SECONDS = 1.8
 """How long a stop may take: what waits for a server inside libnbd, or for its parent, is ended then."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 
-from migratekit_core.units import KIB, MIB
+from migratekit_core.common.units import KIB, MIB
 
 SMALLEST = 64 * KIB
 """What change tracking mostly reports. A piece of this size in a buffer of the largest would waste the rest of it."""

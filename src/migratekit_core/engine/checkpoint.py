@@ -8,10 +8,10 @@ from typing import Any
 
 import nbd
 
+from migratekit_core.common.errors import OperationFailedError
+from migratekit_core.common.units import MIB
 from migratekit_core.engine.endpoint import Connection
 from migratekit_core.engine.ledger import UNSAFE_BYTES, Ledger
-from migratekit_core.errors import OperationFailedError
-from migratekit_core.units import MIB
 
 SECONDS = 5.0
 """How old a checkpoint may become on a slow link."""

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from migratekit_core.common.errors import OperationFailedError, PreconditionError
+from migratekit_core.common.units import round_up
 from migratekit_core.engine import endpoint
 from migratekit_core.engine.areas import aligned, normalise
 from migratekit_core.engine.checkpoint import Checkpoints
@@ -39,8 +41,6 @@ from migratekit_core.engine.sizing import (
     size_for,
 )
 from migratekit_core.engine.worker import NONE, Wish, Worker
-from migratekit_core.errors import OperationFailedError, PreconditionError
-from migratekit_core.units import round_up
 
 PROGRESS_SECONDS = 1.0
 LOOK_SECONDS = 0.02

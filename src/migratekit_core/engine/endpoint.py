@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import nbd
 
-from migratekit_core.errors import OperationFailedError, UnreachableError
-from migratekit_core.units import MIB
+from migratekit_core.common.errors import OperationFailedError, UnreachableError
+from migratekit_core.common.units import MIB
 
 CONNECT_SECONDS = 30.0
 """Until a handshake that does not end counts as an unreachable server."""

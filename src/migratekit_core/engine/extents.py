@@ -10,9 +10,9 @@ from typing import Any
 
 import nbd
 
+from migratekit_core.common.errors import UnreachableError
+from migratekit_core.common.units import GIB, MIB
 from migratekit_core.engine.endpoint import Connection, open_one
-from migratekit_core.errors import UnreachableError
-from migratekit_core.units import GIB, MIB
 
 FIRST_STRETCH = 2 * GIB
 """Bytes that the first question is about: for a disk with a tenth in use, nbdkit answers it within PATIENCE (7 ms).

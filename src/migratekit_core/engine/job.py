@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable
 from typing import IO, Any, NamedTuple
 
-from migratekit_core.units import MIB
+from migratekit_core.common.units import MIB
 
 AREAS_PER_LINE = 1000
 

@@ -9,12 +9,12 @@ from _thread import RLock  # threading would cost every engine 5 ms at its start
 from collections import deque
 from collections.abc import Iterator
 
+from migratekit_core.common.errors import OperationFailedError
+from migratekit_core.common.units import MIB
 from migratekit_core.engine.buffers import SMALLEST
 from migratekit_core.engine.plan import Action, Piece
 from migratekit_core.engine.rate import RateLimit
 from migratekit_core.engine.watermark import Watermark
-from migratekit_core.errors import OperationFailedError
-from migratekit_core.units import MIB
 
 UNSAFE_BYTES = 64 * MIB
 """How much may be on its way to the target or on it since the last checkpoint: all that a crash makes the next run copy

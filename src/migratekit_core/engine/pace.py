@@ -8,7 +8,7 @@ machine that is busy anyway. So both are tried, and measured by what they move.
 
 from __future__ import annotations
 
-from migratekit_core.units import MIB
+from migratekit_core.common.units import MIB
 
 SPAN_BYTES = 32 * MIB
 SPAN_SECONDS = 0.1

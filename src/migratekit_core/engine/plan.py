@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import NamedTuple
 
+from migratekit_core.common.units import MIB
 from migratekit_core.engine.areas import Areas, with_gaps
-from migratekit_core.units import MIB
 
 ZERO_PIECE = 256 * MIB
 """Largest zero request: one that a slow device still answers before anybody loses patience."""

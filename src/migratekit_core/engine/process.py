@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
+from migratekit_core.common.errors import INTERRUPTED_EXIT_CODE, OperationFailedError, PreconditionError, from_fields
+from migratekit_core.common.redact import child_environment, redact
 from migratekit_core.engine import scheduling
 from migratekit_core.engine.job import Done, Event, Failure, Job, decode, write_job
-from migratekit_core.errors import INTERRUPTED_EXIT_CODE, OperationFailedError, PreconditionError, from_fields
-from migratekit_core.redact import child_environment, redact
 
 STOP_SECONDS = 10
 """What a stopped engine may take for its last flush before it is killed."""

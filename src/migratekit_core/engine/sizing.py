@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from migratekit_core.units import GIB, KIB, MIB, round_up
+from migratekit_core.common.units import GIB, KIB, MIB, round_up
 
 CONNECTIONS = 2
 """For a target that is near: more only compete for the same cores."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import nbd
 
-from migratekit_core.units import KIB
+from migratekit_core.common.units import KIB
 
 GRANULE = 64 * KIB
 """Runs of zeros at least this long, on this boundary, are sent as zero requests: changed blocks have this size, too."""

@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
+from migratekit_core.common.errors import CancelledError, MigrateKitError, PreconditionError
+from migratekit_core.common.redact import redact
 from migratekit_core.db.engine import session
 from migratekit_core.db.locks import is_held
-from migratekit_core.errors import CancelledError, MigrateKitError, PreconditionError
+from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob
+from migratekit_core.db.models.oma import ReplicationJob
 from migratekit_core.joblog.search import descendants
 from migratekit_core.joblog.states import RUNNING
-from migratekit_core.models.joblog import JoblogEvent, JoblogJob
-from migratekit_core.models.oma import ReplicationJob
-from migratekit_core.redact import redact
 
 if TYPE_CHECKING:
     from migratekit_core.joblog.tracker import Job, Tracker

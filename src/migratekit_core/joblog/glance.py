@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
+from migratekit_core.adapters.tunnel import local
 from migratekit_core.config.schema import Config
 from migratekit_core.db.look import Look, NotOrdinaryError, look
 from migratekit_core.joblog.process import started, this_process
-from migratekit_core.tunnel import local
 
 
 @dataclass(frozen=True)

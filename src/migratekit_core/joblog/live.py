@@ -9,11 +9,11 @@ from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from migratekit_core.db.engine import session
+from migratekit_core.db.models.base import utcnow
+from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogProgress, JoblogStep
 from migratekit_core.joblog.cancel import ASKED
 from migratekit_core.joblog.search import descendants, lots
 from migratekit_core.joblog.states import RUNNING
-from migratekit_core.models.base import utcnow
-from migratekit_core.models.joblog import JoblogEvent, JoblogJob, JoblogProgress, JoblogStep
 
 
 @dataclass(frozen=True)

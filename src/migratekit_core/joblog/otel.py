@@ -24,10 +24,10 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
 
-from migratekit_core.errors import UnreachableError
+from migratekit_core.common.errors import UnreachableError
+from migratekit_core.common.redact import redact
 from migratekit_core.joblog.search import Found
 from migratekit_core.joblog.states import COMPLETED, RUNNING
-from migratekit_core.redact import redact
 
 LOT = 512
 """Spans of one request."""

@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from migratekit_core.files import write_private
+from migratekit_core.common.files import write_private
 
 STARTTIME_FIELD = 19
 """Index of `starttime` (clock ticks since boot) behind the command's name in /proc/PID/stat: field 22 of proc(5)."""

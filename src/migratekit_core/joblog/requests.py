@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from migratekit_core.errors import PreconditionError
+from migratekit_core.common.errors import PreconditionError
+from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob
 from migratekit_core.joblog.show import details
 from migratekit_core.joblog.states import RUNNING
 from migratekit_core.joblog.tracker import Tracker
-from migratekit_core.models.joblog import JoblogEvent, JoblogJob
 
 ASKED = "asked for other settings"
 COPYING = frozenset({"replication", "failover"})

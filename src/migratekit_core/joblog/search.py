@@ -10,11 +10,11 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
+from migratekit_core.common.units import parse_duration
 from migratekit_core.db.engine import session
+from migratekit_core.db.models.base import utcnow
+from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogStep
 from migratekit_core.joblog.states import STATES
-from migratekit_core.models.base import utcnow
-from migratekit_core.models.joblog import JoblogEvent, JoblogJob, JoblogStep
-from migratekit_core.units import parse_duration
 
 AT_ONCE = 500
 """Ids in one query: SQLite takes no more than about a thousand."""

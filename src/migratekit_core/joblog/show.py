@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from migratekit_core.errors import PreconditionError
+from migratekit_core.common.errors import PreconditionError
+from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogStep
 from migratekit_core.joblog.search import Found, trees
 from migratekit_core.joblog.tracker import Tracker
-from migratekit_core.models.joblog import JoblogEvent, JoblogJob, JoblogStep
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Engine
 
+from migratekit_core.common.errors import MigrateKitError, PreconditionError, UsageError
+from migratekit_core.common.redact import redact, remember
 from migratekit_core.config.base import is_loopback
 from migratekit_core.config.schema import Otel
 from migratekit_core.db.engine import session
-from migratekit_core.errors import MigrateKitError, PreconditionError, UsageError
+from migratekit_core.db.models.joblog import JoblogJob
 from migratekit_core.joblog.search import Found, trees
-from migratekit_core.models.joblog import JoblogJob
-from migratekit_core.redact import redact, remember
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 HEADERS = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")

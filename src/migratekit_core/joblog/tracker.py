@@ -17,15 +17,15 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
-from migratekit_core import points
+from migratekit_core.common import failpoints as points
+from migratekit_core.common.errors import CancelledError, MigrateKitError
+from migratekit_core.common.redact import redact, redact_fields
 from migratekit_core.db.engine import session, write
-from migratekit_core.errors import CancelledError, MigrateKitError
+from migratekit_core.db.models.base import utcnow
+from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogProgress, JoblogStep
 from migratekit_core.joblog import cancel
 from migratekit_core.joblog.process import started, this_process
 from migratekit_core.joblog.states import CANCELLED, COMPLETED, FAILED, INTERRUPTED, RUNNING
-from migratekit_core.models.base import utcnow
-from migratekit_core.models.joblog import JoblogEvent, JoblogJob, JoblogProgress, JoblogStep
-from migratekit_core.redact import redact, redact_fields
 
 T = TypeVar("T")
 

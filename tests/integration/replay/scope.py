@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from migratekit_core.assess.commands import CLOUDSTACK, HELPFUL, OPTIONAL
+from migratekit_core.services.assessment.commands import CLOUDSTACK, HELPFUL, OPTIONAL
 
 NAMED = (
     "listTags", "deleteTags", "listVMSnapshot", "listUsers", "listProjects", "expungeVirtualMachine",

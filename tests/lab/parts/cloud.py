@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from cs import CloudStack
 
-from migratekit_core.files import write_private
+from migratekit_core.common.files import write_private
 from tests.lab.parts.process import LabError, Part, Side, There, first_line, launch, wait_until
 
 ACCOUNTS = {"migratekit": "User", "colleague": "User", "admin": "Root Admin"}

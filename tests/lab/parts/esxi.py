@@ -12,7 +12,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from migratekit_core.files import write_private
+from migratekit_core.common.files import write_private
 from tests.lab.parts.process import Part, answers, choose_port, launch, wait_until
 
 CHROOT = "/srv"

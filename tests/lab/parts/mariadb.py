@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from migratekit_core.files import write_private
+from migratekit_core.common.files import write_private
 from tests.lab.parts.cache import made_once
 from tests.lab.parts.process import LabError, Part, launch, wait_until
 

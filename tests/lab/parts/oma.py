@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from migratekit_core.adapters.tunnel.haproxy import write_config
+from migratekit_core.adapters.tunnel.server import render
 from migratekit_core.config.schema import TunnelServer
-from migratekit_core.tunnel.haproxy import write_config
-from migratekit_core.tunnel.server import render
 from tests.lab.parts.process import Part, answers, launch, wait_until
 
 

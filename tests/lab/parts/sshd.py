@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from migratekit_core.tunnel.ssh.server import DROP_IN, authorized_line
+from migratekit_core.adapters.tunnel.ssh.server import DROP_IN, authorized_line
 from tests.lab.parts.process import Part, answers, launch, wait_until
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from migratekit_core.files import write_private
-from migratekit_core.tunnel import pki
+from migratekit_core.adapters.tunnel import pki
+from migratekit_core.common.files import write_private
 from tests.lab.parts.process import LabError, Part, Side, There, first_line, launch, wait_until
 
 USER = "administrator@vsphere.local"

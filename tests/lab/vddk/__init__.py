@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from migratekit_core.files import write_private
+from migratekit_core.common.files import write_private
 
 HERE = Path(__file__).parent
 BUILT = HERE.parents[2] / ".lab" / "vddk"

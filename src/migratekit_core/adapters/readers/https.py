@@ -1,0 +1,46 @@
+"""Reads `…-flat.vmdk` from vSphere's datastore browser with nbdkit's curl plugin: no VDDK, only port 443."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import quote, urlencode
+
+from migratekit_core.adapters.readers.flat import flat_file
+from migratekit_core.adapters.readers.folder import private_folder
+from migratekit_core.adapters.readers.reader import nbd_uri, nbdkit, secret_pipe, serve
+from migratekit_core.adapters.vsphere.inventory import Disk
+from migratekit_core.config.schema import VCenter
+
+TIMEOUT_SECONDS = 120
+"""Of one request: a datastore that takes longer is gone, and the engine tries again."""
+
+
+def flat_url(vcenter: VCenter, datacenter: str, disk: Disk) -> str:
+    """Return the URL of the disk's flat file in the datastore browser."""
+    query = urlencode({"dcPath": datacenter, "dsName": disk.datastore})
+    return f"https://{vcenter.host}:{vcenter.port}/folder/{quote(flat_file(disk))}?{query}"
+
+
+@contextmanager
+def open_disk(vcenter: VCenter, datacenter: str, disk: Disk, vm_name: str) -> Iterator[str]:
+    """Serve the disk as long as the block runs, and yield its NBD URI.
+
+    The password goes to nbdkit through a pipe: neither the process list nor a file ever shows it.
+    """
+    secret = vcenter.password.read("vcenter.password")
+    with private_folder("https") as folder, secret_pipe(secret) as password:
+        socket = folder / "disk.sock"
+        command = [
+            *nbdkit(socket),
+            "curl",
+            f"url={flat_url(vcenter, datacenter, disk)}",
+            f"user={vcenter.user}",
+            f"password=-{password}",
+            "protocols=https",
+            f"timeout={TIMEOUT_SECONDS}",
+        ]
+        if vcenter.ca_file:
+            command.append(f"cainfo={vcenter.ca_file}")
+        with serve(command, socket, f"{disk.label} of {vm_name}", pass_fds=[password]):
+            yield nbd_uri(socket)

@@ -1,0 +1,145 @@
+"""What every reader shares: a server process on a private unix socket that ends with the block it is used in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket as socketlib
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from migratekit_core.common import programs
+from migratekit_core.common.errors import OperationFailedError
+from migratekit_core.common.redact import child_environment, redact
+
+START_SECONDS = 20
+STOP_SECONDS = 5
+
+
+def nbd_uri(socket: Path, export: str = "") -> str:
+    """Return the NBD URI of an export behind a unix socket (NBD URI specification: nbd+unix)."""
+    return f"nbd+unix:///{quote(export)}?socket={quote(str(socket))}"
+
+
+def nbdkit(socket: Path) -> list[str]:
+    """Return the beginning of the command of a read-only nbdkit; filters and a plugin follow.
+
+    Raises PreconditionError where nbdkit is not installed.
+    """
+    program = programs.find("nbdkit", "nbdkit")
+    return [program, "--foreground", "--exit-with-parent", "--readonly", "--unix", str(socket)]
+
+
+@contextmanager
+def secret_pipe(secret: str) -> Iterator[int]:
+    """Yield a descriptor that the secret can be read from once: it is in no argument, no environment and no file."""
+    reader, writer = os.pipe()
+    try:
+        try:
+            os.write(writer, secret.encode() + b"\n")
+        finally:
+            os.close(writer)
+        yield reader
+    finally:
+        os.close(reader)
+
+
+@contextmanager
+def serve(
+    command: Sequence[str],
+    socket: Path,
+    subject: str,
+    pass_fds: Sequence[int] = (),
+    env: Mapping[str, str] | None = None,
+    seconds: float = START_SECONDS,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run an NBD server in the foreground until the block ends; the block starts when it answers, within `seconds`.
+
+    Raises OperationFailedError with the server's own words where it does not start.
+    """
+    log = _log(socket)
+    with log.open("wb") as stderr:
+        server = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            pass_fds=pass_fds,
+            env=child_environment(env),
+            # Ctrl-C is for the engine, which writes a checkpoint first and still reads and writes while it does.
+            start_new_session=True,
+        )
+    try:
+        _wait_for(server, socket, log, subject, seconds)
+        yield server
+    finally:
+        stop(server)
+
+
+def stop(server: subprocess.Popen[bytes]) -> None:
+    """End a server that we started, kindly, then not."""
+    if server.poll() is None:
+        server.send_signal(signal.SIGTERM)
+        try:
+            server.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            server.kill()
+    server.wait()
+
+
+def last_words(log: Path) -> str:
+    """Return the last line a server wrote, with secrets masked."""
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return redact(lines[-1]) if lines else "it said nothing"
+
+
+def log_of(socket: Path) -> str:
+    """Return all that the server on this socket said, with secrets masked."""
+    log = _log(socket)
+    return redact(log.read_text(errors="replace")) if log.exists() else ""
+
+
+def first_connection(uri: str) -> tuple[int, str]:
+    """Connect once and leave. Return the size in bytes, or -1 and what NBD says where the disk cannot be opened.
+
+    nbdkit answers before it opens the disk: only a connection shows whether it can.
+    """
+    import nbd
+
+    handle = nbd.NBD()
+    try:
+        handle.connect_uri(uri)
+        size = handle.get_size()
+        handle.shutdown()
+        return size, ""
+    except nbd.Error as error:
+        return -1, str(error.string)
+
+
+def _log(socket: Path) -> Path:
+    return socket.with_suffix(".log")
+
+
+def _greets(path: Path) -> bool:
+    # qemu-nbd listens before it opens its image: only the greeting of the NBD protocol says that it will serve.
+    with socketlib.socket(socketlib.AF_UNIX) as client:
+        client.settimeout(1)
+        try:
+            client.connect(str(path))
+            return client.recv(8) == b"NBDMAGIC"
+        except OSError:
+            return False
+
+
+def _wait_for(server: subprocess.Popen[bytes], socket: Path, log: Path, subject: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not _greets(socket):
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise OperationFailedError(
+                f"{subject} cannot be read", last_words(log), "check the reader's settings: docs/readers.md"
+            )
+        time.sleep(0.01)

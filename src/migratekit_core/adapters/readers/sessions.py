@@ -1,0 +1,66 @@
+"""Limits how many disks are read from one ESXi host at once, by all commands of this machine.
+
+Each VDDK connection takes memory of the host's NFC service, which other tools need, too. A slot is a locked file: the
+kernel frees it however its holder ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from migratekit_core.common.errors import PreconditionError
+
+LOOK_SECONDS = 0.2
+
+
+@contextmanager
+def slot(host: str, most: int, waiting: Callable[[], None], stopped: Callable[[], bool]) -> Iterator[None]:
+    """Hold one of `most` slots of a host as long as the block runs; wait until there is one.
+
+    `waiting` is called once where none is free. Raises KeyboardInterrupt where `stopped` says so while it waits.
+    """
+    folder = _folder()
+    name = re.sub(r"[^A-Za-z0-9.-]", "_", host)
+    told = False
+    while True:
+        for number in range(most):
+            descriptor = os.open(
+                folder / f"{name}.{number}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            )
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                continue
+            try:
+                yield
+            finally:
+                os.close(descriptor)
+            return
+        if stopped():
+            raise KeyboardInterrupt
+        if not told:
+            waiting()
+            told = True
+        time.sleep(LOOK_SECONDS)
+
+
+def _folder() -> Path:
+    """Return our own folder, the same for all commands of this user: elsewhere others could hold our slots."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    folder = Path(base) / f"migratekit-sessions-{os.geteuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    about = folder.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o077:
+        raise PreconditionError(
+            f"{folder} cannot be used", "it belongs to somebody else, or others may write in it", "remove it"
+        )
+    return folder

@@ -1,0 +1,196 @@
+"""The VMA's end of the tunnel: a process in the background whose unix sockets lead to the OMA's services.
+
+It is HAProxy for `tls` and a process of ours for `ssh`; every command shares it, and it stays up for the next one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from migratekit_core.adapters.tunnel import SERVICES
+from migratekit_core.common.errors import OperationFailedError, UsageError
+from migratekit_core.common.redact import redact
+from migratekit_core.config.schema import Tunnel
+from migratekit_core.joblog.process import running_pid, write_pid
+
+LONGEST_SOCKET_PATH = 97
+"""sun_path of unix(7) has 108 bytes with the final NUL, and HAProxy needs ten for the temporary name that it binds."""
+START_SECONDS = 10.0
+PID, CONFIG, LOG = "tunnel.pid", "tunnel.cfg", "tunnel.log"
+HAPROXY_PID = "tunnel.haproxy.pid"
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether the tunnel's local end runs, and where its sockets are."""
+
+    up: bool
+    pid: int | None
+    sockets: dict[str, str]
+    remote: str
+    kind: str
+
+
+def runtime_dir(tunnel: Tunnel) -> Path:
+    """Return the folder of the local ends."""
+    if tunnel.runtime_dir is not None:
+        return tunnel.runtime_dir
+    if os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(os.environ["XDG_RUNTIME_DIR"]) / "migratekit"
+    if os.geteuid() == 0:
+        return Path("/run/migratekit")
+    return Path(tempfile.gettempdir()) / f"migratekit-{os.geteuid()}"
+
+
+def socket_path(tunnel: Tunnel, service: str) -> Path:
+    """Return the unix socket that leads to a service of the OMA."""
+    return runtime_dir(tunnel) / f"{service}.sock"
+
+
+def up(tunnel: Tunnel) -> Status:
+    """Bring the local end up, or leave it be where it runs with the same settings; return its status.
+
+    Raises UsageError for a runtime directory that cannot hold sockets, PreconditionError where a program is missing or
+    the settings are refused, OperationFailedError where it does not start.
+    """
+    folder = _folder(tunnel)
+    with _lock(folder):
+        wanted, current = _settings(tunnel), status(tunnel)
+        config = folder / CONFIG
+        if current.up and config.exists() and config.read_text() == wanted:
+            return current
+        # Checked first: a wrong setting must not take down a tunnel that others copy through.
+        _check(tunnel, config, wanted)
+        _stop(folder)
+        with (folder / LOG).open("wb") as log:
+            pid = _start(tunnel, folder, log.fileno())
+        if pid is not None:
+            write_pid(folder / PID, pid)
+            current = _await(tunnel)
+        if not current.up:
+            words = (folder / LOG).read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+            raise OperationFailedError("the tunnel did not come up", redact(words[-1]), "check the [tunnel] table")
+        return current
+
+
+def down(tunnel: Tunnel) -> bool:
+    """Stop the local end; return whether it ran."""
+    folder = runtime_dir(tunnel)
+    if not folder.is_dir():
+        return False
+    with _lock(folder):
+        return _stop(folder)
+
+
+def status(tunnel: Tunnel) -> Status:
+    """Return whether the local end runs and takes connections."""
+    pid = running_pid(runtime_dir(tunnel) / PID)
+    sockets = {service: str(socket_path(tunnel, service)) for service in SERVICES}
+    answering = pid is not None and all(_accepts(path) for path in sockets.values())
+    return Status(answering, pid, sockets, f"{tunnel.host}:{tunnel.port}", tunnel.kind)
+
+
+def _settings(tunnel: Tunnel) -> str:
+    if tunnel.kind == "ssh":
+        from migratekit_core.adapters.tunnel.ssh.login import settings
+
+        return settings(tunnel)
+    from migratekit_core.adapters.tunnel.tls import render
+
+    return render(tunnel)
+
+
+def _check(tunnel: Tunnel, config: Path, wanted: str) -> None:
+    """Write the settings down if they can be used."""
+    if tunnel.kind == "ssh":
+        from migratekit_core.adapters.tunnel.ssh.login import write_settings
+
+        write_settings(config, wanted)
+        return
+    from migratekit_core.adapters.tunnel.haproxy import write_config
+
+    write_config(config, wanted)
+
+
+def _start(tunnel: Tunnel, folder: Path, log: int) -> int | None:
+    """Start the process; return its id, or None where it ended at once."""
+    if tunnel.kind == "ssh":
+        from migratekit_core.adapters.tunnel.ssh.login import launch
+
+        return launch(tunnel, folder / CONFIG, log)
+    from migratekit_core.adapters.tunnel.tls import launch as launch_haproxy
+
+    return launch_haproxy(folder / CONFIG, folder / HAPROXY_PID, log)
+
+
+def _folder(tunnel: Tunnel) -> Path:
+    folder = runtime_dir(tunnel)
+    longest = max(len(os.fsencode(socket_path(tunnel, service))) for service in SERVICES)
+    if longest > LONGEST_SOCKET_PATH:
+        raise UsageError(
+            "tunnel.runtime_dir is too long", f"a socket's path would have {longest} bytes", "choose a shorter one"
+        )
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"tunnel.runtime_dir {folder} cannot be made", error.strerror or str(error), "choose another one"
+        ) from error
+    held = folder.stat()
+    # Below /tmp somebody else may have made it first, and could put sockets of their own there.
+    if held.st_uid != os.geteuid() or held.st_mode & 0o022:
+        raise UsageError(
+            f"tunnel.runtime_dir {folder} is not ours alone",
+            f"it belongs to user {held.st_uid}, mode {held.st_mode & 0o777:o}",
+            "remove it, or choose another one",
+        )
+    return folder
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    with (folder / "tunnel.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _stop(folder: Path) -> bool:
+    pid = running_pid(folder / PID)
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + START_SECONDS
+        while running_pid(folder / PID) is not None:
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+    for name in (PID, HAPROXY_PID, *(f"{service}.sock" for service in SERVICES)):
+        (folder / name).unlink(missing_ok=True)
+    return pid is not None
+
+
+def _accepts(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(2)
+        try:
+            client.connect(path)
+        except OSError:
+            return False
+    return True
+
+
+def _await(tunnel: Tunnel) -> Status:
+    deadline = time.monotonic() + START_SECONDS
+    while not (current := status(tunnel)).up and time.monotonic() < deadline:
+        if current.pid is None:
+            break
+        time.sleep(0.02)
+    return current

@@ -1,0 +1,42 @@
+"""The machines of the source: `list_vms` yields all of them as they are read, `find_vm` the one that is meant."""
+
+from migratekit_core.adapters.vsphere.inventory.filters import Filter, similar
+from migratekit_core.adapters.vsphere.inventory.model import (
+    Controller,
+    Datastore,
+    Device,
+    Disk,
+    GuestAddress,
+    GuestVolume,
+    Nic,
+    Snapshot,
+    VirtualMachine,
+)
+from migratekit_core.adapters.vsphere.inventory.reading import (
+    Identities,
+    find_vm,
+    identities,
+    list_vms,
+    managed_object,
+    read_disks,
+)
+
+__all__ = [
+    "Controller",
+    "Datastore",
+    "Device",
+    "Disk",
+    "Filter",
+    "GuestAddress",
+    "GuestVolume",
+    "Identities",
+    "Nic",
+    "Snapshot",
+    "VirtualMachine",
+    "find_vm",
+    "identities",
+    "list_vms",
+    "managed_object",
+    "read_disks",
+    "similar",
+]

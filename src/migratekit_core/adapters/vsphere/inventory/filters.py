@@ -1,0 +1,59 @@
+"""Which machines are wanted: filters of a listing. All that are given must fit; of several values of one, any."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from migratekit_core.adapters.vsphere.inventory.model import VirtualMachine
+
+POWER = {"on": "poweredOn", "off": "poweredOff", "suspended": "suspended"}
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Globs (`*`, `?`, `[…]`) that ignore case; an empty tuple lets everything through."""
+
+    names: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    """Folders by inventory path, or by name; machines in folders below one are in it."""
+    clusters: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    """`category:name` or the name alone."""
+    powers: tuple[str, ...] = ()
+    """on, off, suspended."""
+    guests: tuple[str, ...] = ()
+    """vSphere's id of the guest's system, or its name."""
+
+    def fits(self, vm: VirtualMachine) -> bool:
+        """Return whether a machine is wanted."""
+        return (
+            any_fits(self.names, [vm.name])
+            and any_fits(self.folders, _ancestors(vm.folder))
+            and any_fits(self.clusters, [vm.cluster])
+            and any_fits(self.tags, [*(vm.tags or ()), *(tag.partition(":")[2] for tag in vm.tags or ())])
+            and (not self.powers or vm.power in [POWER[power] for power in self.powers])
+            and any_fits(self.guests, [vm.guest_id, vm.guest_name, vm.guest_reported_id, vm.guest_reported_name])
+        )
+
+
+def any_fits(globs: tuple[str, ...], values: list[str]) -> bool:
+    """Return whether one of the globs fits one of the values, of which "" is none; no globs fit all."""
+    return not globs or any(fnmatchcase(value.lower(), glob.lower()) for glob in globs for value in values if value)
+
+
+def _ancestors(folder: str) -> list[str]:
+    """Return the path of a folder and of all above it, and their names."""
+    parts = folder.strip("/").split("/")
+    return ["/" + "/".join(parts[: n + 1]) for n in range(len(parts))] + parts
+
+
+def similar(wanted: str, names: Iterable[str]) -> str:
+    """Return what to do about a name that no machine has: those that it may have been meant for."""
+    by_lower = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(wanted.lower(), by_lower, n=3, cutoff=0.7)
+    if not close:
+        return "look with: migratekit discover"
+    return f"similar names: {', '.join(by_lower[each] for each in close)}; all of them: migratekit discover"

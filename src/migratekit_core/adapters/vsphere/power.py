@@ -1,0 +1,76 @@
+"""Stops the source, and starts it again where a failover is given back."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pyVmomi import vim
+
+from migratekit_core.adapters.vsphere.client import faults, wait
+from migratekit_core.common import failpoints as points
+from migratekit_core.common.errors import PreconditionError
+
+POLL_SECONDS = 1.0
+
+
+def is_off(vm: Any) -> bool:
+    """Return whether the machine is powered off."""
+    return bool(vm.runtime.powerState == vim.VirtualMachine.PowerState.poweredOff)
+
+
+def shut_down(vm: Any, timeout: float, power_off: bool) -> str:
+    """Shut the guest down and wait until the machine is off; return how: `already off`, `guest` or `power off`.
+
+    Without VMware Tools, or where the guest takes longer than `timeout` seconds, the machine is powered off only if
+    `power_off` says so; otherwise PreconditionError is raised and the machine keeps running.
+    """
+    if is_off(vm):
+        return "already off"
+    reason = _ask_guest(vm)
+    if not reason:
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if is_off(vm):
+                return "guest"
+            time.sleep(POLL_SECONDS)
+        reason = f"the guest did not shut down within {timeout:.0f} s"
+    if not power_off:
+        raise PreconditionError(
+            f"{vm.name} was not shut down", reason, "shut it down by hand, or allow it with --power-off"
+        )
+    with faults(f"power off of {vm.name}"):
+        try:
+            with points.call("PowerOffVM"):
+                wait(vm.PowerOffVM_Task())
+        except vim.fault.InvalidPowerState:
+            if not is_off(vm):  # it went down by itself in this very moment
+                raise
+    return "power off"
+
+
+def _ask_guest(vm: Any) -> str:
+    """Ask the guest to shut down; return why that cannot be done, or ""."""
+    with faults(f"shutdown of {vm.name}"):
+        try:
+            with points.call("ShutdownGuest"):
+                vm.ShutdownGuest()
+        except vim.fault.ToolsUnavailable:
+            return "VMware Tools are not running in the guest"
+        except vim.fault.InvalidPowerState:
+            return "" if is_off(vm) else "the machine is not running (suspended?)"
+    return ""
+
+
+def start(vm: Any) -> bool:
+    """Power the machine on; return whether it was off."""
+    if not is_off(vm):
+        return False
+    with faults(f"power on of {vm.name}"):
+        try:
+            with points.call("PowerOnVM"):
+                wait(vm.PowerOnVM_Task())
+        except vim.fault.InvalidPowerState:
+            if is_off(vm):  # else somebody, or a run that was killed, has started it in this very moment
+                raise
+    return True

@@ -1,0 +1,171 @@
+"""What has to be installed on this host."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from migratekit_core.adapters.readers import vddk
+from migratekit_core.common import programs
+from migratekit_core.common.errors import PreconditionError
+from migratekit_core.config.schema import Config
+from migratekit_core.config.source import Vddk
+from migratekit_core.services.doctor.model import Answer, SkippedError, check, failed, ok, warning
+from migratekit_core.services.doctor.site import Site
+from migratekit_core.volumed.devices import Places, scan
+
+OLDEST_PYTHON = (3, 11)
+OLDEST_NBDKIT = (1, 30)
+"""Debian 12 has 1.32; before 1.30 the curl plugin has no `timeout` that counts."""
+VDDK_FOLDERS = ("/usr/lib/vmware-vix-disklib", "/opt/vmware-vix-disklib-distrib")
+PROGRAM_SECONDS = 10
+
+
+@check("host.versions", "versions")
+def versions(site: Site) -> Iterator[Answer]:
+    """Name what runs, for whoever reads the report elsewhere."""
+    found = f"migratekit {version('migratekit')}, Python {platform.python_version()}, {_system()}"
+    if sys.version_info < OLDEST_PYTHON:
+        yield failed("versions", found, "use Python 3.11 or newer: Debian 12's own")
+    else:
+        yield ok("versions", found)
+
+
+def _system() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
+    except OSError:
+        return platform.system()
+
+
+@check("host.libnbd", "libnbd")
+def libnbd(site: Site) -> Iterator[Answer]:
+    """Load libnbd's binding, which the copy engine is built on."""
+    try:
+        import nbd
+    except ImportError as error:
+        yield failed("libnbd", f"its Python binding cannot be loaded: {error}", "run: apt-get install python3-libnbd")
+        return
+    yield ok("libnbd", f"{nbd.NBD().get_version()}, with its Python binding")
+
+
+@check("host.haproxy", "haproxy", lambda config: config.tunnel.kind == "tls")
+def haproxy(site: Site) -> Iterator[Answer]:
+    """Ask HAProxy, the tunnel, for its version."""
+    yield ok("haproxy", _first_line(programs.find("haproxy", "haproxy"), "-v"))
+
+
+@check("host.nbdkit", "nbdkit")
+def nbdkit(site: Site) -> Iterator[Answer]:
+    """Ask nbdkit, which reads disks and serves exports, for its version."""
+    said = _first_line(programs.find("nbdkit", "nbdkit"), "--version")
+    number = re.search(r"(\d+)\.(\d+)", said)
+    if number and tuple(int(part) for part in number.groups()) < OLDEST_NBDKIT:
+        yield warning("nbdkit", f"{said} is older than what was tested", "use Debian 12's, or a newer one")
+    else:
+        yield ok("nbdkit", said)
+
+
+@check("host.plugins", "nbdkit's plugins")
+def plugins(site: Site) -> Iterator[Answer]:
+    """Ask nbdkit for each plugin that a reader or the exporter is made of."""
+    try:
+        program = programs.find("nbdkit", "nbdkit")
+    except PreconditionError as error:
+        raise SkippedError(f"not looked at: {error.what}") from None
+    library = site.config.source.vddk
+    for plugin, why in _plugins(site.config).items():
+        if plugin == "vddk" and library is not None:
+            yield _vddk(library)
+            continue
+        there = _run(program, plugin, "--dump-plugin") is not None
+        what = f"nbdkit plugin {plugin}"
+        if there:
+            yield ok(what, "there" + (_library() if plugin == "vddk" else ""))
+        elif why:
+            todo = "Debian packages none: docs/vddk.md" if plugin == "vddk" else "run: apt-get install nbdkit"
+            yield failed(what, f"not installed; {why}", todo)
+        else:
+            yield ok(what, "not installed; no setting asks for it")
+
+
+def _vddk(settings: Vddk) -> Answer:
+    """Return whether the configured plugin loads the configured library, as a sync would find out."""
+    try:
+        vddk.require(settings)
+    except PreconditionError as error:
+        return failed("nbdkit plugin vddk", f"{error.what}: {error.why}", error.todo)
+    return ok("nbdkit plugin vddk", f"{settings.plugin}, VDDK library in {settings.libdir}")
+
+
+def _plugins(config: Config) -> dict[str, str]:
+    """Return nbdkit's plugins, and why each is needed; "" where it is not."""
+    source = config.source
+    readers = ["https", *(["vddk"] if source.vddk else [])] if source.reader == "auto" else [source.reader]
+    needed = {}
+    if config.vcenter is not None:
+        for reader in readers:
+            needed["curl" if reader == "https" else reader] = f"source.reader = {source.reader!r} reads with it"
+    if config.daemon is not None and config.daemon.exporter == "nbdkit":
+        needed["file"] = "the exporter serves volumes with it"
+    return {plugin: needed.get(plugin, "") for plugin in ("curl", "ssh", "vddk", "file")}
+
+
+def _library() -> str:
+    """Return whether VMware's library is where it is usually unpacked; it is the operator's own to install."""
+    for folder in VDDK_FOLDERS:
+        found = sorted(Path(folder).glob("lib64/libvixDiskLib.so.*"))
+        if found:
+            return f"; VDDK library {found[0]}"
+    return f"; no VDDK library in {' or '.join(VDDK_FOLDERS)}"
+
+
+@check("host.exporter", "exporter", lambda config: config.daemon is not None and config.daemon.exporter == "nbd-server")
+def exporter(site: Site) -> Iterator[Answer]:
+    """Find nbd-server, where it is to serve the volumes."""
+    yield ok("exporter", programs.find("nbd-server", "nbd-server"))
+
+
+@check("host.devices", "block devices", lambda config: config.daemon is not None)
+def devices(site: Site) -> Iterator[Answer]:
+    """Look whether the OMA's disks can be found and opened by this user."""
+    assert site.config.daemon is not None, "applies only then"
+    folder = site.config.daemon.device_dir
+    disks: dict[str, set[Path]] = {}
+    for one in scan(Places(folder)):
+        disks.setdefault(one.serial, set()).add(one.path)
+    twice = [sorted(map(str, paths)) for paths in disks.values() if len(paths) > 1]
+    locked = [path for paths in disks.values() for path in sorted(paths) if not os.access(path, os.R_OK | os.W_OK)]
+    if locked:
+        todo = "run the daemon as its unit does, in the group disk, or doctor as that user"
+        yield failed("block devices", f"{locked[0]} cannot be opened by this user", todo, 5)
+    elif twice:
+        todo = "give each disk a serial of its own in CloudStack: a volume whose serial two disks have is not used"
+        yield warning("block devices", f"one serial, several disks: {', '.join(twice[0])}", todo)
+    elif not folder.is_dir() and not disks:
+        yield warning("block devices", f"{folder} does not exist", "it appears with the first virtio disk; is udev up?")
+    else:
+        yield ok("block devices", f"{folder}: {len(disks)} disks with a serial")
+
+
+def _first_line(program: str, option: str) -> str:
+    said = _run(program, option)
+    if said is None:
+        raise PreconditionError(f"{program} does not run", f"{program} {option} failed", "reinstall its package")
+    return said.splitlines()[0].strip() if said.strip() else program
+
+
+def _run(*command: str) -> str | None:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PROGRAM_SECONDS, check=False, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

@@ -1,0 +1,47 @@
+"""What a failover that waits, or has not passed its point of no return, can be told from elsewhere: an event of its
+joblog, which it looks for. So it works from every host that reaches the database, and is recorded."""
+
+from __future__ import annotations
+
+from sqlmodel import select
+
+from migratekit_core.common.errors import PreconditionError
+from migratekit_core.context import Runtime
+from migratekit_core.db.engine import write
+from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob
+from migratekit_core.joblog import Job, cancel
+from migratekit_core.joblog.states import RUNNING
+from migratekit_core.services.replication import replica
+
+RELEASE = "asked to cut over now"
+CANCEL = cancel.ASKED
+
+
+def ask(runtime: Runtime, vm_name: str, what: str) -> JoblogJob:
+    """Tell the running failover of a machine to cut over now (RELEASE) or to stop (CANCEL); return its job.
+
+    Raises PreconditionError unless exactly one runs, and for CANCEL where it has passed its point of no return.
+    """
+    runtime.tracker.mark_interrupted()
+    # A machine may be named by its path or uuid; jobs know it by its name.
+    names = {found.job.source_vm_name for found in replica.named(runtime.databases.oma, vm_name)} or {vm_name}
+    running = [job for name in names for job in runtime.tracker.jobs(owner=name, status=RUNNING, limit=1000)]
+    found = [job for job in running if job.kind == "failover"]
+    if len(found) != 1:
+        problem = "none runs" if not found else f"{len(found)} run, of machines of that name"
+        raise PreconditionError(
+            f"no single failover of {vm_name} can be told anything",
+            problem,
+            "look with: migratekit jobs list --status running",
+        )
+    if what == CANCEL:
+        cancel.ask(runtime.tracker, found[0], "")
+    else:
+        runtime.tracker.note(found[0], what, {})
+    return found[0]
+
+
+def released(runtime: Runtime, job: Job) -> bool:
+    """Return whether a job was told to cut over now."""
+    query = select(JoblogEvent.id).where(JoblogEvent.job_id == job.id, JoblogEvent.message == RELEASE)
+    return write(runtime.databases.oma, lambda db: db.exec(query).first()) is not None

@@ -1,0 +1,124 @@
+"""What a failover does when something fails, or somebody cancels: before the point of no return everything is given
+back; after it nothing is, and the error says both ways on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from shlex import quote
+from typing import TypeVar
+
+from migratekit_core.adapters.vsphere import power
+from migratekit_core.adapters.vsphere.inventory import VirtualMachine
+from migratekit_core.common.errors import (
+    BusyError,
+    CancelledError,
+    MigrateKitError,
+    OperationFailedError,
+)
+from migratekit_core.common.redact import redact
+from migratekit_core.joblog import Job
+from migratekit_core.joblog.tracker import describe
+from migratekit_core.services.failover.record import FAILED, ROLLED_BACK
+from migratekit_core.services.failover.rollback import STARTED, Way, go_back
+
+T = TypeVar("T")
+
+
+def while_waiting(vm: VirtualMachine, wait: Callable[[], T]) -> T:
+    """Return what `wait` returns; a stop becomes a CancelledError, for nothing has been changed yet."""
+    try:
+        return wait()
+    except (KeyboardInterrupt, CancelledError) as error:
+        # A sync that is asked to stop says itself who asked.
+        asked = f"{error.why}; " if isinstance(error, CancelledError) else ""
+        raise CancelledError(
+            f"the failover of {vm.name} was cancelled",
+            f"{asked}before its source was shut down: it runs, and its replica is kept",
+            f"cut it over later: migratekit failover {quote(vm.name)}",
+        ) from None
+
+
+def half_way(error: MigrateKitError, vm: VirtualMachine) -> None:
+    """Add to an error that keeps a killed failover from going on what there is to do about its source."""
+    _add(
+        error,
+        f"the source {vm.name} was shut down by a failover that did not end: go on with: "
+        f"migratekit failover {quote(vm.name)}; or back with: migratekit rollback {quote(vm.name)}",
+    )
+
+
+def after(error: BaseException, way: Way, job: Job) -> MigrateKitError:
+    """Give everything back where that loses nothing; return the error to tell, with what to do now."""
+    told = _as_ours(error, way.vm)
+    try:
+        if isinstance(error, BusyError) and _lock_lost(way):
+            # Whoever holds the machine now decides what becomes of it.
+            return told
+        way.record.end(FAILED, redact(describe(error)))
+        state = way.record.state()
+        if state.get("start_intent"):
+            _add(told, _both_ways(way))
+        elif not state.get("shutdown_intent") and not way.record.committed():
+            way.record.end(ROLLED_BACK, redact(describe(error)))
+        else:
+            way.runtime.observer.note("giving everything back: the source is started again")
+            with way.runtime.tracker.job("rollback", owner=way.vm.name, parent=job) as inner:
+                done = go_back(way, inner, at_once=True)
+            way.record.end(ROLLED_BACK, redact(describe(error)))
+            _add(told, _given_back(way, done.source == STARTED))
+    except (Exception, KeyboardInterrupt) as second:
+        # Whatever it is: the source may be off, and whoever reads this has to know what to run.
+        _add(
+            told, f"giving everything back failed, too ({_text(second)}); run: migratekit rollback {quote(way.vm.name)}"
+        )
+    finally:
+        way.volumes.close()
+    return told
+
+
+def _as_ours(error: BaseException, vm: VirtualMachine) -> MigrateKitError:
+    if isinstance(error, KeyboardInterrupt | CancelledError):
+        why = error.why if isinstance(error, CancelledError) else "it was asked to stop"
+        return CancelledError(f"the failover of {vm.name} was cancelled", why, "")
+    if isinstance(error, MigrateKitError):
+        return error
+    return OperationFailedError(
+        f"the failover of {vm.name} failed unexpectedly", redact(describe(error)), "report this, with --debug"
+    )
+
+
+def _lock_lost(way: Way) -> bool:
+    try:
+        way.lock.ensure()
+    except MigrateKitError:
+        return True
+    return False
+
+
+def _both_ways(way: Way) -> str:
+    name, vm_id = way.vm.name, way.record.row().destination_vm_id
+    return (
+        f"the point of no return is passed: the source is off and its new machine {vm_id} may run; "
+        f"go on with: migratekit failover {quote(name)}; or back, without what that one wrote: "
+        f"migratekit rollback {quote(name)}"
+    )
+
+
+def _given_back(way: Way, started: bool) -> str:
+    name = way.vm.name
+    if started:
+        return f"everything was given back and the source {name} runs again"
+    if power.is_off(way.managed):
+        return f"everything was given back; the source {name} is off, as before"
+    return (
+        f"the source {name} still runs; its guest was asked to shut down and may yet do so: if it does, run: "
+        f"migratekit failover {quote(name)}, or power it on in vCenter"
+    )
+
+
+def _add(error: MigrateKitError, text: str) -> None:
+    error.todo = f"{error.todo}; {text}" if error.todo else text
+
+
+def _text(error: BaseException) -> str:
+    return "it was interrupted" if isinstance(error, KeyboardInterrupt) else redact(describe(error))

@@ -1,0 +1,348 @@
+"""Live failover: the source is shut down, synced once more, and its volumes become a machine in CloudStack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from shlex import quote
+from typing import Any
+
+from migratekit_core.adapters.cloudstack.client import Cloud
+from migratekit_core.adapters.vsphere import client, power
+from migratekit_core.adapters.vsphere.inventory import VirtualMachine, find_vm, managed_object
+from migratekit_core.common.errors import MigrateKitError, OperationFailedError, PreconditionError
+from migratekit_core.config.load import require
+from migratekit_core.context import Runtime
+from migratekit_core.db.locks import Lock, whole_lock
+from migratekit_core.db.schema import require_schema
+from migratekit_core.joblog import Job
+from migratekit_core.services.failover import cutover, deploy, downtime, giving_up, machine, preflight
+from migratekit_core.services.failover.cutover import AT_ONCE, Prediction, When
+from migratekit_core.services.failover.destination import settle
+from migratekit_core.services.failover.downtime import Downtime
+from migratekit_core.services.failover.facts import Case
+from migratekit_core.services.failover.preflight import Plan
+from migratekit_core.services.failover.record import COMPLETED, LIVE, ROLLING_BACK, Record, begin, unfinished
+from migratekit_core.services.failover.rollback import PATIENCE_SECONDS, Way, go_back, to_go_on
+from migratekit_core.services.guests import conversion
+from migratekit_core.services.replication import replica
+from migratekit_core.services.replication.sync import SyncResult, failed_over, sync
+from migratekit_core.services.replication.verify import verify_within
+from migratekit_core.volumed.names import host_name
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to cut over."""
+
+    power_off: bool = False
+    """Power the source off where its guest does not shut down."""
+    verify: bool = False
+    """Compare every disk with its volume by digests before the volumes are handed over."""
+    when: When = AT_ONCE
+    convert: bool | None = None
+    """Convert the guest, or not; None: as configured."""
+
+
+@dataclass(frozen=True)
+class FailoverResult:
+    """What a failover made."""
+
+    failover_id: str
+    job_id: str
+    vm_name: str
+    destination_vm_id: str
+    destination_name: str
+    volume_ids: tuple[str, ...]
+    networks: dict[str, str]
+    shutdown: str
+    final_sync: SyncResult | None
+    predicted: Prediction | None
+    downtime: Downtime
+
+
+NO_RETURN = "the point of no return"
+STEPS = (
+    "have the replica's volumes attached to the OMA, where they have given way to others",
+    "shut the source down (guest shutdown)",
+    "final sync of what changed since the last one",
+    "verify that every disk is on its volume, and hand the volumes over: the source is not replicated any more",
+    "convert the guest where it needs that (virt-v2v-in-place), behind snapshots of the volumes",
+    "detach the volumes from the OMA",
+    "deploy the machine around its root volume",
+    "attach the data disks in order",
+    f"start it: {NO_RETURN}; until then Ctrl-C, or an error, gives everything back and starts the source",
+    "wait until it runs",
+)
+
+
+def plan(runtime: Runtime, name: str, power_off: bool) -> Plan:
+    """Check everything and return what a live failover would do; nothing is changed."""
+    require(runtime.config, "vcenter", "ossea")
+    require_schema(runtime.databases)
+    with client.connect(runtime.vcenter) as service:
+        vm = find_vm(service, name)
+        found = replica.live_failover(runtime.databases.oma, vm.uuid)
+        if found is not None and found.status == COMPLETED:
+            raise failed_over(vm, found)
+        left = unfinished(runtime.databases.oma, vm.uuid, LIVE)
+        case = _case(runtime, vm, left[0] if left else None, power_off)
+        return preflight.plan(runtime, preflight.examine(runtime, runtime.cloud(at_once=True), case, service), STEPS)
+
+
+def failover(runtime: Runtime, name: str, options: Options) -> FailoverResult:
+    """Cut a machine over, or go on with a failover that was interrupted.
+
+    Raises PreconditionError with every reason why it cannot be, before anything is changed; BusyError where another run
+    works on the machine; CancelledError where it was asked to stop; and whatever a part reports. Before the point of no
+    return everything is given back then, and the source started; after it the error says what to run.
+    """
+    require(runtime.config, "vcenter", "ossea")
+    require_schema(runtime.databases)
+    runtime.tracker.mark_interrupted()
+    cloud = runtime.cloud()
+    with client.connect(runtime.vcenter) as service:
+        vm = find_vm(service, name)
+        with whole_lock(runtime.databases.oma, vm.uuid, f"failover {vm.name}") as lock:
+            done = replica.live_failover(runtime.databases.oma, vm.uuid)
+            if done is not None and done.status == COMPLETED:
+                raise failed_over(vm, done)
+            with runtime.tracker.job("failover", owner=vm.name) as job:
+                return _run(Parts(runtime, lock, cloud, job, service, vm, managed_object(service, vm), options))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a failover works with."""
+
+    runtime: Runtime
+    lock: Lock
+    cloud: Cloud
+    job: Job
+    service: Any
+    vm: VirtualMachine
+    managed: Any
+    options: Options
+
+    def way_back(self, record: Record) -> Way:
+        """Return what going back works with."""
+        volumes = self.runtime.volumes(self.job, PATIENCE_SECONDS)
+        return Way(self.runtime, self.lock, self.cloud, volumes, self.vm, self.managed, record)
+
+
+def _run(parts: Parts) -> FailoverResult:
+    runtime, job, vm = parts.runtime, parts.job, parts.vm
+    record = _left(parts)
+    try:
+        with job.step("preflight") as step:
+            case = _case(runtime, vm, record, parts.options.power_off)
+            target = preflight.check(runtime, parts.cloud, case, parts.service)
+            if record is None:
+                conversion.preflight(runtime.config.failover, vm, parts.options.convert)
+            step.log("target", name=target.spec.name, networks=target.mappings)
+    except MigrateKitError as error:
+        if record is not None and record.state().get("shutdown_intent"):
+            giving_up.half_way(error, vm)
+        raise
+    predicted = None
+    if record is None:
+        predicted = giving_up.while_waiting(
+            vm, lambda: cutover.wait(runtime, parts.lock, job, parts.service, vm, parts.options.when)
+        )
+        found = replica.newest(runtime.databases.oma, vm.uuid)
+        assert found is not None, "the preflight has seen it"
+        was_on = not power.is_off(parts.managed)
+        record = begin(runtime.databases.oma, found.job, LIVE, target.mappings, source_was_on=was_on)
+    record.joined(job.id)
+    job.log(downtime.RECORD, failover_id=record.id)
+    try:
+        _decide_conversion(parts, record)
+        how, final = _hand_over(parts, record)
+        volume_ids, vm_id = _make(parts, record, target)
+        _start(parts, record, vm_id)
+        record.end(COMPLETED)
+    except BaseException as error:
+        told = giving_up.after(error, parts.way_back(record), job)
+        if told is error:
+            raise
+        raise told from error
+    measured = downtime.of_failover(runtime.databases.oma, record.id)
+    assert measured is not None, "the source was shut down"
+    record.remember(downtime_seconds=measured.seconds)
+    return FailoverResult(
+        failover_id=record.id,
+        job_id=job.id,
+        vm_name=vm.name,
+        destination_vm_id=vm_id,
+        destination_name=target.spec.name,
+        volume_ids=tuple(volume_ids),
+        networks=target.mappings,
+        shutdown=how,
+        final_sync=final,
+        predicted=predicted,
+        downtime=measured,
+    )
+
+
+def _left(parts: Parts) -> Record | None:
+    """Return the failover that a former run left, to go on with; one that was on its way back is taken back first."""
+    left = unfinished(parts.runtime.databases.oma, parts.vm.uuid, LIVE)
+    if not left:
+        return None
+    if left[0].row().status != ROLLING_BACK:
+        settle(parts.runtime.databases.oma, parts.cloud, left[0])
+        return left[0]
+    way = parts.way_back(left[0])
+    try:
+        with parts.runtime.tracker.job("rollback", owner=parts.vm.name, parent=parts.job) as inner:
+            go_back(way, inner)
+    except MigrateKitError as error:
+        to_go_on(error, parts.vm)
+        raise
+    finally:
+        way.volumes.close()
+    return None
+
+
+def _hand_over(parts: Parts, record: Record) -> tuple[str, SyncResult | None]:
+    """Bring the volumes to what the source was when it went down; from then on they are not replicated into."""
+    runtime, job, vm, managed = parts.runtime, parts.job, parts.vm, parts.managed
+    committed = record.committed()
+    if committed and not power.is_off(managed):
+        raise PreconditionError(
+            f"{vm.name} runs again since its volumes were handed over",
+            "what it has written since is not on them, and going on would lose it",
+            f"keep it with: migratekit rollback {quote(vm.name)}; or power it off, if that may be lost, "
+            "and run this again",
+        )
+    if not committed:
+        _take_places(parts)
+    job.stop_if_cancelled()
+    with job.step(downtime.BEGINS) as step:
+        settings = runtime.config.failover
+        record.remember(shutdown_intent=True)
+        how = power.shut_down(managed, settings.shutdown_timeout, parts.options.power_off or settings.power_off)
+        step.log("source is off", how=how)
+    if committed:
+        return how, None
+    job.stop_if_cancelled()
+    # The replication is a job of its own within this one, with steps and a row of its own.
+    with job.step("final-sync"), runtime.tracker.job("replication", owner=vm.name, parent=job) as inner:
+        final = sync(runtime, parts.lock, inner, parts.service, find_vm(parts.service, vm.moref))
+    job.stop_if_cancelled()
+    _verify(parts, final)
+    with job.step("hand-over"):
+        parts.lock.ensure()
+        record.commit()
+    return how, final
+
+
+def _take_places(parts: Parts) -> None:
+    """Have the replica's volumes attached to the OMA while the source still runs: where that is full, nothing is
+    shut down for it. With the machine held, they stay."""
+    found = replica.newest(parts.runtime.databases.oma, parts.vm.uuid)
+    assert found is not None, "the preflight has seen it"
+    volumes = parts.runtime.volumes(parts.job, PATIENCE_SECONDS)
+    try:
+        with parts.job.step("attach-volumes") as step:
+            for disk in found.disks:
+                volume = volumes.get(str(disk.ossea_volume_id))
+                if volume is not None and volume["linux_state"] != "attached":
+                    parts.job.stop_if_cancelled()
+                    volumes.attach(volume["id"])
+                    step.log("volume attached", volume_id=volume["id"])
+    finally:
+        volumes.close()
+
+
+def _verify(parts: Parts, final: SyncResult) -> None:
+    """Raise OperationFailedError unless every disk is on its volume: by the records, or by digests where asked."""
+    runtime, job, vm = parts.runtime, parts.job, parts.vm
+    with job.step("verify") as step:
+        found = replica.newest(runtime.databases.oma, vm.uuid)
+        assert found is not None, "it was synced just now"
+        missing = [disk.label for disk in found.disks if disk.disk_change_id is None or disk.ossea_volume_id is None]
+        if missing or found.job.id != final.job_id or len(found.disks) != len(vm.disks):
+            raise OperationFailedError(
+                f"the replica of {vm.name} is not complete",
+                f"not synced: {', '.join(missing) or 'its disks changed'}",
+                "run the failover again",
+            )
+        if not (parts.options.verify or runtime.config.failover.verify):
+            step.log("every disk is synced", disks=len(found.disks))
+            return
+        with runtime.tracker.job("verify", owner=vm.name, parent=job) as inner:
+            result = verify_within(runtime, parts.lock, inner, parts.service, find_vm(parts.service, vm.moref))
+        if not result.identical:
+            differing = ", ".join(disk.label for disk in result.disks if not disk.identical)
+            raise OperationFailedError(
+                f"the replica of {vm.name} differs from its source",
+                f"by digests, on {differing}",
+                f"repair it with: migratekit replicate {quote(vm.name)} --compare",
+            )
+        step.log("identical by digests", disks=len(result.disks))
+
+
+def _decide_conversion(parts: Parts, record: Record) -> None:
+    """Decide while the source still runs: what a conversion lacks must not be found out during the downtime."""
+    parts.job.stop_if_cancelled()
+    found = replica.newest(parts.runtime.databases.oma, parts.vm.uuid)
+    assert found is not None, "the preflight has seen it"
+    root = str(found.disks[0].ossea_volume_id)
+    volumes = parts.runtime.volumes(parts.job, PATIENCE_SECONDS)
+    try:
+        conversion.decide(parts.runtime, volumes, parts.job, record, parts.vm, parts.options.convert, root)
+    finally:
+        volumes.close()
+
+
+def _make(parts: Parts, record: Record, target: preflight.Target) -> tuple[list[str], str]:
+    """Make the new machine around the volumes, stopped; return them and its id."""
+    runtime, job, vm = parts.runtime, parts.job, parts.vm
+    volumes = runtime.volumes(job, PATIENCE_SECONDS)
+    try:
+        job.stop_if_cancelled()
+        conversion.convert_replica(runtime, volumes, job, record, vm)
+        found = replica.newest(runtime.databases.oma, vm.uuid)
+        assert found is not None, "the preflight has seen it"
+        volume_ids = [str(disk.ossea_volume_id) for disk in found.disks]
+        job.stop_if_cancelled()
+        with job.step("detach-volumes"):
+            for volume_id in volume_ids:
+                volume = volumes.get(volume_id)
+                if volume is not None and volume["linux_state"] == "attached":
+                    volumes.unexport(volume_id)
+                    volumes.detach(volume_id)
+        converted = bool(record.state().get(conversion.DECIDED))
+        spec = machine.suited(target.spec, vm, runtime.config.failover, converted)
+        vm_id = deploy.build(runtime, parts.cloud, volumes, job, record, spec, volume_ids, vm.uuid)
+    finally:
+        volumes.close()
+    return volume_ids, vm_id
+
+
+def _start(parts: Parts, record: Record, vm_id: str) -> None:
+    """Start the new machine. Written down before: from here on it may write, and going back loses that."""
+    parts.job.stop_if_cancelled()
+    parts.lock.ensure()
+    if not power.is_off(parts.managed):
+        raise PreconditionError(
+            f"{parts.vm.name} runs again, so its new machine is not started",
+            "somebody has powered it on in vCenter, and both must never run",
+            "power it off if what it writes may be lost, then run this again",
+        )
+    with parts.job.step("no-return"):
+        parts.job.point_of_no_return(f"{NO_RETURN} is passed; go back with: migratekit rollback {quote(parts.vm.name)}")
+        record.remember(start_intent=True)
+    parts.runtime.observer.note(
+        f"{NO_RETURN} is passed: the new machine starts; going back (migratekit rollback) loses what it writes"
+    )
+    deploy.start(parts.cloud, parts.runtime, parts.job, record, vm_id)
+
+
+def _case(runtime: Runtime, vm: VirtualMachine, record: Record | None, power_off: bool) -> Case:
+    found = replica.newest(runtime.databases.oma, vm.uuid)
+    name = host_name(vm.name)
+    adopt = record is not None and record.state().get("deploy_intent") == name
+    allowed = power_off or runtime.config.failover.power_off
+    converted = machine.expects_conversion(vm, runtime.config.failover)
+    return Case(vm, found, False, name, adopt, allowed, resume=record is not None, converted=converted)

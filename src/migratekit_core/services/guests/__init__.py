@@ -1,0 +1,1 @@
+"""Guests: what is inside a disk, and made ready for another hypervisor."""

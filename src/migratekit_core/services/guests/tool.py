@@ -1,0 +1,265 @@
+"""Runs virt-v2v-in-place on exported volumes: each is a file of this host for as long as it takes (nbdfuse).
+
+The tool knows no NBD exports with names, but files. It writes through them to the volumes, where they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from migratekit_core.adapters.vsphere.inventory import VirtualMachine
+from migratekit_core.common import failpoints as points
+from migratekit_core.common import programs
+from migratekit_core.common.errors import MigrateKitError, OperationFailedError
+from migratekit_core.common.redact import redact
+from migratekit_core.joblog import Job, Step
+from migratekit_core.joblog.cancel import watched
+
+TOOL = "virt-v2v-in-place"
+FUSE = Path("/dev/fuse")
+_MOUNTING = {"nbdfuse": "libnbd-bin", "fusermount3": "fuse3"}
+MOUNT_SECONDS = 30.0
+STOP_SECONDS = 10.0
+MOST_LINES = 500
+"""Lines of the tool's output that go to the joblog; the whole of it is told by the tool's own -v, by hand."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run the tool."""
+
+    timeout: float
+    """Seconds."""
+    virtio_win: Path | None
+    """Where the Windows drivers are; None where the guest needs none."""
+
+
+def which(name: str) -> str | None:
+    """Return the path of a program; some distributions keep the tool in libexec."""
+    return shutil.which(name) or shutil.which(name, path=f"{programs.ALSO}:/usr/libexec")
+
+
+def missing() -> list[str]:
+    """Return what a conversion lacks on this host, each with its Debian package."""
+    wanted = {TOOL: "virt-v2v", "qemu-system-x86_64": "qemu-system-x86", **_MOUNTING}
+    lacking = [f"{name} (package {package})" for name, package in wanted.items() if which(name) is None]
+    if not FUSE.exists():
+        lacking.append(f"{FUSE} (kernel module fuse)")
+    if not (os.environ.get("SUPERMIN_KERNEL") or os.environ.get("LIBGUESTFS_PATH")) and not any(
+        Path("/boot").glob("vmlinuz-*")
+    ):
+        lacking.append("a kernel for libguestfs in /boot (package linux-image-amd64)")
+    return lacking
+
+
+def can_mount() -> bool:
+    """Return whether exports can be files of this host."""
+    return FUSE.exists() and all(map(which, _MOUNTING))
+
+
+def environment(settings: Settings | None = None) -> dict[str, str]:
+    """Return libguestfs' environment: this process's, without the need of a libvirt daemon."""
+    found = {"LIBGUESTFS_BACKEND": "direct", **os.environ}
+    if settings is not None and settings.virtio_win is not None:
+        found["VIRTIO_WIN"] = str(settings.virtio_win)
+    return found
+
+
+def private_folder() -> Path:
+    """Make a folder of mode 0700 for mounts; `clear` takes it away, also that of a run that was killed."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="migratekit-convert-", dir=base))
+
+
+def clear(folder: Path) -> None:
+    """Unmount what is mounted in a folder of `private_folder`, and remove it."""
+    if not folder.is_dir():
+        return
+    for mount in sorted(folder.glob("disk*")):
+        _unmount(mount)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def mounted(folder: Path, uris: Mapping[str, str], *, read_only: bool = False) -> Iterator[dict[str, Path]]:
+    """Have each NBD URI be a file within the block; yield the files by the URIs' labels.
+
+    Whatever this process dies of, the files end with it, so nothing goes on writing to the volumes.
+    Raises OperationFailedError where one cannot be mounted.
+    """
+    servers: list[tuple[subprocess.Popen[bytes], Path]] = []
+    try:
+        files = {}
+        for number, (label, uri) in enumerate(uris.items()):
+            mount = folder / f"disk{number}"
+            mount.mkdir()
+            servers.append((_serve(mount, uri, read_only), mount))
+            files[label] = _wait_for(servers[-1][0], mount, label)
+        yield files
+    finally:
+        for server, mount in reversed(servers):
+            _unmount(mount)
+            _end(server)
+
+
+def domain(vm: VirtualMachine, files: list[Path]) -> bytes:
+    """Return the machine as libvirt describes one: what the tool has to know besides the disks."""
+    root = ElementTree.Element("domain", type="kvm")
+    _text(root, "name", vm.name)
+    _text(root, "memory", str(vm.memory_mib), unit="MiB")
+    _text(root, "vcpu", str(vm.cpus))
+    system = ElementTree.SubElement(root, "os", {"firmware": "efi"} if vm.firmware == "efi" else {})
+    _text(system, "type", "hvm", arch="x86_64")
+    devices = ElementTree.SubElement(root, "devices")
+    for number, file in enumerate(files):
+        disk = ElementTree.SubElement(devices, "disk", type="file", device="disk")
+        ElementTree.SubElement(disk, "driver", name="qemu", type="raw")
+        ElementTree.SubElement(disk, "source", file=str(file))
+        ElementTree.SubElement(disk, "target", dev=f"sd{chr(ord('a') + number)}", bus="scsi")
+    for nic in vm.nics:
+        card = ElementTree.SubElement(devices, "interface", type="network")
+        ElementTree.SubElement(card, "source", network="default")
+        ElementTree.SubElement(card, "mac", address=nic.mac)
+    return ElementTree.tostring(root)
+
+
+def convert(folder: Path, vm: VirtualMachine, files: list[Path], settings: Settings, step: Step) -> None:
+    """Convert the guest on these disks, the first of which it boots from; what the tool says goes to the joblog.
+
+    Raises OperationFailedError with the tool's last words where it fails, or takes longer than it may; CancelledError
+    where somebody asks the job to stop meanwhile: the tool is ended, half-way.
+    """
+    description = folder / "domain.xml"
+    description.write_bytes(domain(vm, files))
+    command = [which(TOOL) or programs.find(TOOL, "virt-v2v"), "--root", "single", "-i", "libvirtxml", str(description)]
+    log = folder / "tool.log"
+    began = time.monotonic()
+    with points.call(TOOL), log.open("wb") as output:
+        process = subprocess.Popen(
+            _mortal(command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment(settings),
+            start_new_session=True,
+        )
+        try:
+            points.during(TOOL)
+            code = _wait(process, settings.timeout, step.job)
+        finally:
+            _end_group(process)
+    lines = [redact(line) for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    for line in lines[-MOST_LINES:]:
+        step.log(line, tool=TOOL)
+    if code == 0:
+        step.log("guest converted", seconds=round(time.monotonic() - began, 1))
+        return
+    failed = f"it ended with {code}" if code is not None else f"it was stopped after {settings.timeout:.0f} s"
+    raise OperationFailedError(
+        f"the guest of {vm.name} was not converted",
+        f"{TOOL}: {failed}: {_last_words(lines)}",
+        "see all it said with: migratekit jobs show; mend that, then run again, or without conversion: --no-convert",
+    )
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float, job: Job) -> int | None:
+    """Return the tool's exit code; None where it takes longer. Raises CancelledError where the job is to stop."""
+    asked = threading.Event()
+
+    def stop() -> None:
+        asked.set()
+        process.terminate()
+
+    with watched(job, stop):
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        if asked.is_set():
+            raise KeyboardInterrupt
+    return code
+
+
+def _serve(mount: Path, uri: str, read_only: bool) -> subprocess.Popen[bytes]:
+    program = programs.find("nbdfuse", "libnbd-bin")
+    command = [program, *(["--readonly"] if read_only else []), str(mount / "disk.img"), uri]
+    log = mount.with_suffix(".log")
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            _mortal(command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C is for us: we end the tool first, and then what it writes to.
+            start_new_session=True,
+        )
+
+
+def _wait_for(server: subprocess.Popen[bytes], mount: Path, label: str) -> Path:
+    file, deadline = mount / "disk.img", time.monotonic() + MOUNT_SECONDS
+    while not file.exists():
+        if server.poll() is not None or time.monotonic() > deadline:
+            words = mount.with_suffix(".log").read_text(errors="replace").strip().splitlines()
+            raise OperationFailedError(
+                f"{label} cannot be mounted for the conversion",
+                f"nbdfuse: {redact(words[-1]) if words else 'it does not answer'}",
+                "check that /dev/fuse is there and fuse3 is installed",
+            )
+        time.sleep(0.05)
+    return file
+
+
+def _mortal(command: list[str]) -> list[str]:
+    """Return a command that the kernel kills as soon as this process is gone."""
+    return [programs.find("setpriv", "util-linux"), "--pdeathsig", "KILL", *command]
+
+
+def _unmount(mount: Path) -> None:
+    with contextlib.suppress(MigrateKitError):
+        subprocess.run(
+            [programs.find("fusermount3", "fuse3"), "-u", "-z", str(mount)],
+            capture_output=True,
+            timeout=MOUNT_SECONDS,
+            check=False,
+        )
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """Wait for a server that was unmounted: it ends when everything is written."""
+    try:
+        server.wait(MOUNT_SECONDS)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()
+
+
+def _last_words(lines: list[str]) -> str:
+    errors = [line for line in lines if "error:" in line.lower()]
+    return (errors or lines or ["it said nothing"])[-1].strip()
+
+
+def _text(parent: ElementTree.Element, name: str, text: str, **attributes: str) -> None:
+    ElementTree.SubElement(parent, name, attributes).text = text

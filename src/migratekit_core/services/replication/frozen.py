@@ -1,0 +1,39 @@
+"""A machine's disks at one point in time: a snapshot for as long as a block runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from migratekit_core.adapters.vsphere import snapshots
+from migratekit_core.common.errors import OperationFailedError, UnreachableError
+from migratekit_core.joblog import Job
+
+
+@contextmanager
+def frozen(job: Job, managed: Any, purpose: str) -> Iterator[Any]:
+    """Take a snapshot of a machine, yield it, and remove it when the block ends, whatever happened."""
+    with job.step("create-snapshot") as step:
+        snapshot = snapshots.create(managed, job.id, f"MigrateKit {purpose}; removed when it ends")
+        step.log("snapshot taken", snapshot=snapshot._moId)
+    try:
+        yield snapshot
+    finally:
+        try:
+            with job.step("remove-snapshot"):
+                snapshots.remove(managed, snapshot._moId)
+        except UnreachableError:
+            # It must not stay open, and grow, because the way to the joblog is cut.
+            snapshots.remove(managed, snapshot._moId)
+            raise
+
+
+def still_frozen(managed: Any, snapshot: Any, name: str) -> None:
+    """Raise OperationFailedError where our snapshot is gone: the base file was no point in time any more then."""
+    if all(ours._moId != snapshot._moId for ours, _ in snapshots.ours(managed)):
+        raise OperationFailedError(
+            f"{name} was read while its snapshot was removed",
+            f"snapshot {snapshot._moId} is gone; somebody removed it in vCenter",
+            "run the command again: what changed meanwhile is copied then",
+        )

@@ -1,0 +1,73 @@
+"""Rows of the wave tables, as the modules of this package read and change them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.engine import CursorResult
+from sqlmodel import Session, col, select
+
+from migratekit_core.common.errors import PreconditionError
+from migratekit_core.db.models.base import utcnow
+from migratekit_core.db.models.waves import WaveMachine, WaveRow
+
+
+def hold(db: Session) -> None:
+    """Begin a transaction that reads and then writes: SQLite has its one writer wait here, MariaDB at `lock=True`."""
+    if db.get_bind().dialect.name == "sqlite":
+        db.connection().exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def row_of(db: Session, name: str, *, lock: bool = False) -> WaveRow:
+    """Return the row of a wave. Raises PreconditionError where there is none of this name."""
+    query = select(WaveRow).where(WaveRow.name == name)
+    row = db.exec(query.with_for_update() if lock else query).first()
+    if row is None:
+        known = ", ".join(db.exec(select(WaveRow.name).order_by(col(WaveRow.created_at).desc()).limit(5))) or "none"
+        raise PreconditionError(f"no wave {name!r}", f"the newest stored are: {known}", "look: migratekit wave list")
+    return row
+
+
+def refuse_cancelled(row: WaveRow) -> None:
+    """Raise PreconditionError where a wave was cancelled."""
+    if row.cancel_asked:
+        raise PreconditionError(
+            f"wave {row.name} was cancelled",
+            f"by {row.asked_by or 'somebody'}",
+            f"to go on with it: migratekit wave retry {row.name}",
+        )
+
+
+def machines_of(db: Session, row: WaveRow, vms: Sequence[str] = (), *, lock: bool = False) -> list[WaveMachine]:
+    """Return a wave's machines in order, or those of these names or instanceUuids.
+
+    Raises PreconditionError for one that the wave has not.
+    """
+    query = select(WaveMachine).where(WaveMachine.wave_id == row.id).order_by(col(WaveMachine.position))
+    rows = list(db.exec(query.with_for_update() if lock else query))
+    known = {each.vm_name for each in rows} | {each.vm_id for each in rows}
+    missing = [vm for vm in vms if vm not in known]
+    if missing:
+        raise PreconditionError(
+            f"no machine {missing[0]!r} in wave {row.name}",
+            f"it has {len(rows)}",
+            f"look: migratekit wave show {row.name}",
+        )
+    return [each for each in rows if not vms or each.vm_name in vms or each.vm_id in vms]
+
+
+def met(db: Session, statement: Any) -> int:
+    """Run an update; return how many rows it met (those that it left as they were count, too)."""
+    result = db.execute(statement, execution_options={"synchronize_session": False})
+    assert isinstance(result, CursorResult), "an update has no rows to give"
+    return result.rowcount
+
+
+def now(db: Session) -> datetime:
+    """Return the database's time, UTC: the clocks of the hosts may differ."""
+    if db.get_bind().dialect.name == "sqlite":
+        return utcnow()  # its clock is this host's
+    found: datetime = db.connection().exec_driver_sql("SELECT UTC_TIMESTAMP(6)").scalar_one()
+    return found
