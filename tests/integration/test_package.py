@@ -18,7 +18,7 @@ import pytest
 from tests.commands import tree
 from tests.docs.shell import Shown, problem
 from tests.package import completion, deb, manual, wheels
-from tests.package.wheels import ROOT, VERSION
+from tests.package.wheels import DEBIAN_VERSION, ROOT, VERSION
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_the_debian_package_puts_everything_in_its_place(tmp_path: Path) -> None
     for script in ("postinst", "prerm", "postrm"):
         subprocess.run(["sh", "-n", str(root / "DEBIAN" / script)], check=True)
     control = (root / "DEBIAN" / "control").read_text()
-    assert f"Version: {VERSION}\n" in control
+    assert f"Version: {DEBIAN_VERSION}\n" in control
     assert "python3-libnbd" in control
 
 

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from tests.package import completion, manual, wheels
-from tests.package.wheels import ROOT, VERSION
+from tests.package.wheels import DEBIAN_VERSION, ROOT, VERSION
 
 DEBIAN = Path(__file__).parent / "debian"
 HOME = "usr/lib/migratekit"
@@ -47,7 +47,7 @@ def build(folder: Path, *, dependencies: bool = True, compression: str = "xz") -
         completion.write(root)
         _configuration(root)
         _control(root)
-        path = folder / f"migratekit_{VERSION}_{_architecture()}.deb"
+        path = folder / f"migratekit_{DEBIAN_VERSION}_{_architecture()}.deb"
         subprocess.run(
             ["dpkg-deb", "--root-owner-group", f"-Z{compression}", "--build", str(root), str(path)],
             check=True, capture_output=True, timeout=600, env={**os.environ, "SOURCE_DATE_EPOCH": str(_when())},
@@ -130,7 +130,7 @@ def _control(root: Path) -> None:
     folder = root / "DEBIAN"
     folder.mkdir()
     size = sum(path.lstat().st_size for path in root.rglob("*") if path.is_file()) // 1024
-    text = (DEBIAN / "control").read_text().format(version=VERSION, architecture=_architecture(), size=size)
+    text = (DEBIAN / "control").read_text().format(version=DEBIAN_VERSION, architecture=_architecture(), size=size)
     (folder / "control").write_text(text)
     (folder / "conffiles").write_text(f"{CONFIG}\n")
     for name in ("postinst", "prerm", "postrm"):

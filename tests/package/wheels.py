@@ -13,6 +13,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = (ROOT / "VERSION.txt").read_text().strip()
+DEBIAN_VERSION = VERSION.replace(".dev", "~dev")
+"""With Debian, too, a version in development is older than the one that it becomes."""
 
 
 def build(folder: Path, *kinds: str, source: Path = ROOT) -> list[Path]:
