@@ -110,8 +110,8 @@ def _by_the_fleet(opened: Runtime, name: str) -> Iterator[Callable[[], None]]:
     except Interrupted:
         raise
     except KeyboardInterrupt:
+        from migratekit_core.db.wavestates import RUNNING
         from migratekit_core.services.waves import look
-        from migratekit_core.services.waves.states import RUNNING
 
         busy = len(look.snapshot(opened.databases.oma, name).of(RUNNING))
         _say(

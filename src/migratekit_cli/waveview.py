@@ -67,7 +67,7 @@ def show(seen: Snapshot, output: Output) -> None:
 
 def document(seen: Snapshot) -> dict[str, Any]:
     """Return a wave for machines."""
-    from migratekit_core.services.waves.states import STATES
+    from migratekit_core.db.wavestates import STATES
     from migratekit_core.services.waves.view import overview
 
     view = overview(seen)

@@ -15,13 +15,14 @@ from migratekit_core.adapters.tunnel.probe import blamed, look_now_and_then
 from migratekit_core.common import failpoints as points
 from migratekit_core.common.errors import OmaUnreachableError, UsageError
 from migratekit_core.common.progress import Observer, Silent
+from migratekit_core.config.folders import socket_path
 from migratekit_core.config.load import require
 from migratekit_core.config.schema import Config, Ossea, VCenter
 from migratekit_core.db.engine import Databases, open_databases
+from migratekit_core.engine.bandwidth import Bandwidth
 from migratekit_core.engine.job import Gate
 from migratekit_core.joblog import Job, Tracker, traces
 from migratekit_core.joblog.traces import Traces
-from migratekit_core.services.replication.bandwidth import Bandwidth
 from migratekit_core.volumed.client import Endpoint, VolumeClient
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Runtime:
         return Gate(tunnel.host, tunnel.port, "nbd", str(tunnel.ca_file), str(tunnel.cert_file), export, crl)
 
     def _socket(self, service: str) -> Path | None:
-        return local.socket_path(self.config.tunnel, service) if self.config.tunnel.kind != "none" else None
+        return socket_path(self.config.tunnel, service) if self.config.tunnel.kind != "none" else None
 
 
 @contextmanager
@@ -123,7 +124,7 @@ def open_runtime(
     if config.tunnel.kind != "none":
         local.up(config.tunnel)
         look_now_and_then(config.tunnel)
-        socket = local.socket_path(config.tunnel, "db")
+        socket = socket_path(config.tunnel, "db")
     databases = open_databases(config.database, socket)
 
     def step(job: str, name: str, status: str) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from migratekit_core.adapters.tunnel import SERVICES, local, pki
+from migratekit_core.config.folders import socket_path
 from migratekit_core.config.schema import Tunnel
 from migratekit_core.engine.job import Gate
 from tests.integration.servers import KIB, MIB, Server
@@ -113,7 +114,7 @@ class Stage:
     @property
     def target_uri(self) -> str:
         """Return the VMA's end of the tunnel."""
-        return f"nbd+unix:///?socket={local.socket_path(self._tunnel, 'nbd')}"
+        return f"nbd+unix:///?socket={socket_path(self._tunnel, 'nbd')}"
 
     @property
     def gate(self) -> Gate:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.engine.bandwidth import Bandwidth, Limits
 from migratekit_core.engine.job import Done, Event, Job, Progress
 from migratekit_core.engine.process import Engines, copy
-from migratekit_core.services.replication.bandwidth import Bandwidth, Limits
 from tests.integration.machines import overwrite
 from tests.integration.servers import MIB, serving
 from tests.integration.support import (

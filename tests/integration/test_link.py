@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from migratekit_core.adapters.tunnel import local
+from migratekit_core.config.folders import runtime_dir, socket_path
 from migratekit_core.engine.job import Done, Event, Progress
 from tests.integration.servers import MIB, same
 from tests.integration.support import eventually
@@ -103,7 +104,7 @@ def connected(there: Far, kind: str) -> socket.socket:
     local.up(tunnel)
     plain = socket.socket(socket.AF_UNIX)
     plain.settimeout(30)
-    plain.connect(str(local.socket_path(tunnel, "nbd")))
+    plain.connect(str(socket_path(tunnel, "nbd")))
     greeting = b""
     while len(greeting) < 18:
         more = plain.recv(18 - len(greeting))
@@ -114,7 +115,7 @@ def connected(there: Far, kind: str) -> socket.socket:
 
 
 def ssh_log(there: Far) -> str:
-    return (local.runtime_dir(there.ssh) / local.LOG).read_text()
+    return (runtime_dir(there.ssh) / local.LOG).read_text()
 
 
 @pytest.mark.parametrize("kind", ["tls", "ssh"])

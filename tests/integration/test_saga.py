@@ -21,8 +21,8 @@ from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.units import human_seconds
 from migratekit_core.config import load_config
 from migratekit_core.context import open_runtime
+from migratekit_core.db.wavestates import CUTOVER, REHEARSE
 from migratekit_core.services.fleet.tasks import perform
-from migratekit_core.services.waves.states import CUTOVER, REHEARSE
 from tests.integration.machines import machine, random_disk
 from tests.integration.saga_lane import Lane
 from tests.integration.saga_watch import Watch, forget

@@ -22,6 +22,7 @@ from migratekit_core.adapters.tunnel.remote import remote_facts
 from migratekit_core.adapters.tunnel.ssh.login import connect, login_of
 from migratekit_core.adapters.tunnel.ssh.server import FACTS, authorized_line
 from migratekit_core.common.errors import AuthError, MigrateKitError, OperationFailedError, UnreachableError, UsageError
+from migratekit_core.config.folders import runtime_dir, socket_path
 from migratekit_core.config.schema import Config, SshLogin, Tunnel
 from migratekit_core.engine.job import Job
 from migratekit_core.engine.process import Engines, copy
@@ -81,7 +82,7 @@ def make(oma: sshd.Sshd, services: dict[str, Service]) -> Iterator[Make]:
 
 
 def log(tunnel: Tunnel) -> str:
-    return (local.runtime_dir(tunnel) / local.LOG).read_text()
+    return (runtime_dir(tunnel) / local.LOG).read_text()
 
 
 def test_each_socket_leads_to_its_service(make: Make) -> None:
@@ -89,8 +90,8 @@ def test_each_socket_leads_to_its_service(make: Make) -> None:
     status = local.up(tunnel)
     assert (status.up, status.kind) == (True, "ssh")
     for service in SERVICES:
-        assert ask(local.socket_path(tunnel, service)) == service.encode() + b":hello"
-        assert local.socket_path(tunnel, service).stat().st_mode & 0o777 == 0o600
+        assert ask(socket_path(tunnel, service)) == service.encode() + b":hello"
+        assert socket_path(tunnel, service).stat().st_mode & 0o777 == 0o600
     assert probe(tunnel).problem is None
     assert log(tunnel).count("logged in") == 1, "all of them share one login"
 
@@ -102,7 +103,7 @@ def test_up_twice_shares_one_process_and_down_ends_it(make: Make) -> None:
     assert first.pid is not None
     assert local.down(tunnel) is True
     eventually("it has ended", lambda: not started(first.pid or 0), 10)
-    assert not list(local.runtime_dir(tunnel).glob("*.sock"))
+    assert not list(runtime_dir(tunnel).glob("*.sock"))
 
 
 def test_a_copy_goes_through_it(make: Make, folder: Path, tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_a_copy_goes_through_it(make: Make, folder: Path, tmp_path: Path) -> Non
     try:
         local.up(tunnel)
         with exporter, servers.source(tmp_path) as source:
-            target = f"nbd+unix:///?socket={local.socket_path(tunnel, 'nbd')}"
+            target = f"nbd+unix:///?socket={socket_path(tunnel, 'nbd')}"
             copy(Job("test disk", source, target, SIZE, full=True), [(0, SIZE)], lambda event: None, Engines())
     finally:
         other.part.stop()
@@ -180,10 +181,10 @@ def test_a_passphrase_opens_the_key_and_is_seen_nowhere(make: Make, oma: sshd.Ss
     try:
         tunnel = make(key_file=tmp_path / "locked", passphrase={"file": str(tmp_path / "pass")})
         pid = local.up(tunnel).pid
-        assert ask(local.socket_path(tunnel, "db")) == b"db:hello"
+        assert ask(socket_path(tunnel, "db")) == b"db:hello"
         for place in ("cmdline", "environ"):
             assert SECRET.encode() not in Path(f"/proc/{pid}/{place}").read_bytes()
-        assert SECRET not in (local.runtime_dir(tunnel) / local.CONFIG).read_text() + log(tunnel)
+        assert SECRET not in (runtime_dir(tunnel) / local.CONFIG).read_text() + log(tunnel)
     finally:
         oma.authorized.write_text(before)
 
@@ -200,7 +201,7 @@ def test_the_agents_key_is_used_where_no_file_is_named(
             subprocess.run(["ssh-add", "-q", str(oma.key_file)], check=True, timeout=20)
             tunnel = make(key_file=None)
             local.up(tunnel)
-            assert ask(local.socket_path(tunnel, "nbd")) == b"nbd:hello"
+            assert ask(socket_path(tunnel, "nbd")) == b"nbd:hello"
         finally:
             agent.kill()
 
@@ -236,22 +237,22 @@ def test_the_oma_forwards_to_the_three_services_and_to_nothing_else(make: Make, 
 def test_an_address_that_the_oma_does_not_permit_is_closed_and_logged(make: Make, services: dict[str, Service]) -> None:
     tunnel = make(places={**addresses(services), "db": f"127.0.0.1:{free_port()}"})
     local.up(tunnel)
-    assert ask(local.socket_path(tunnel, "db")) == b""
-    assert ask(local.socket_path(tunnel, "nbd")) == b"nbd:hello"
+    assert ask(socket_path(tunnel, "db")) == b""
+    assert ask(socket_path(tunnel, "nbd")) == b"nbd:hello"
     assert "rohibited" in log(tunnel)
 
 
 def test_a_login_that_breaks_is_made_again_with_pauses(make: Make, oma: sshd.Sshd) -> None:
     tunnel = make()
     pid = local.up(tunnel).pid
-    assert ask(local.socket_path(tunnel, "db")) == b"db:hello"
+    assert ask(socket_path(tunnel, "db")) == b"db:hello"
     # The server's processes for this login, as a restart of the OMA ends them.
     for child in subprocess.run(
         ["pgrep", "-P", str(oma.part.process.pid)], capture_output=True, text=True
     ).stdout.split():
         os.kill(int(child), signal.SIGKILL)
     eventually("it logs in again", lambda: log(tunnel).count("logged in") == 2, 20)
-    assert ask(local.socket_path(tunnel, "db")) == b"db:hello"
+    assert ask(socket_path(tunnel, "db")) == b"db:hello"
     assert local.status(tunnel).pid == pid
 
 
@@ -324,7 +325,7 @@ def test_a_copy_pieces_of_many_mebibytes(make: Make) -> None:
     answer = bytearray()
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(60)
-        client.connect(str(local.socket_path(tunnel, "nbd")))
+        client.connect(str(socket_path(tunnel, "nbd")))
         for start in range(0, len(sent), MIB):
             client.sendall(sent[start : start + MIB])
             while len(answer.replace(b"nbd:", b"")) < MIB:

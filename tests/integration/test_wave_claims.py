@@ -17,9 +17,9 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
+from migratekit_core.db.wavestates import REPLICATE
 from migratekit_core.services.waves import asks, claims, look, store
 from migratekit_core.services.waves.model import Machine, Wave
-from migratekit_core.services.waves.states import REPLICATE
 from tests.integration.database_server import Server, running
 from tests.integration.support import eventually
 

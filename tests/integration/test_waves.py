@@ -14,10 +14,10 @@ from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.common.files import write_private
 from migratekit_core.config import load_config
 from migratekit_core.context import open_runtime
+from migratekit_core.db.wavestates import REPLICATE
 from migratekit_core.services.replication.sync import replicate
 from migratekit_core.services.waves import claims, files, store
 from migratekit_core.services.waves.resolve import config_for
-from migratekit_core.services.waves.states import REPLICATE
 from tests.integration.support import identical, leaked, refused, report, run, sql
 from tests.integration.test_lock import lab_engine
 from tests.lab.lab import Lab

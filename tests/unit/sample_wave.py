@@ -11,9 +11,9 @@ from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.db.engine import session, write
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.waves import WaveAttempt, WaveMachine, WaveRow
+from migratekit_core.db.wavestates import CUTOVER, REPLICATE
 from migratekit_core.services.waves import claims, store
 from migratekit_core.services.waves.model import Estimate, Machine, Target, Wave
-from migratekit_core.services.waves.states import CUTOVER, REPLICATE
 
 GIB, MIB = 1 << 30, 1 << 20
 HOSTILE = "<script>document.title='owned'</script><img src=http://198.51.100.1/x>"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from migratekit_core.common.units import MIB, parse_rate
 from migratekit_core.config.schema import Replication
-from migratekit_core.services.replication.bandwidth import Bandwidth, Limits, shares
+from migratekit_core.engine.bandwidth import Bandwidth, Limits, shares
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_shares_never_exceed_either_limit_and_leave_nothing_unused(
 
 
 def test_a_share_goes_to_the_others_when_a_disk_ends_or_cannot_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("migratekit_core.services.replication.bandwidth.SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr("migratekit_core.engine.bandwidth.SETTLE_SECONDS", 0.0)
     told: dict[str, list[int | None]] = {"one": [], "two": []}
     bandwidth = Bandwidth(Limits(total=1000))
     assert bandwidth.join("one") == 1000

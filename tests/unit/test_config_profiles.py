@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from migratekit_core.adapters.tunnel.local import runtime_dir
 from migratekit_core.common.errors import UsageError
 from migratekit_core.config import Config, load_config
+from migratekit_core.config.folders import runtime_dir
 from migratekit_core.config.load import read_sources
 from migratekit_core.config.names import secrets
 from migratekit_core.config.profiles import chosen

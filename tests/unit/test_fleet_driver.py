@@ -16,6 +16,7 @@ from migratekit_core.config.fleet import Fleet
 from migratekit_core.config.schema import Database
 from migratekit_core.db.engine import open_databases, open_engine
 from migratekit_core.db.migrate import upgrade_both
+from migratekit_core.db.wavestates import REPLICATED
 from migratekit_core.services.fleet import dask, runs
 from migratekit_core.services.fleet.child import Work
 from migratekit_core.services.fleet.phases import RUN
@@ -24,7 +25,6 @@ from migratekit_core.services.fleet.runs import Asked
 from migratekit_core.services.fleet.site import SITES
 from migratekit_core.services.waves import look, store
 from migratekit_core.services.waves.model import Limits, Machine, Wave
-from migratekit_core.services.waves.states import REPLICATED
 from tests.fleet.timed import BYTES_PER_SECOND, Timed
 
 FLEET = Fleet(slots=4, lease=5.0, dashboard_port=18787)

@@ -24,17 +24,7 @@ from migratekit_core.config.fleet import Fleet
 from migratekit_core.config.schema import Database
 from migratekit_core.db.engine import open_databases, open_engine
 from migratekit_core.db.migrate import upgrade_both
-from migratekit_core.services.fleet import grants, phases, runs
-from migratekit_core.services.fleet.child import Work
-from migratekit_core.services.fleet.phases import ABORT, CUT, DONE, GATE, RUN, Course, turn
-from migratekit_core.services.fleet.process import MachineProcess
-from migratekit_core.services.fleet.runs import Asked
-from migratekit_core.services.fleet.waiting import Waiting
-from migratekit_core.services.waves import store
-from migratekit_core.services.waves.look import MachineState, Snapshot
-from migratekit_core.services.waves.model import Limits, Machine, Wave
-from migratekit_core.services.waves.places import KINDS, Places, needs
-from migratekit_core.services.waves.states import (
+from migratekit_core.db.wavestates import (
     CUT_OVER,
     CUTOVER,
     FAILED,
@@ -47,6 +37,16 @@ from migratekit_core.services.waves.states import (
     RUNNING,
     WAITING,
 )
+from migratekit_core.services.fleet import grants, phases, runs
+from migratekit_core.services.fleet.child import Work
+from migratekit_core.services.fleet.phases import ABORT, CUT, DONE, GATE, RUN, Course, turn
+from migratekit_core.services.fleet.process import MachineProcess
+from migratekit_core.services.fleet.runs import Asked
+from migratekit_core.services.fleet.waiting import Waiting
+from migratekit_core.services.waves import store
+from migratekit_core.services.waves.look import MachineState, Snapshot
+from migratekit_core.services.waves.model import Limits, Machine, Wave
+from migratekit_core.services.waves.places import KINDS, Places, needs
 from migratekit_core.services.waves.store import Stored
 
 NOW = datetime(2026, 11, 24)

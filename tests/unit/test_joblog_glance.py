@@ -41,14 +41,14 @@ def test_it_says_what_the_ordinary_list_says(config: Config, databases: Database
         for name in ("owner", "status")
         if name in wanted
     }
-    found = glance(config, **quick, **{name: wanted[name] for name in ("nested", "limit") if name in wanted})
+    found = glance(config.database, **quick, **{name: wanted[name] for name in ("nested", "limit") if name in wanted})
     assert found is not None
     assert [line.model_dump(mode="json") for line in found] == [row.model_dump(mode="json") for row in ordinary]
 
 
 def test_kind_and_time_filter(config: Config) -> None:
     def kinds(**wanted: Any) -> list[str] | None:
-        found = glance(config, **wanted)
+        found = glance(config.database, **wanted)
         return None if found is None else [line.kind for line in found]
 
     assert kinds(kinds=["failover"]) == ["failover"]
@@ -63,11 +63,11 @@ def test_it_steps_aside_for_a_job_whose_process_is_gone(config: Config, database
     with Session(databases.oma) as db:
         db.add(row)
         db.commit()
-        assert glance(config) is not None
+        assert glance(config.database) is not None
         row.pid = next(pid for pid in range(os.getpid() + 1, 1 << 22) if not started(pid))
         db.add(row)
         db.commit()
-    assert glance(config) is None
+    assert glance(config.database) is None
 
 
 @pytest.mark.parametrize("statement", ["UPDATE alembic_version SET version_num = '0000'", "DROP TABLE alembic_version",
@@ -76,9 +76,9 @@ def test_it_steps_aside_for_another_schema(config: Config, databases: Databases,
     with databases.oma.connect() as connection:
         connection.exec_driver_sql(statement)
         connection.commit()
-    assert glance(config) is None
+    assert glance(config.database) is None
 
 
 def test_it_steps_aside_where_there_is_no_database(tmp_path: Path) -> None:
-    assert glance(Config(database=Database(directory=tmp_path / "nothing"))) is None
+    assert glance(Database(directory=tmp_path / "nothing")) is None
     assert not (tmp_path / "nothing").exists()

@@ -18,13 +18,13 @@ from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.fleet import FleetRun
 from migratekit_core.db.models.joblog import JoblogJob
 from migratekit_core.db.models.waves import WaveMachine, WaveRow
+from migratekit_core.db.wavestates import REHEARSED
 from migratekit_core.joblog import Tracker
 from migratekit_core.services.fleet import phases
 from migratekit_core.services.networks import store as networks
 from migratekit_core.services.networks.model import Entry
 from migratekit_core.services.waves import look, store
 from migratekit_core.services.waves.model import Machine, Wave
-from migratekit_core.services.waves.states import REHEARSED
 from tests.questions import HIDDEN, LAB, TEXT, UNIT, Asked, Site, check, sites
 from tests.unit.command import run
 

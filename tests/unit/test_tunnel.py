@@ -17,6 +17,7 @@ import pytest
 
 from migratekit_core.adapters.tunnel import SERVICES, local, pki
 from migratekit_core.common.errors import PreconditionError, UsageError
+from migratekit_core.config.folders import runtime_dir, socket_path
 from migratekit_core.config.schema import Tunnel
 from migratekit_core.joblog.process import started
 from tests.tunnels import Service, addresses, ask, free_port, oma, running_services
@@ -65,7 +66,7 @@ def test_each_socket_leads_to_its_service(port: int, make: Make) -> None:
     tunnel = make(port)
     local.up(tunnel)
     for service in SERVICES:
-        assert ask(local.socket_path(tunnel, service)) == service.encode() + b":hello"
+        assert ask(socket_path(tunnel, service)) == service.encode() + b":hello"
 
 
 def test_many_bytes_come_through_unchanged(port: int, make: Make) -> None:
@@ -75,7 +76,7 @@ def test_many_bytes_come_through_unchanged(port: int, make: Make) -> None:
     received = b""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(20)
-        client.connect(str(local.socket_path(tunnel, "nbd")))
+        client.connect(str(socket_path(tunnel, "nbd")))
         for start in range(0, len(sent), 50_000):
             client.sendall(sent[start : start + 50_000])
             answer = b""
@@ -161,7 +162,7 @@ def test_the_local_end_trusts_no_other_server(
     with oma(folder, folder / impostor, addresses(services)) as port:
         tunnel = make(port)
         local.up(tunnel)
-        assert ask(local.socket_path(tunnel, "nbd")) == b""
+        assert ask(socket_path(tunnel, "nbd")) == b""
     assert {name: service.visits for name, service in services.items()} == before
 
 
@@ -178,7 +179,7 @@ def test_the_sockets_and_the_settings_are_private(make: Make) -> None:
     tunnel = make(free_port())
     status = local.up(tunnel)
     assert set(status.sockets) == set(SERVICES)
-    for path in [*status.sockets.values(), local.runtime_dir(tunnel) / "tunnel.cfg"]:
+    for path in [*status.sockets.values(), runtime_dir(tunnel) / "tunnel.cfg"]:
         assert Path(path).stat().st_mode & 0o777 == 0o600
 
 
@@ -188,7 +189,7 @@ def test_down_stops_it_and_leaves_no_socket(make: Make) -> None:
     assert pid is not None
     assert local.down(tunnel) is True
     assert started(pid) == ""
-    assert not list(local.runtime_dir(tunnel).glob("*.sock"))
+    assert not list(runtime_dir(tunnel).glob("*.sock"))
     assert (local.status(tunnel).up, local.status(tunnel).pid) == (False, None)
     assert local.down(tunnel) is False
 
@@ -213,7 +214,7 @@ def test_one_that_was_killed_is_started_again(port: int, make: Make) -> None:
         time.sleep(0.01)
     second = local.up(tunnel)
     assert second.pid != first.pid
-    assert ask(local.socket_path(tunnel, "db")) == b"db:hello"
+    assert ask(socket_path(tunnel, "db")) == b"db:hello"
 
 
 @pytest.mark.parametrize("began", ["long-ago", ""])
@@ -221,9 +222,9 @@ def test_a_pid_that_is_somebody_elses_by_now_is_left_alone(make: Make, began: st
     tunnel = make(free_port())
     with subprocess.Popen(["sleep", "600"]) as stranger:
         try:
-            (local.runtime_dir(tunnel) / "tunnel.pid").write_text(f"{stranger.pid} {began}\n")
+            (runtime_dir(tunnel) / "tunnel.pid").write_text(f"{stranger.pid} {began}\n")
             assert local.down(tunnel) is False
-            (local.runtime_dir(tunnel) / "tunnel.pid").write_text(f"{stranger.pid} {began}\n")
+            (runtime_dir(tunnel) / "tunnel.pid").write_text(f"{stranger.pid} {began}\n")
             assert local.up(tunnel).pid != stranger.pid
             assert local.down(tunnel) is True
             assert stranger.poll() is None
@@ -233,7 +234,7 @@ def test_a_pid_that_is_somebody_elses_by_now_is_left_alone(make: Make, began: st
 
 def test_a_damaged_pid_file_does_not_stop_anything(make: Make) -> None:
     tunnel = make(free_port())
-    (local.runtime_dir(tunnel) / "tunnel.pid").write_text("not-a-pid started\n")
+    (runtime_dir(tunnel) / "tunnel.pid").write_text("not-a-pid started\n")
     assert local.status(tunnel).up is False
     assert local.up(tunnel).up
 

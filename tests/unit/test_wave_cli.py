@@ -13,9 +13,9 @@ import yaml
 
 from migratekit_core.config import load_config
 from migratekit_core.db.engine import Databases
+from migratekit_core.db.wavestates import REPLICATE
 from migratekit_core.joblog import Tracker
 from migratekit_core.services.waves import claims, look, store
-from migratekit_core.services.waves.states import REPLICATE
 from tests.unit import sample_wave
 from tests.unit.inside import run
 from tests.unit.inventory import GIB, write

@@ -11,10 +11,10 @@ from sqlalchemy import Engine
 from migratekit_core.common.errors import BusyError, OperationFailedError, PreconditionError
 from migratekit_core.db.engine import Databases
 from migratekit_core.db.models.base import utcnow
+from migratekit_core.db.wavestates import CUTOVER, REHEARSE, REPLICATE, ROLLBACK
 from migratekit_core.joblog.prune import prune
 from migratekit_core.services.waves import asks, claims, look, store
 from migratekit_core.services.waves.model import Machine, Wave
-from migratekit_core.services.waves.states import CUTOVER, REHEARSE, REPLICATE, ROLLBACK
 from migratekit_core.services.waves.view import overview
 from tests.unit.sample_wave import lose
 

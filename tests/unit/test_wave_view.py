@@ -9,9 +9,9 @@ import pytest
 
 from migratekit_cli import waveview
 from migratekit_core.db.engine import Databases
+from migratekit_core.db.wavestates import CUTOVER, REPLICATE
 from migratekit_core.services.waves import asks, claims, look, store
 from migratekit_core.services.waves.look import Snapshot
-from migratekit_core.services.waves.states import CUTOVER, REPLICATE
 from migratekit_core.services.waves.view import overview
 from tests.unit import sample_wave
 from tests.unit.sample_wave import GIB, MIB, lose

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from migratekit_core.adapters.tunnel import SERVICES, haproxy, local, pki
 from migratekit_core.adapters.tunnel.server import render
+from migratekit_core.config.folders import socket_path
 from migratekit_core.config.schema import SshLogin, Tunnel, TunnelServer
 from migratekit_core.engine.job import Done, Event, Gate, Job
 from migratekit_core.engine.process import Engines, copy
@@ -49,7 +50,7 @@ class Far:
                 str(self.tls.crl_file),
             )  # fmt: skip
         tunnel = self.ssh if kind == "ssh" else self.tls
-        target = f"nbd+unix:///?socket={local.socket_path(tunnel, 'nbd')}"
+        target = f"nbd+unix:///?socket={socket_path(tunnel, 'nbd')}"
         if kind == "none":
             target = f"nbd://{self.wire.address}:{PLAIN_PORT}"
         with self.wire.vma(), _source(self.folder, image) as source:

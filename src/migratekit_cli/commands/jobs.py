@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -50,11 +51,14 @@ def list_jobs(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List jobs, the newest first."""
+    from migratekit_core.adapters.tunnel import local
     from migratekit_core.joblog.glance import glance
 
+    config = configuration(context)
+    socket = Path(local.up(config.tunnel).sockets["db"]) if config.tunnel.kind != "none" else None
     owners, kinds, statuses = tuple(vm or ()), tuple(kind or ()), tuple(status or ())
     rows: Sequence[Any] | None = glance(
-        configuration(context), owners=owners, kinds=kinds, statuses=statuses, since=since, nested=nested, limit=limit
+        config.database, socket, owners=owners, kinds=kinds, statuses=statuses, since=since, nested=nested, limit=limit
     )
     if rows is None:
         from migratekit_core.db.schema import require_schema

@@ -62,8 +62,8 @@ def replicate(
         raise UsageError("--quiet goes with --all-due only", "one machine is named", "leave it out")
     if vm is None:
         raise UsageError("no machine is named", "neither VM nor --all-due is given", "name one, or pass --all-due")
+    from migratekit_core.engine.bandwidth import Limits
     from migratekit_core.services.replication import preview, sync
-    from migratekit_core.services.replication.bandwidth import Limits
 
     with runtime(context) as opened:
         if dry_run:

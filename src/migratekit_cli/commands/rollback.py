@@ -30,7 +30,7 @@ def rollback(
     """
     from migratekit_core.services.failover import rollback as core
     from migratekit_core.services.failover.destination import STAYS
-    from migratekit_core.services.failover.record import UNKNOWN
+    from migratekit_core.services.replication.replica import UNKNOWN
 
     with runtime(context) as opened:
         plan = core.plan(opened, vm) if dry_run or not yes else None

@@ -112,8 +112,8 @@ def _gate(chosen: waverun.Chosen) -> None:
 def _ready(opened: object, chosen: waverun.Chosen) -> list[str]:
     """Return what stands in the way."""
     from migratekit_core.context import Runtime
+    from migratekit_core.db.wavestates import REPLICAS
     from migratekit_core.services.waves import look, store
-    from migratekit_core.services.waves.states import REPLICAS
 
     assert isinstance(opened, Runtime)
     engine = opened.databases.oma

@@ -17,7 +17,7 @@ from migratekit_cli.session import runtime
 def list_waves(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """List the waves that the database knows, the newest first, and how many machines of each are in which state."""
     from migratekit_core.db.schema import require_schema
-    from migratekit_core.services.waves.states import STATES
+    from migratekit_core.db.wavestates import STATES
     from migratekit_core.services.waves.store import listing
 
     with runtime(context, watched=False) as opened:

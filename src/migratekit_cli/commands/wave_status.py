@@ -31,8 +31,8 @@ def status(
     With --follow it ends with exit 0 where the wave completed, else 1; Ctrl-C ends only the view.
     """
     from migratekit_core.db.schema import require_schema
+    from migratekit_core.db.wavestates import RUNNING
     from migratekit_core.services.waves.look import Snapshot, snapshot
-    from migratekit_core.services.waves.states import RUNNING
 
     with runtime(context, watched=False) as opened:
         require_schema(opened.databases, ("oma",))

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from migratekit_core.engine.job import Progress
+
+class Progress(NamedTuple):
+    """How far the copy of a disk got; sizes are bytes. The engine sends it at least each second (engine.job)."""
+
+    done: int
+    total: int
+    read: int
+    written: int
+    zeroed: int
+    rate: float
+    """Bytes done per second since the last one."""
+    window: int
+    """Bytes that may be in flight now."""
+    connections: int
+    retries: int
+    carriers: int = 0
+    """Threads that read and write pieces now, instead of the loop."""
+    event: str = "progress"
 
 
 class Observer(Protocol):

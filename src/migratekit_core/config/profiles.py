@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from migratekit_core.common.errors import UsageError
+from migratekit_core.config.folders import runtime_dir
 from migratekit_core.config.schema import Config, Tunnel
 
 OMA_TABLES = ("tunnel", "database", "volumes", "ossea", "networks")
@@ -30,8 +31,6 @@ def chosen(config: Config, vcenter: str = "", oma: str = "") -> Config:
 
 def apart(own: Tunnel, other: Tunnel, name: str) -> Tunnel:
     """Return an OMA's tunnel with sockets of its own: in the same folder two tunnels would take each other's place."""
-    from migratekit_core.adapters.tunnel.local import runtime_dir
-
     if other.kind == "none" or runtime_dir(other) != runtime_dir(own) or _end(other) == _end(own):
         return other
     return other.model_copy(update={"runtime_dir": runtime_dir(own) / name})

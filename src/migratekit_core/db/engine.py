@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -21,8 +22,10 @@ from migratekit_core.common.errors import (
     OperationFailedError,
     UnreachableError,
 )
+from migratekit_core.config.folders import sqlite_dir
 from migratekit_core.config.schema import Database
-from migratekit_core.db.look import CONNECT_TIMEOUT, default_directory
+from migratekit_core.db.look import CONNECT_TIMEOUT
+from migratekit_core.db.models.base import utcnow
 
 T = TypeVar("T")
 Name = Literal["oma", "volumes"]
@@ -67,7 +70,7 @@ def open_databases(database: Database, socket: Path | None = None) -> Databases:
 def open_engine(database: Database, name: Name, socket: Path | None = None) -> Engine:
     """Return the engine of one database."""
     if database.kind == "sqlite":
-        return _sqlite(database.directory or default_directory(), name)
+        return _sqlite(sqlite_dir(database), name)
     connect: dict[str, Any] = {
         "connect_timeout": CONNECT_TIMEOUT,
         "charset": "utf8mb4",
@@ -173,3 +176,11 @@ def database_error(error: DBAPIError, engine: Engine) -> MigrateKitError:
             f"{where} does not answer", reason, "check that the server runs; look with: migratekit tunnel status"
         )
     return OperationFailedError(f"{where} refused a statement", reason, "run: migratekit db check")
+
+
+def db_time(db: Session) -> datetime:
+    """Return the database's time, UTC: the clocks of the hosts may differ."""
+    if db.get_bind().dialect.name == "sqlite":
+        return utcnow()  # its clock is this host's
+    found: datetime = db.connection().exec_driver_sql("SELECT UTC_TIMESTAMP(6)").scalar_one()
+    return found

@@ -5,13 +5,13 @@ Only for reading, and only where all is well: whatever is out of the ordinary is
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from migratekit_core.config.folders import sqlite_dir
 from migratekit_core.config.schema import Database
 from migratekit_core.db.revisions import heads
 
@@ -36,12 +36,6 @@ class Look:
         return [tuple(row) for row in cursor.fetchall()]
 
 
-def default_directory() -> Path:
-    """Return the folder of SQLite files where none is configured."""
-    state = os.environ.get("XDG_STATE_HOME") or Path("~").expanduser() / ".local" / "state"
-    return Path(state) / "migratekit"
-
-
 @contextmanager
 def look(database: Database, name: str, socket: Path | None) -> Iterator[Look]:
     """Yield a database that has the newest revision; raise NotOrdinaryError where it has not, or does not answer."""
@@ -60,7 +54,7 @@ def look(database: Database, name: str, socket: Path | None) -> Iterator[Look]:
 
 def _connect(database: Database, name: str, socket: Path | None) -> Any:
     if database.kind == "sqlite":
-        path = (database.directory or default_directory()) / f"{name}.sqlite"
+        path = sqlite_dir(database) / f"{name}.sqlite"
         return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=CONNECT_TIMEOUT)
     import pymysql
 

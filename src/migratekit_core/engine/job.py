@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable
 from typing import IO, Any, NamedTuple
 
+from migratekit_core.common.progress import Progress as Progress
 from migratekit_core.common.units import MIB
 
 AREAS_PER_LINE = 1000
@@ -56,25 +57,6 @@ class Job(NamedTuple):
     to be faster than none."""
     gate: Gate | None = None
     """How the data reach the target without a hop on this host; None: as everything else does, by `target`."""
-
-
-class Progress(NamedTuple):
-    """Sent at least each second."""
-
-    done: int
-    total: int
-    read: int
-    written: int
-    zeroed: int
-    rate: float
-    """Bytes done per second since the last event."""
-    window: int
-    """Bytes that may be in flight now."""
-    connections: int
-    retries: int
-    carriers: int = 0
-    """Threads that read and write pieces now, instead of the loop."""
-    event: str = "progress"
 
 
 class Checkpoint(NamedTuple):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from migratekit_core.adapters.tunnel import local
-from migratekit_core.config.schema import Config
+from migratekit_core.config.schema import Database
 from migratekit_core.db.look import Look, NotOrdinaryError, look
 from migratekit_core.joblog.process import started, this_process
 
@@ -36,7 +36,8 @@ class Line:
 
 
 def glance(
-    config: Config,
+    database: Database,
+    socket: Path | None = None,
     *,
     owners: Sequence[str] = (),
     kinds: Sequence[str] = (),
@@ -48,6 +49,7 @@ def glance(
     """Return the jobs that fit, the newest first; None where the ordinary way has to be taken.
 
     That is: no database or another revision, a job whose process is gone and has to be marked, a driver's error.
+    `socket` leads to MariaDB through the tunnel.
     """
     conditions, values = [], list[Any]()
     for column, wanted in (("owner", owners), ("kind", kinds), ("status", statuses)):
@@ -65,11 +67,7 @@ def glance(
     columns = ", ".join(field.name for field in fields(Line))
     query = f"SELECT {columns} FROM joblog_jobs{where} ORDER BY started_at DESC{end}"  # noqa: S608
     try:
-        socket = None
-        if config.tunnel.kind != "none":
-            local.up(config.tunnel)
-            socket = local.socket_path(config.tunnel, "db")
-        with look(config.database, "oma", socket) as opened:
+        with look(database, "oma", socket) as opened:
             if _somebody_is_gone(opened):
                 return None
             return [_line(row) for row in opened.rows(query, values)]

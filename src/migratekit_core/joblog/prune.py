@@ -15,9 +15,9 @@ from sqlmodel import Session, col, select
 from migratekit_core.db.engine import session, write
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogProgress, JoblogStep
 from migratekit_core.db.models.waves import WaveAttempt
+from migratekit_core.db.wavestates import BUSY, GIVEN_BACK
 from migratekit_core.joblog.search import descendants, lots
 from migratekit_core.joblog.states import RUNNING
-from migratekit_core.services.waves.states import BUSY, GIVEN_BACK
 
 LOT = 100
 """Jobs (with all within them) of one transaction: nobody waits for long."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from migratekit_core.adapters.tunnel.local import runtime_dir
 from migratekit_core.common.files import write_private
+from migratekit_core.config.folders import runtime_dir
 from migratekit_core.config.schema import Config
 
 WARN = timedelta(days=30)

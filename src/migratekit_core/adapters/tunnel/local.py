@@ -9,7 +9,6 @@ import fcntl
 import os
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from pathlib import Path
 from migratekit_core.adapters.tunnel import SERVICES
 from migratekit_core.common.errors import OperationFailedError, UsageError
 from migratekit_core.common.redact import redact
+from migratekit_core.config.folders import runtime_dir, socket_path
 from migratekit_core.config.schema import Tunnel
 from migratekit_core.joblog.process import running_pid, write_pid
 
@@ -38,22 +38,6 @@ class Status:
     sockets: dict[str, str]
     remote: str
     kind: str
-
-
-def runtime_dir(tunnel: Tunnel) -> Path:
-    """Return the folder of the local ends."""
-    if tunnel.runtime_dir is not None:
-        return tunnel.runtime_dir
-    if os.environ.get("XDG_RUNTIME_DIR"):
-        return Path(os.environ["XDG_RUNTIME_DIR"]) / "migratekit"
-    if os.geteuid() == 0:
-        return Path("/run/migratekit")
-    return Path(tempfile.gettempdir()) / f"migratekit-{os.geteuid()}"
-
-
-def socket_path(tunnel: Tunnel, service: str) -> Path:
-    """Return the unix socket that leads to a service of the OMA."""
-    return runtime_dir(tunnel) / f"{service}.sock"
 
 
 def up(tunnel: Tunnel) -> Status:

@@ -20,10 +20,11 @@ import httpx
 import pymysql
 
 from migratekit_core.adapters.tunnel import KEEPALIVE, SERVICES, refusal
-from migratekit_core.adapters.tunnel.local import socket_path, up
+from migratekit_core.adapters.tunnel.local import up
 from migratekit_core.adapters.tunnel.probe import blamed
 from migratekit_core.common.errors import MigrateKitError, OmaUnreachableError
 from migratekit_core.common.redact import redact
+from migratekit_core.config.folders import socket_path
 from migratekit_core.config.schema import Config
 
 ROUNDS = 9

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 
 from migratekit_core.adapters.tunnel import SERVICES, refusal
 from migratekit_core.adapters.tunnel.expiry import SEEN_FILE
-from migratekit_core.adapters.tunnel.local import runtime_dir
 from migratekit_core.common.errors import MigrateKitError, OmaUnreachableError
 from migratekit_core.common.files import write_private
+from migratekit_core.config.folders import runtime_dir
 from migratekit_core.config.schema import Tunnel
 
 PROBE_SECONDS = 5.0

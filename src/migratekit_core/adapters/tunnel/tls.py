@@ -7,8 +7,9 @@ from pathlib import Path
 
 from migratekit_core.adapters.tunnel import SERVICES
 from migratekit_core.adapters.tunnel.haproxy import COMMON, UNANSWERED, program, quoted, stamp
-from migratekit_core.adapters.tunnel.local import START_SECONDS, socket_path
+from migratekit_core.adapters.tunnel.local import START_SECONDS
 from migratekit_core.common.redact import child_environment
+from migratekit_core.config.folders import socket_path
 from migratekit_core.config.schema import Tunnel
 
 

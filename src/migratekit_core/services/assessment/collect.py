@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from migratekit_core.adapters.vsphere.inventory import VirtualMachine, similar
-from migratekit_core.common.errors import MigrateKitError, PreconditionError, UsageError
+from migratekit_core.adapters.vsphere.inventory import VirtualMachine, choose
+from migratekit_core.common.errors import MigrateKitError, UsageError
 from migratekit_core.config.load import require
 from migratekit_core.config.schema import Config, Networks
 from migratekit_core.services.assessment.site import Site
@@ -106,33 +106,6 @@ def _from_vsphere(
             with client.faults("the statistics of vCenter"):
                 facts["write_rates"] = write_rates(service, chosen, measure)
     return machines, chosen
-
-
-def choose(machines: tuple[VirtualMachine, ...], names: Sequence[str], everything: bool) -> tuple[VirtualMachine, ...]:
-    """Return the machines that are meant: by name, inventory path, instanceUuid or managed object id.
-
-    All are those that are no templates and belong to no extension of vCenter's. Raises PreconditionError.
-    """
-    if everything:
-        return tuple(vm for vm in machines if not vm.template and not vm.managed_by)
-    chosen: dict[str, VirtualMachine] = {}
-    for name in names:
-        exact = [vm for vm in machines if name in (vm.moref, vm.uuid, vm.path)]
-        found = exact or [vm for vm in machines if vm.name == name]
-        if not found:
-            raise PreconditionError(
-                f"no virtual machine {name!r}",
-                "the inventory has none with this name, path, uuid or id",
-                similar(name, (vm.name for vm in machines)),
-            )
-        if len(found) > 1:
-            raise PreconditionError(
-                f"the name {name!r} is ambiguous",
-                f"{len(found)} machines have it: {', '.join(f'{vm.path} ({vm.moref})' for vm in found)}",
-                "name one by its path or id",
-            )
-        chosen[found[0].moref] = found[0]
-    return tuple(chosen.values())
 
 
 def read_inventory(path: Path) -> tuple[VirtualMachine, ...]:

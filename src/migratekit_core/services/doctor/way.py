@@ -10,10 +10,10 @@ from sqlalchemy.exc import DBAPIError
 from migratekit_core.adapters.tunnel import local
 from migratekit_core.adapters.tunnel.probe import probe
 from migratekit_core.common.errors import PreconditionError, UsageError
+from migratekit_core.config.folders import runtime_dir, socket_path, sqlite_dir
 from migratekit_core.config.schema import Config, Volumes
 from migratekit_core.config.secret import SecretSource
 from migratekit_core.db.engine import Databases, database_error, open_databases
-from migratekit_core.db.look import default_directory
 from migratekit_core.volumed.client import Endpoint, VolumeClient
 
 
@@ -30,18 +30,18 @@ def open_way(config: Config) -> None:
 
 def local_end(config: Config, service: str) -> Path | None:
     """Return the socket that leads to a service of the OMA; None where there is no tunnel."""
-    return local.socket_path(config.tunnel, service) if config.tunnel.kind != "none" else None
+    return socket_path(config.tunnel, service) if config.tunnel.kind != "none" else None
 
 
 def runtime_folder(config: Config) -> Path | None:
     """Return the folder of the tunnel's sockets; None where there is no tunnel."""
-    return local.runtime_dir(config.tunnel) if config.tunnel.kind != "none" else None
+    return runtime_dir(config.tunnel) if config.tunnel.kind != "none" else None
 
 
 def open_both(config: Config) -> Databases:
     """Open both databases and connect to each. Raises PreconditionError, AuthError, UnreachableError."""
     if config.database.kind == "sqlite":
-        folder = config.database.directory or default_directory()
+        folder = sqlite_dir(config.database)
         # Opening would make them.
         if not (folder / "oma.sqlite").exists():
             raise PreconditionError(f"there is no database in {folder} yet", "", "make it: migratekit db upgrade")

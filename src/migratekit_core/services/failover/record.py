@@ -13,6 +13,7 @@ from migratekit_core.db.engine import write
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.oma import CloudstackJob, FailoverJob, FailoverState, ReplicationJob
 from migratekit_core.services.replication import replica
+from migratekit_core.services.replication.replica import KEPT, UNKNOWN
 from migratekit_core.volumed.names import TAG
 
 LIVE, TEST = "live", "test"
@@ -20,8 +21,6 @@ RUNNING, COMPLETED, FAILED, CLEANED = "running", "completed", "failed", "cleaned
 ROLLING_BACK, ROLLED_BACK = replica.ROLLING_BACK, "rolled_back"
 ENDED = {LIVE: (COMPLETED, ROLLED_BACK), TEST: (CLEANED,)}
 """Statuses of failovers that nothing has to be done about any more."""
-KEPT, UNKNOWN = "kept", "unknown"
-"""What the volumes hold when they come back: what the last sync has left on them, or nobody knows what."""
 MADE_FOR = "made_for"
 """Where a rehearsal's state remembers what it is part of; one that an operator made for a look has nothing there."""
 KIND_TAG = f"{TAG}-kind"

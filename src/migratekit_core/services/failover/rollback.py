@@ -31,9 +31,10 @@ from migratekit_core.db.schema import require_schema
 from migratekit_core.joblog import Job
 from migratekit_core.services.failover import record as records
 from migratekit_core.services.failover.destination import KEPT_MACHINE, STAYS, destroy, machine_of, settle
-from migratekit_core.services.failover.record import KEPT, LIVE, ROLLED_BACK, UNKNOWN, Record
+from migratekit_core.services.failover.record import LIVE, ROLLED_BACK, Record
 from migratekit_core.services.guests import undo
 from migratekit_core.services.replication import replica
+from migratekit_core.services.replication.replica import KEPT, UNKNOWN
 from migratekit_core.volumed.client import VolumeClient
 
 PATIENCE_SECONDS = 120.0

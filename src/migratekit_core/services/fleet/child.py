@@ -32,12 +32,12 @@ from migratekit_core.common.errors import INTERRUPTED_EXIT_CODE, MigrateKitError
 from migratekit_core.common.redact import redact
 from migratekit_core.config.load import load_config
 from migratekit_core.context import open_runtime
+from migratekit_core.engine.bandwidth import Bandwidth, Limits
 from migratekit_core.engine.job import Progress
 from migratekit_core.joblog import Tracker
 from migratekit_core.joblog.states import RUNNING
 from migratekit_core.joblog.tracker import describe
 from migratekit_core.services.fleet.tasks import perform
-from migratekit_core.services.replication.bandwidth import Bandwidth, Limits
 from migratekit_core.services.waves.model import Machine, NetworkMap, Wave
 from migratekit_core.services.waves.resolve import config_for
 

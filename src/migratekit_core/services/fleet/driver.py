@@ -27,6 +27,7 @@ from migratekit_core.common.errors import BusyError, MigrateKitError
 from migratekit_core.db.engine import write
 from migratekit_core.db.locks import Lock, vm_lock
 from migratekit_core.db.models.waves import WaveMachine
+from migratekit_core.db.wavestates import CUTOVER, REPLICAS, REPLICATE, ROLLBACK, RUNNING, WAITING
 from migratekit_core.services.fleet import grants, leases, phases, runs, version
 from migratekit_core.services.fleet import work as worker
 from migratekit_core.services.fleet.phases import DONE, TASK_OF
@@ -36,7 +37,6 @@ from migratekit_core.services.waves import asks, claims, look, store
 from migratekit_core.services.waves.look import Snapshot
 from migratekit_core.services.waves.model import Limits, Machine, Wave
 from migratekit_core.services.waves.places import Need, Places, needs
-from migratekit_core.services.waves.states import CUTOVER, REPLICAS, REPLICATE, ROLLBACK, RUNNING, WAITING
 
 RESULT_SECONDS = 20.0
 """What fetching a task's outcome may take: it is a word."""

@@ -15,9 +15,9 @@ from sqlalchemy import Engine, delete
 from sqlmodel import Session, col, select
 
 from migratekit_core.common.units import SLOWEST
-from migratekit_core.db.engine import write
+from migratekit_core.db.engine import db_time, write
 from migratekit_core.db.models.fleet import FleetGrant
-from migratekit_core.services.replication.bandwidth import USES_IT, Limits, shares
+from migratekit_core.engine.bandwidth import USES_IT, Limits, shares
 from migratekit_core.services.waves import rows
 
 LEAST_CHANGE = 0.03
@@ -39,7 +39,7 @@ def settle(engine: Engine, token: str, total: int, lease: float, holding: int, u
     def change(db: Session) -> int:
         rows.hold(db)
         db.exec(select(FleetGrant).where(FleetGrant.token == "").with_for_update()).first()
-        now = rows.now(db)
+        now = db_time(db)
         alive = col(FleetGrant.renewed_at) > now - timedelta(seconds=lease)
         held = {each.token: each for each in db.exec(select(FleetGrant).where(alive)) if each.token}
         mine = held.get(token)
@@ -68,7 +68,7 @@ def forget(engine: Engine, seconds: float) -> None:
     """Delete what workers that died have left, for so many seconds."""
 
     def change(db: Session) -> None:
-        late = col(FleetGrant.renewed_at) < rows.now(db) - timedelta(seconds=seconds)
+        late = col(FleetGrant.renewed_at) < db_time(db) - timedelta(seconds=seconds)
         db.execute(delete(FleetGrant).where(late, col(FleetGrant.token) != ""))
 
     write(engine, change)

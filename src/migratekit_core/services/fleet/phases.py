@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from migratekit_core.services.waves.look import NEVER, Snapshot
-from migratekit_core.services.waves.states import (
+from migratekit_core.db.wavestates import (
     CUT_OVER,
     CUTOVER,
     FAILED,
@@ -15,6 +14,7 @@ from migratekit_core.services.waves.states import (
     ROLLBACK,
     RUNNING,
 )
+from migratekit_core.services.waves.look import NEVER, Snapshot
 
 RUN, CUT = "run", "cutover"
 """Kinds of runs: `wave run`, `wave cutover`."""

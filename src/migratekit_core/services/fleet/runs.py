@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from migratekit_core.common.errors import BusyError, PreconditionError
-from migratekit_core.db.engine import write
+from migratekit_core.db.engine import db_time, write
 from migratekit_core.db.locks import is_held
 from migratekit_core.db.models.fleet import FleetRun
 from migratekit_core.db.models.waves import WaveRow
@@ -80,7 +80,7 @@ def ask(engine: Engine, wave: str, wanted: Asked) -> Run:
         made.again, made.rehearse = wanted.again, wanted.rehearse
         made.gate_open, made.abort_below = wanted.gate_open, wanted.abort_below
         made.note, made.failed, made.asked_by, made.driver = None, False, who(), None
-        made.created_at = rows.now(db)
+        made.created_at = db_time(db)
         db.add(made)
         return _run(wave, made)
 

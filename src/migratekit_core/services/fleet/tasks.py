@@ -11,9 +11,9 @@ from migratekit_core.adapters.vsphere.inventory import find_vm
 from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.common.units import human_bytes
 from migratekit_core.context import Runtime
+from migratekit_core.db.wavestates import CUTOVER, REHEARSE, REPLICATE, ROLLBACK
 from migratekit_core.services.failover import cleanup, live, rehearsal, rollback
 from migratekit_core.services.replication import replica, sync, verify
-from migratekit_core.services.waves.states import CUTOVER, REHEARSE, REPLICATE, ROLLBACK
 
 WAVE = "wave"
 """What a wave's rehearsals are made for."""

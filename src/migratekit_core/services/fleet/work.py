@@ -19,6 +19,7 @@ from migratekit_core.common.errors import (
 )
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.waves import WaveAttempt
+from migratekit_core.db.wavestates import CUTOVER, GIVEN_BACK, REPLICATE, ROLLBACK
 from migratekit_core.services.fleet import grants
 from migratekit_core.services.fleet import version as ours
 from migratekit_core.services.fleet.child import Work
@@ -29,7 +30,6 @@ from migratekit_core.services.waves import claims
 from migratekit_core.services.waves.claims import Claim, LostClaimError
 from migratekit_core.services.waves.model import Machine, Wave
 from migratekit_core.services.waves.places import needs
-from migratekit_core.services.waves.states import CUTOVER, GIVEN_BACK, REPLICATE, ROLLBACK
 
 LOOK_SECONDS = 0.2
 SHARE_SECONDS = 1.0

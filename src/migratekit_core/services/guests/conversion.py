@@ -18,8 +18,8 @@ from migratekit_core.context import Runtime
 from migratekit_core.joblog import Job
 from migratekit_core.services.assessment.rules.guest import is_windows
 from migratekit_core.services.assessment.systems import before_virtio
-from migratekit_core.services.failover.record import Record
 from migratekit_core.services.guests import probe, tool, undo
+from migratekit_core.services.guests.record import Record
 from migratekit_core.services.replication import replica, targets
 from migratekit_core.volumed.client import VolumeClient
 

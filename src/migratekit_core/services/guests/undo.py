@@ -18,9 +18,10 @@ from migratekit_core.context import Runtime
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.oma import FailoverState, ReplicationCheckpoint, VmDisk
 from migratekit_core.joblog import Job, Step
-from migratekit_core.services.failover.record import KEPT, UNKNOWN, Record
 from migratekit_core.services.guests import tool
+from migratekit_core.services.guests.record import Record
 from migratekit_core.services.replication import replica, targets
+from migratekit_core.services.replication.replica import KEPT, UNKNOWN
 from migratekit_core.volumed.client import VolumeClient
 from migratekit_core.volumed.names import TAG
 

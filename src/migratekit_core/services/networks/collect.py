@@ -11,7 +11,6 @@ from migratekit_core.common.errors import PreconditionError
 from migratekit_core.config.load import require
 from migratekit_core.context import Runtime
 from migratekit_core.db.schema import require_schema
-from migratekit_core.services.assessment.collect import choose
 from migratekit_core.services.networks import store
 from migratekit_core.services.networks.model import Entry, NetworkMap, join
 from migratekit_core.services.networks.overview import Overview, find_goal, overview
@@ -33,7 +32,7 @@ def collect(runtime: Runtime, names: Sequence[str] = ()) -> Overview:
     require_schema(runtime.databases)
     with client.connect(runtime.vcenter) as service:
         found = tuple(sorted(inventory.list_vms(service), key=lambda vm: vm.path))
-    machines = choose(found, names, everything=not names)
+    machines = inventory.choose(found, names, everything=not names)
     return overview(machines, goals(runtime), network_map(runtime))
 
 

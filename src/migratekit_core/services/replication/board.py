@@ -11,10 +11,10 @@ from sqlmodel import Session
 from migratekit_core.context import Runtime
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.oma import ReplicationJob
+from migratekit_core.engine.bandwidth import Bandwidth, Limits
 from migratekit_core.engine.job import Progress
 from migratekit_core.joblog import Step
 from migratekit_core.joblog.requests import asked
-from migratekit_core.services.replication.bandwidth import Bandwidth, Limits
 
 REPORT_SECONDS = 1.0
 TOTAL, DISK = "bandwidth", "disk_bandwidth"

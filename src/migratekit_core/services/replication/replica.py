@@ -20,6 +20,8 @@ ROLLING_BACK = "rolling_back"
 """Status of a failover whose volumes are on their way back."""
 OVERWRITTEN = "overwritten"
 """sync_status of a disk whose volume came back from a machine that had run on it."""
+KEPT, UNKNOWN = "kept", "unknown"
+"""What the volumes hold when they come back: what the last sync has left on them, or nobody knows what."""
 
 
 @dataclass(frozen=True)

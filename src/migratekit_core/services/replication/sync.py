@@ -26,10 +26,10 @@ from migratekit_core.db.locks import Lock, vm_lock
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.oma import FailoverJob, ReplicationJob, VmDisk
 from migratekit_core.db.schema import require_schema
+from migratekit_core.engine.bandwidth import Bandwidth, Limits
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.tracker import describe, outcome
 from migratekit_core.services.replication import replica, surplus, targets
-from migratekit_core.services.replication.bandwidth import Bandwidth, Limits
 from migratekit_core.services.replication.frozen import frozen
 from migratekit_core.services.replication.plan import fits, plan_disk
 from migratekit_core.services.replication.replica import Replica

@@ -19,13 +19,13 @@ from migratekit_core.context import Runtime
 from migratekit_core.db.engine import write
 from migratekit_core.db.locks import Lock
 from migratekit_core.db.models.oma import ReplicationCheckpoint, VmDisk
+from migratekit_core.engine.bandwidth import Bandwidth, Limits
 from migratekit_core.engine.digests.blocks import block_size_for
 from migratekit_core.engine.digests.process import hasher
 from migratekit_core.engine.job import Checkpoint, Done, Event, Job, Progress
 from migratekit_core.engine.process import Engines, copy
 from migratekit_core.joblog import Step
 from migratekit_core.joblog.gauge import Gauge
-from migratekit_core.services.replication.bandwidth import Bandwidth, Limits
 from migratekit_core.services.replication.board import Board
 from migratekit_core.services.replication.compare import Meter, compare
 from migratekit_core.services.replication.frozen import still_frozen

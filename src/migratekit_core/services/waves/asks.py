@@ -15,9 +15,7 @@ from sqlmodel import Session, col, select
 from migratekit_core.common.advice import with_options
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.waves import WaveMachine, WaveRow
-from migratekit_core.services.waves import rows
-from migratekit_core.services.waves.model import options_of
-from migratekit_core.services.waves.states import (
+from migratekit_core.db.wavestates import (
     CANCELLED,
     FAILED,
     PLANNED,
@@ -30,6 +28,8 @@ from migratekit_core.services.waves.states import (
     WAITING,
     outcome,
 )
+from migratekit_core.services.waves import rows
+from migratekit_core.services.waves.model import options_of
 
 
 @dataclass(frozen=True)

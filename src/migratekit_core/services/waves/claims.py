@@ -18,10 +18,9 @@ from sqlmodel import Session, col, select
 
 from migratekit_core.common.errors import BusyError, MigrateKitError
 from migratekit_core.common.redact import redact
-from migratekit_core.db.engine import write
+from migratekit_core.db.engine import db_time, write
 from migratekit_core.db.models.waves import WaveAttempt, WaveMachine, WaveRow
-from migratekit_core.services.waves import rows
-from migratekit_core.services.waves.states import (
+from migratekit_core.db.wavestates import (
     BUSY,
     CANCELLED,
     CUT_OVER,
@@ -30,13 +29,13 @@ from migratekit_core.services.waves.states import (
     GIVEN_BACK,
     ROLLBACK,
     RUNNING,
+    STALE_SECONDS,
     TASKS,
 )
+from migratekit_core.services.waves import rows
 
 DONE, LOST = "done", "lost"
 """Outcomes of an attempt, beside FAILED, CANCELLED, GIVEN_BACK and BUSY."""
-STALE_SECONDS = 60.0
-"""Without a sign of life for so long a claim counts as lost."""
 
 
 class LostClaimError(BusyError):
@@ -93,7 +92,7 @@ def claim(engine: Engine, wave: str, vm_id: str, task: str, worker: str, *, agai
     states = TASKS[task].takes if again is not None else TASKS[task].first
 
     def change(db: Session) -> Claim | None:
-        now = rows.now(db)
+        now = db_time(db)
         open_wave = select(WaveRow.id).where(WaveRow.name == wave, col(WaveRow.cancel_asked).is_(False))
         # To take back what was begun, a pause is no obstacle.
         if task != ROLLBACK:
@@ -161,7 +160,7 @@ def heartbeat(
 
     def change(db: Session) -> Orders:
         values = {key: value for key, value in news.items() if value is not None}
-        if not rows.met(db, _ours(held).values(heartbeat_at=rows.now(db), **values)):
+        if not rows.met(db, _ours(held).values(heartbeat_at=db_time(db), **values)):
             raise _lost(held)
         if job_id is not None:
             db.execute(update(WaveAttempt).where(col(WaveAttempt.token) == held.token).values(job_id=job_id))
@@ -216,7 +215,7 @@ def release_stale(engine: Engine, seconds: float = STALE_SECONDS) -> tuple[Relea
     """Take back, in all waves, the machines whose workers have given no sign of life for so many seconds."""
 
     def read(db: Session) -> tuple[datetime, list[WaveMachine]]:
-        limit = rows.now(db) - timedelta(seconds=seconds)
+        limit = db_time(db) - timedelta(seconds=seconds)
         query = select(WaveMachine).where(WaveMachine.state == RUNNING, col(WaveMachine.heartbeat_at) < limit)
         return limit, list(db.exec(query))
 
@@ -232,7 +231,7 @@ def _taker(row: WaveMachine, limit: datetime) -> Callable[[Session], Released | 
             .where(col(WaveMachine.id) == row.id, col(WaveMachine.token) == row.token)
             .where(col(WaveMachine.state) == RUNNING, col(WaveMachine.heartbeat_at) < limit)
         )
-        now = rows.now(db)
+        now = db_time(db)
         if not rows.met(db, take.values(state=row.came_from, rate=0, ended_at=now)):
             return None
         end = update(WaveAttempt).where(col(WaveAttempt.token) == row.token)
@@ -262,7 +261,7 @@ def _close(
     said: dict[str, Any] | None = None,
 ) -> None:
     def change(db: Session) -> None:
-        now = rows.now(db)
+        now = db_time(db)
         if not rows.met(db, _ours(held).values(state=state, heartbeat_at=now, ended_at=now, **more(db))):
             attempt = db.get(WaveAttempt, held.token)
             # The same once more: the answer to the first commit was lost.

@@ -10,11 +10,9 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
-from migratekit_core.db.engine import write
+from migratekit_core.db.engine import db_time, write
 from migratekit_core.db.models.waves import WaveAttempt, WaveMachine
-from migratekit_core.services.waves import rows
-from migratekit_core.services.waves.model import Wave
-from migratekit_core.services.waves.states import (
+from migratekit_core.db.wavestates import (
     CANCELLED,
     CUT_OVER,
     CUTOVER,
@@ -26,6 +24,8 @@ from migratekit_core.services.waves.states import (
     TASKS,
     WAITING,
 )
+from migratekit_core.services.waves import rows
+from migratekit_core.services.waves.model import Wave
 from migratekit_core.services.waves.store import Stored, stored
 
 NEVER = frozenset({FAILED, SKIPPED, CANCELLED, ROLLED_BACK})
@@ -113,7 +113,7 @@ def snapshot(engine: Engine, name: str) -> Snapshot:
 
     def read(db: Session) -> Snapshot:
         row = rows.row_of(db, name)
-        return Snapshot(stored(row), rows.now(db), tuple(map(_state, rows.machines_of(db, row))))
+        return Snapshot(stored(row), db_time(db), tuple(map(_state, rows.machines_of(db, row))))
 
     return write(engine, read)
 

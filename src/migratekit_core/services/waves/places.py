@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from migratekit_core.db.wavestates import CUTOVER, REPLICATE
 from migratekit_core.services.waves.model import Limits, Machine
-from migratekit_core.services.waves.states import CUTOVER, REPLICATE
 
 KINDS = ("vcenter", "oma", "oma-disks", "host", "datastore")
 DEFAULT = "default"

@@ -53,7 +53,7 @@ def taken(engine: Engine) -> dict[str, str]:
     from migratekit_core.db.engine import write
     from migratekit_core.db.models.oma import FailoverJob, FailoverState
     from migratekit_core.db.models.waves import WaveMachine, WaveRow
-    from migratekit_core.services.waves.states import CANCELLED, CUT_OVER, ROLLED_BACK
+    from migratekit_core.db.wavestates import CANCELLED, CUT_OVER, ROLLED_BACK
 
     in_waves = (
         select(WaveMachine.vm_id, WaveRow.name, WaveMachine.state)

@@ -9,9 +9,9 @@ from itertools import pairwise
 
 from sqlalchemy import Engine
 
+from migratekit_core.db.wavestates import REPLICATE
 from migratekit_core.services.waves.look import Attempt, Snapshot, attempts, snapshot
 from migratekit_core.services.waves.model import Wave
-from migratekit_core.services.waves.states import REPLICATE
 from migratekit_core.services.waves.store import find
 
 PARTS = 60

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy.engine import CursorResult
 from sqlmodel import Session, col, select
 
 from migratekit_core.common.errors import PreconditionError
-from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.waves import WaveMachine, WaveRow
 
 
@@ -63,11 +61,3 @@ def met(db: Session, statement: Any) -> int:
     result = db.execute(statement, execution_options={"synchronize_session": False})
     assert isinstance(result, CursorResult), "an update has no rows to give"
     return result.rowcount
-
-
-def now(db: Session) -> datetime:
-    """Return the database's time, UTC: the clocks of the hosts may differ."""
-    if db.get_bind().dialect.name == "sqlite":
-        return utcnow()  # its clock is this host's
-    found: datetime = db.connection().exec_driver_sql("SELECT UTC_TIMESTAMP(6)").scalar_one()
-    return found

@@ -15,9 +15,9 @@ from migratekit_core.common.errors import OperationFailedError, PreconditionErro
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.waves import WaveMachine, WaveRow
+from migratekit_core.db.wavestates import CANCELLED, CUT_OVER, PLANNED, ROLLED_BACK, RUNNING, WAITING, outcome
 from migratekit_core.services.waves import files, rows
 from migratekit_core.services.waves.model import Wave
-from migratekit_core.services.waves.states import CANCELLED, CUT_OVER, PLANNED, ROLLED_BACK, RUNNING, WAITING, outcome
 
 
 @dataclass(frozen=True)

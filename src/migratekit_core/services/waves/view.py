@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from migratekit_core.services.waves.look import MachineState, Snapshot
-from migratekit_core.services.waves.states import (
+from migratekit_core.db.wavestates import (
     CANCELLED,
     CUT_OVER,
     FAILED,
@@ -19,6 +18,7 @@ from migratekit_core.services.waves.states import (
     TASKS,
     WAITING,
 )
+from migratekit_core.services.waves.look import MachineState, Snapshot
 
 SILENT_SECONDS = 30.0
 """Workers give a sign of life every few seconds; after so many without one that is worth saying."""

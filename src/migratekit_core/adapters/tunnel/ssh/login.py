@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import paramiko
 
 from migratekit_core.adapters.tunnel import KEEPALIVE, SERVICES
-from migratekit_core.adapters.tunnel.local import runtime_dir
 from migratekit_core.common.errors import AuthError, MigrateKitError, PreconditionError, UnreachableError
 from migratekit_core.common.files import write_private
 from migratekit_core.common.redact import child_environment, redact
+from migratekit_core.config.folders import runtime_dir
 from migratekit_core.config.schema import Services, Tunnel
 
 CONNECT_SECONDS = 10.0

@@ -1,6 +1,6 @@
 """The machines of the source: `list_vms` yields all of them as they are read, `find_vm` the one that is meant."""
 
-from migratekit_core.adapters.vsphere.inventory.filters import Filter, similar
+from migratekit_core.adapters.vsphere.inventory.filters import Filter, choose, similar
 from migratekit_core.adapters.vsphere.inventory.model import (
     Controller,
     Datastore,
@@ -33,6 +33,7 @@ __all__ = [
     "Nic",
     "Snapshot",
     "VirtualMachine",
+    "choose",
     "find_vm",
     "identities",
     "list_vms",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from migratekit_core.adapters.vsphere.inventory.model import VirtualMachine
+from migratekit_core.common.errors import PreconditionError
 
 POWER = {"on": "poweredOn", "off": "poweredOff", "suspended": "suspended"}
 
@@ -57,3 +58,30 @@ def similar(wanted: str, names: Iterable[str]) -> str:
     if not close:
         return "look with: migratekit discover"
     return f"similar names: {', '.join(by_lower[each] for each in close)}; all of them: migratekit discover"
+
+
+def choose(machines: tuple[VirtualMachine, ...], names: Sequence[str], everything: bool) -> tuple[VirtualMachine, ...]:
+    """Return the machines that are meant: by name, inventory path, instanceUuid or managed object id.
+
+    All are those that are no templates and belong to no extension of vCenter's. Raises PreconditionError.
+    """
+    if everything:
+        return tuple(vm for vm in machines if not vm.template and not vm.managed_by)
+    chosen: dict[str, VirtualMachine] = {}
+    for name in names:
+        exact = [vm for vm in machines if name in (vm.moref, vm.uuid, vm.path)]
+        found = exact or [vm for vm in machines if vm.name == name]
+        if not found:
+            raise PreconditionError(
+                f"no virtual machine {name!r}",
+                "the inventory has none with this name, path, uuid or id",
+                similar(name, (vm.name for vm in machines)),
+            )
+        if len(found) > 1:
+            raise PreconditionError(
+                f"the name {name!r} is ambiguous",
+                f"{len(found)} machines have it: {', '.join(f'{vm.path} ({vm.moref})' for vm in found)}",
+                "name one by its path or id",
+            )
+        chosen[found[0].moref] = found[0]
+    return tuple(chosen.values())

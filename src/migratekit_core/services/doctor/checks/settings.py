@@ -84,11 +84,11 @@ def writable(site: Site) -> Iterator[Answer]:
 
 def folders(config: Config) -> dict[str, Path]:
     """Return the folders that this host writes to, by the setting that names each."""
-    from migratekit_core.db.look import default_directory
+    from migratekit_core.config.folders import sqlite_dir
 
     found: dict[str, Path] = {}
     if config.database.kind == "sqlite":
-        found["database.directory"] = config.database.directory or default_directory()
+        found["database.directory"] = sqlite_dir(config.database)
     if config.daemon is not None:
         found["daemon.state_dir"] = config.daemon.state_dir
     sockets = runtime_folder(config)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from migratekit_core.db.wavestates import REPLICATE
 from migratekit_core.services.assessment.sizing import EFFICIENCY
 from migratekit_core.services.waves.model import Estimate, Limits, Machine
 from migratekit_core.services.waves.places import Places, needs
 from migratekit_core.services.waves.rules import Rates
-from migratekit_core.services.waves.states import REPLICATE
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ STATES = (WAITING, RUNNING, REPLICATED, REHEARSED, CUT_OVER, FAILED, SKIPPED, RO
 
 GIVEN_BACK, BUSY = "given-back", "busy"
 """Outcomes of an attempt that came to nothing: its worker stopped; somebody else had what it needs."""
+STALE_SECONDS = 60.0
+"""Without a sign of life for so long a worker's claim counts as lost."""
 REPLICATE, REHEARSE, CUTOVER, ROLLBACK = "replicate", "rehearse", "cutover", "rollback"
 
 
