@@ -37,6 +37,7 @@ def ask(
     """Ask something of a wave. `request` gets the runtime, and whether it is only to say what it would do; `told` says
     in lines what it did. `agreed` is called before something is changed, and raises where it is not to be."""
     from migratekit_core.db.schema import require_schema
+    from migratekit_core.joblog.events import EventKind
 
     with runtime(context) as opened:
         require_schema(opened.databases, ("oma",))
@@ -47,7 +48,7 @@ def ask(
             opened.tracker.mark_interrupted()
             with opened.tracker.job(f"wave-{verb}", owner=wave) as job, job.step(verb) as step:
                 asked = request(opened, False)
-                step.log("asked", machines=list(asked.machines), running=list(asked.running))
+                step.log(EventKind.WAVE_ASKED, machines=list(asked.machines), running=list(asked.running))
     data = {
         "wave": asked.wave,
         "changed": asked.changed,

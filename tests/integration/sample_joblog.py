@@ -18,6 +18,7 @@ from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogStep
 from migratekit_core.db.models.oma import FailoverJob, ReplicationJob, VmDisk
 from migratekit_core.joblog import Tracker
+from migratekit_core.joblog.events import EventKind
 
 VM, UUID = "web01.prod.example", "5029c9b5-0f3c-4f7c-8c8e-6c1f0b9a7d10"
 DISKS = {"Hard disk 1": 40 << 30, "Hard disk 2": 120 << 30}
@@ -35,7 +36,7 @@ def make(folder: Path, syncs: int = 12) -> Databases:
     with tracker.job("verify", owner=VM) as job, job.step("compare") as step:
         for name, size in DISKS.items():
             digest = f"{dice.getrandbits(256):064x}"
-            step.log("identical", disk=name, compared=size, pending=1 << 26, differing=0, note="",
+            step.log(EventKind.DISK_IDENTICAL, disk=name, compared=size, pending=1 << 26, differing=0, note="",
                      source_digest=digest, volume_digest=digest)  # fmt: skip
     with contextlib.suppress(UnreachableError), tracker.job("test-failover", owner=VM) as job, job.step("deploy"):
         raise UnreachableError("CloudStack does not answer", HOSTILE, "look at it")
@@ -53,8 +54,8 @@ def _sync(databases: Databases, tracker: Tracker, dice: random.Random, number: i
             for name, size in moved.items():
                 full, changed = number == 0, int(size * 1.2)
                 reason = "first sync" if full else "changes since the last sync"
-                step.log("plan", disk=name, full=full, reason=reason, bytes=changed, areas=10)
-                step.log("disk copied", disk=name, full=full, read=changed, moved=size, seconds=size / 8e7)
+                step.log(EventKind.DISK_PLANNED, disk=name, full=full, reason=reason, bytes=changed, areas=10)
+                step.log(EventKind.DISK_COPIED, disk=name, full=full, read=changed, moved=size, seconds=size / 8e7)
         with job.step("remove-snapshot"):
             pass
     took = sum(moved.values()) / dice.uniform(6e7, 1.1e8)
@@ -102,7 +103,8 @@ def _failover(databases: Databases, tracker: Tracker) -> None:
         for name in ("preflight", "shutdown-source", "final-sync", "detach-volumes", "deploy"):
             with job.step(name) as step:
                 if name == "deploy":
-                    step.log("machine exists", vm_id="de0486df-3b0f-4d4b-9d09-464e938021fd", name="web01-prod-example")
+                    machine = {"vm_id": "de0486df-3b0f-4d4b-9d09-464e938021fd", "name": "web01-prod-example"}
+                    step.log(EventKind.MACHINE_EXISTS, **machine)
         for name in ("root-disk", "data-disks", "start", "boot-check"):
             with job.step(name):
                 pass

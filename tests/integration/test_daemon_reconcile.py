@@ -268,8 +268,8 @@ def damaged(lab: Lab, http: httpx.Client, ids: dict[str, str], exported: dict[st
     assert "no-device" in run(lab, "volumes", "list").stdout
     events = sql(
         lab,
-        "SELECT message, fields FROM joblog_events JOIN joblog_jobs ON joblog_jobs.id = job_id "
-        "WHERE kind = 'volumes-reconcile' AND level = 'warning'",
+        "SELECT fields FROM joblog_events JOIN joblog_jobs ON joblog_jobs.id = job_id "
+        "WHERE joblog_jobs.kind = 'volumes-reconcile' AND joblog_events.kind = 'drift-found'",
     )
     assert {volume_id for volume_id in ids.values() if any(volume_id in (e["fields"] or "") for e in events)} == set(
         ids.values()

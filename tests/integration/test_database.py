@@ -140,8 +140,8 @@ def test_a_database_that_goes_away_delays_a_sync_and_loses_nothing(own_lab: Lab)
     [job] = report(lab, "jobs", "list", "--vm", VM, "--limit", "1")["jobs"]
     told = report(lab, "jobs", "show", job["id"])
     assert {step["status"] for step in told["steps"]} == {"completed"}
-    said = [event["message"] for event in told["events"]]
-    assert said.count("plan") == said.count("disk copied") == len(lab.vcenter.vm(VM)["disks"])
+    said = [event["kind"] for event in told["events"]]
+    assert said.count("disk-planned") == said.count("disk-copied") == len(lab.vcenter.vm(VM)["disks"])
     identical(lab, VM)
     nothing_left(lab, VM)
     no_children(lab)

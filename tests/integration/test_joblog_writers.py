@@ -16,6 +16,7 @@ import pytest
 
 from migratekit_core.db.engine import session
 from migratekit_core.joblog import Tracker
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.search import Filter, find, trees
 from tests.integration.database_server import Server, running
 from tests.integration.support import eventually
@@ -31,6 +32,7 @@ from migratekit_core.config.schema import Database
 from migratekit_core.config.secret import SecretSource
 from migratekit_core.db.engine import open_databases
 from migratekit_core.joblog import Tracker
+from migratekit_core.joblog.events import EventKind
 
 number, port, secret, steps, events = sys.argv[1:]
 database = Database(kind="mariadb", port=int(port), password=SecretSource(file=Path(secret)))
@@ -43,7 +45,7 @@ with tracker.job("writer", owner=f"writer-{number}") as job:
         with job.step(f"step-{at}") as step, tracker.job("inner", owner=f"writer-{number}", parent=job) as inner:
             for _ in range(int(events)):
                 began = time.monotonic()
-                step.log("event", number=told)
+                step.log(EventKind.DISK_COPIED, number=told)
                 inner.progress("disk", told, 1000, 1.0)
                 longest = max(longest, time.monotonic() - began)
                 told += 1
@@ -138,8 +140,8 @@ def test_a_commit_whose_answer_is_lost_is_not_written_twice(server: Server) -> N
                 "COMMIT", None, ConnectionError(2013, "Lost connection"), connection_invalidated=True
             )
 
-        job.log("once")
+        job.log(EventKind.DISK_COPIED)
     assert lost
     with session(databases.oma):
-        assert [row.message for row in tracker.events(job.id)] == ["once"]
+        assert [row.kind for row in tracker.events(job.id)] == ["disk-copied"]
     databases.dispose()

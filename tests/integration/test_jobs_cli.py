@@ -81,11 +81,16 @@ def test_jobs_are_listed_shown_tailed_exported_and_pruned(lab: Lab, tmp_path: Pa
     assert listed[0]["id"] == job_id
     assert {(job["owner"], job["kind"], job["status"]) for job in listed} == {("cancel01", "replication", "completed")}
     shown = run(lab, "jobs", "show", job_id).stdout
-    for part in ("preflight", "copy", "remove-snapshot", "volume-export", "disk copied"):
+    for part in ("preflight", "copy", "remove-snapshot", "volume-export"):
         assert part in shown, part
     tailed = run(lab, "jobs", "tail", job_id, "--lines", "500").stdout.splitlines()
     assert "replication of cancel01 began" in tailed[0]
-    assert any('replication/copy: disk copied disk="Hard disk 1"' in line for line in tailed)
+    lines = [json.loads(line) for line in run(lab, "jobs", "tail", job_id, "--output", "json").stdout.splitlines()]
+    copied = [line for line in lines if line["event"] == "disk-copied"]
+    assert [(line["kind"], line["step"], line["fields"]["disk"]) for line in copied] == [
+        ("replication", "copy", "Hard disk 1")
+    ]
+    assert [event["kind"] for event in report(lab, "jobs", "show", job_id)["events"]].count("disk-copied") == 1
     assert "replication completed seconds=" in tailed[-1]
 
     file = tmp_path / "jobs.jsonl"
@@ -94,6 +99,7 @@ def test_jobs_are_listed_shown_tailed_exported_and_pruned(lab: Lab, tmp_path: Pa
     [exported] = [json.loads(line) for line in file.read_text().splitlines()]
     assert exported["schema"] == "migratekit.job-export/1"
     assert exported["job"]["id"] == job_id
+    assert {"disk-planned", "disk-copied"} <= {event["kind"] for event in exported["events"]}
     assert {"volume-attach", "volume-export", "volume-unexport"} <= {each["job"]["kind"] for each in exported["jobs"]}
 
     ours = "id = %s OR parent_job_id = %s"

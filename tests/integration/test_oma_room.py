@@ -75,7 +75,7 @@ def test_what_was_used_the_longest_ago_gives_way(lab: Lab) -> None:
     assert [attached(lab, vm) for vm in SOUND] == [6, 6, 1]
     for vm in SOUND:
         identical(lab, vm)
-    made = "SELECT message FROM joblog_events WHERE message = 'room made'"
+    made = "SELECT id FROM joblog_events WHERE kind = 'room-made'"
     assert len(sql(lab, made)) == 3
     nothing_left(lab, *SOUND)
 

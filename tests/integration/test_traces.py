@@ -101,12 +101,13 @@ import sys
 from pathlib import Path
 from migratekit_core.config import load_config
 from migratekit_core.context import open_runtime
+from migratekit_core.joblog.events import EventKind
 
 with open_runtime(load_config(Path(sys.argv[1]))) as opened:
     print("loaded" if "opentelemetry" in sys.modules else "not loaded")
     with opened.tracker.job("replication", owner="live01") as outer:
         with outer.step("copy") as step:
-            step.log("disk copied", moved=7, password="hidden")
+            step.log(EventKind.DISK_COPIED, moved=7, password="hidden")
             with opened.tracker.job("volume-export", owner="v", parent=outer) as inner, inner.step("export"):
                 pass
     print("loaded" if "opentelemetry" in sys.modules else "not loaded")
@@ -121,7 +122,7 @@ def job_that_ends(config: Path, **extra: str) -> subprocess.CompletedProcess[str
     )  # fmt: skip
 
 
-def attributes(span: Span) -> dict[str, object]:
+def attributes(span: Span | Span.Event) -> dict[str, object]:
     return {each.key: getattr(each.value, str(each.value.WhichOneof("value"))) for each in span.attributes}
 
 
@@ -147,8 +148,8 @@ def test_a_job_that_ends_becomes_a_trace_of_nested_spans(config: Path) -> None:
         span.status.code == 1 and span.end_time_unix_nano >= span.start_time_unix_nano for span in spans.values()
     )
     [event] = spans["copy"].events
-    assert event.name == "disk copied"
-    assert {each.key for each in event.attributes} == {"level", "moved", "password"}
+    assert attributes(event)["migratekit.event.kind"] == "disk-copied"
+    assert {each.key for each in event.attributes} == {"level", "migratekit.event.kind", "moved", "password"}
     assert "hidden" not in str(receiver.spans)
     assert receiver.services == {"the-service"}
     assert {headers["authorization"] for headers in receiver.headers} == {HEADER}

@@ -283,9 +283,11 @@ def _last_sync(lab: Lab, checks: Checks, figure: str) -> list[dict[str, Any]]:
     """Return what the joblog says of each disk of the newest sync, and keep it as a figure."""
     job = _newest(lab, "replication", nested=True)
     shown = _json(lab, "jobs", "show", job["id"])
-    disks = [event["fields"] for event in shown["events"] if event["message"] == "disk copied"]
+    disks = [event["fields"] for event in shown["events"] if event["kind"] == "disk-copied"]
     plans = {
-        event["fields"]["disk"]: event["fields"]["bytes"] for event in shown["events"] if event["message"] == "plan"
+        event["fields"]["disk"]: event["fields"]["bytes"]
+        for event in shown["events"]
+        if event["kind"] == "disk-planned"
     }
     for disk in disks:
         disk["changed"] = plans[disk["disk"]]

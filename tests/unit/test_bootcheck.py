@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from migratekit_core.common.errors import OperationFailedError
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.failover import bootcheck
 from migratekit_core.services.failover.bootcheck import Check, parse
 
@@ -34,14 +35,14 @@ class Step:
     """Keeps what is logged."""
 
     def __init__(self) -> None:
-        self.said: list[tuple[str, str]] = []
+        self.said: list[tuple[str, EventKind]] = []
         self.job = self
 
     def stop_if_cancelled(self) -> None:
         """Nobody has asked."""
 
-    def log(self, message: str, *, level: str = "info", **fields: Any) -> None:
-        self.said.append((level, message))
+    def log(self, kind: EventKind, /, *, level: str = "info", **fields: Any) -> None:
+        self.said.append((level, kind))
 
 
 @contextmanager
@@ -94,7 +95,7 @@ def test_a_check_is_parsed_and_written_as_it_was() -> None:
 def test_state_is_enough_where_nothing_else_is_asked_for() -> None:
     booted, step = wait(Cloud("Stopped", "Starting", "Running", address=None), "state")
     assert (booted.state, booted.addresses) == ("Running", ())
-    assert [message for _, message in step.said] == ["machine runs", "machine is up"]
+    assert [kind for _, kind in step.said] == [EventKind.MACHINE_RUNS, EventKind.MACHINE_UP]
 
 
 @pytest.mark.parametrize(("states", "why"), [(("Error",), "Error"), (("gone",), "gone")])
@@ -139,7 +140,7 @@ def test_a_service_that_comes_up_late_is_waited_for() -> None:
     greet = lambda connection: connection.sendall(b"ready") if next(count) > 2 else None  # noqa: E731
     with service(greet) as port:
         _, step = wait(Cloud("Running"), f"tcp:{port}/ready", timeout=20)
-    assert [message for _, message in step.said] == ["machine runs", "machine is up"]
+    assert [kind for _, kind in step.said] == [EventKind.MACHINE_RUNS, EventKind.MACHINE_UP]
 
 
 def test_ping_really_pings() -> None:

@@ -48,13 +48,15 @@ def fields(datagram: bytes) -> dict[str, str]:
 def test_what_the_joblog_records_is_an_entry_with_fields(journal: socket.socket) -> None:
     secret = remember("a-secret-that-nobody-may-read")
     told = f"two lines\nwith {secret}"
-    bridge.entry(Entry("warning", told, "job-1", "volume-attach", "correlation-1", "attach-volume", {"size": 7}))
+    bridge.entry(
+        Entry("warning", "attached", told, "job-1", "volume-attach", "correlation-1", "attach-volume", {"size": 7})
+    )
     found = fields(journal.recv(65536))
     assert found["MESSAGE"].splitlines()[0] == "two lines"
     assert secret not in str(found)
     assert (found["PRIORITY"], found["SYSLOG_IDENTIFIER"]) == ("4", "migratekit-volumed")
-    named = ("JOB_ID", "KIND", "STEP", "CORRELATION_ID", "SIZE")
-    wanted = ["job-1", "volume-attach", "attach-volume", "correlation-1", "7"]
+    named = ("EVENT", "JOB_ID", "KIND", "STEP", "CORRELATION_ID", "SIZE")
+    wanted = ["attached", "job-1", "volume-attach", "attach-volume", "correlation-1", "7"]
     assert [found[f"MIGRATEKIT_{name}"] for name in named] == wanted
 
 

@@ -11,6 +11,7 @@ from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.redact import MASK, remember
 from migratekit_core.db.engine import Databases
 from migratekit_core.joblog import Tracker
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.show import details
 
 
@@ -62,8 +63,8 @@ def test_nested_jobs_share_the_correlation_id(databases: Databases) -> None:
 
 def test_every_row_carries_the_correlation_id(databases: Databases, directory: Path) -> None:
     with Tracker(databases.oma).job("a", owner="vm", correlation_id="from-elsewhere") as job, job.step("s") as step:
-        step.log("in the step")
-        job.log("beside it")
+        step.log(EventKind.DISK_COPIED)
+        job.log(EventKind.SETTINGS_ASKED)
     for table in ("joblog_jobs", "joblog_steps", "joblog_events"):
         rows = seen(directory, f"SELECT DISTINCT correlation_id FROM {table}")
         assert rows == [("from-elsewhere",)], table
@@ -108,12 +109,23 @@ def test_events_are_structured_masked_and_in_order(databases: Databases, directo
     secret = remember("whispered-to-the-log")
     tracker = Tracker(databases.oma)
     with tracker.job("a", owner="vm") as job, job.step("s") as step:
-        step.log(f"asked with {secret}", bytes=12, password="plain", call={"url": f"https://x/?token={secret}"})
-        job.log("careful", level="warning")
+        step.log(
+            EventKind.TOOL_OUTPUT,
+            text=f"asked with {secret}",
+            bytes=12,
+            password="plain",
+            call={"url": f"https://x/?token={secret}"},
+        )
+        job.log(EventKind.CHANGES_UNKNOWN, level="warning")
     first, second = tracker.events(job.id)
-    assert (first.message, first.step_id, first.level) == (f"asked with {MASK}", step.id, "info")
+    assert (first.kind, first.message, first.step_id, first.level) == (
+        "tool-output",
+        f"asked with {MASK}",
+        step.id,
+        "info",
+    )
     assert first.fields == {"bytes": 12, "password": MASK, "call": {"url": f"https://x/?token={MASK}"}}
-    assert (second.message, second.step_id, second.level, second.fields) == ("careful", None, "warning", None)
+    assert (second.kind, second.step_id, second.level, second.fields) == ("changes-unknown", None, "warning", None)
     # Neither is it anywhere else in the files.
     for file in directory.iterdir():
         assert secret.encode() not in file.read_bytes()

@@ -13,6 +13,7 @@ from migratekit_core.db.engine import Databases, session
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.joblog import JoblogJob
 from migratekit_core.joblog import Tracker, cancel
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.gauge import Gauge
 from migratekit_core.joblog.live import snapshot
 from migratekit_core.joblog.prune import prune
@@ -173,7 +174,7 @@ def test_a_watch_stops_what_runs(tracker: Tracker, monkeypatch: pytest.MonkeyPat
 
 def test_old_jobs_are_pruned_whole_and_only_when_over(tracker: Tracker, databases: Databases) -> None:
     with tracker.job("replication", owner="old") as old, old.step("s") as step:
-        step.log("x")
+        step.log(EventKind.DISK_COPIED)
         old.progress("disk", 1, 1, 0)
         with tracker.job("volume-attach", owner="v", parent=old) as old_inner:
             pass
@@ -209,15 +210,16 @@ def test_many_jobs_are_pruned_in_lots(tracker: Tracker, databases: Databases) ->
 def test_a_job_is_told_as_lines_in_the_order_of_time(tracker: Tracker, databases: Databases) -> None:
     with pytest.raises(ValueError, match="broken"), tracker.job("replication", owner="vm") as job:
         with job.step("one") as step:
-            step.log("first", bytes=1)
+            step.log(EventKind.HASHED, bytes=1)
         with job.step("two"), tracker.job("volume-attach", owner="v", parent=job) as inner:
-            inner.log("within")
+            inner.log(EventKind.ATTACHED)
         raise ValueError("broken")
     [tree] = trees(databases.oma, tracker.jobs(beginning=job.id))
-    told = [(line.step, line.message) for line in records(tree)]
+    told = [(line.step, line.event or line.message) for line in records(tree)]
     assert told == [
-        ("", "replication of vm began"), ("one", "running"), ("one", "first"), ("one", "completed"), ("two", "running"),
-        ("", "volume-attach of v began"), ("", "within"), ("", "volume-attach completed"), ("two", "completed"),
+        ("", "replication of vm began"), ("one", "running"), ("one", "hashed"), ("one", "completed"),
+        ("two", "running"),
+        ("", "volume-attach of v began"), ("", "attached"), ("", "volume-attach completed"), ("two", "completed"),
         ("", "replication failed: ValueError: broken"),
     ]  # fmt: skip
     assert len({line.key for line in records(tree)}) == len(told)
@@ -250,6 +252,7 @@ def test_a_job_of_a_host_that_is_gone_is_given_up_and_one_of_this_host_is_not(
     states = {job.id: job.status for job in tracker.jobs()}
     assert states == {here.id: "completed", "far": "interrupted", "far-inner": "interrupted"}
     [event] = tracker.events("far")
+    assert event.kind == EventKind.GIVEN_UP
     assert (event.fields or {})["host"] == "gone01"
     with pytest.raises(PreconditionError, match="it is interrupted"):
         cancel.give_up(tracker, next(job for job in tracker.jobs() if job.id == "far"))

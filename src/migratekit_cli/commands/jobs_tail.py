@@ -94,6 +94,7 @@ def _write(lines: Iterable[Record], output: Output) -> None:
             "kind": line.kind,
             "vm": line.owner,
             "step": line.step,
+            "event": line.event,
             "message": line.message,
             "fields": line.fields,
         }

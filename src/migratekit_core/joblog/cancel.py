@@ -28,15 +28,13 @@ from migratekit_core.db.engine import session
 from migratekit_core.db.locks import is_held
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob
 from migratekit_core.db.models.oma import ReplicationJob
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.search import descendants
 from migratekit_core.joblog.states import RUNNING
 
 if TYPE_CHECKING:
     from migratekit_core.joblog.tracker import Job, Tracker
 
-ASKED = "asked to stop"
-CLOSED = "cannot be cancelled any more"
-GIVEN_UP = "given up: its host is gone"
 LISTENING = frozenset({"replication", "verify", "failover", "test-failover"})
 """Kinds of jobs that look for a request while they run."""
 LOOK_SECONDS = 1.0
@@ -59,7 +57,7 @@ class Request:
 
 def requested(db: Session, family: Sequence[str]) -> Request | None:
     """Return the request for one of these jobs, the first of them."""
-    query = select(JoblogEvent).where(col(JoblogEvent.job_id).in_(family), JoblogEvent.message == ASKED)
+    query = select(JoblogEvent).where(col(JoblogEvent.job_id).in_(family), JoblogEvent.kind == EventKind.STOP_ASKED)
     event = db.exec(query.order_by(col(JoblogEvent.id))).first()
     if event is None:
         return None
@@ -73,7 +71,7 @@ def close(db: Session, family: Sequence[str], correlation_id: str, reason: str) 
     asked = requested(db, family)
     if asked is None:
         for job_id in family:
-            db.add(_event(job_id, correlation_id, CLOSED, {"reason": reason}))
+            db.add(_event(job_id, correlation_id, EventKind.CANCEL_CLOSED, {"reason": reason}))
     return asked
 
 
@@ -89,13 +87,13 @@ def ask(tracker: Tracker, job: JoblogJob, reason: str) -> bool:
         now = db.get(JoblogJob, job.id, populate_existing=True)
         if now is None or now.status != RUNNING:
             return f"it is {now.status if now else 'gone'}", False
-        query = select(JoblogEvent).where(JoblogEvent.job_id == job.id, JoblogEvent.message == CLOSED)
+        query = select(JoblogEvent).where(JoblogEvent.job_id == job.id, JoblogEvent.kind == EventKind.CANCEL_CLOSED)
         closed = db.exec(query).first()
         if closed is not None:
-            return str((closed.fields or {}).get("reason", CLOSED)), False
+            return str((closed.fields or {}).get("reason", EventKind.CANCEL_CLOSED.text)), False
         if requested(db, [job.id]) is not None:
             return "", False
-        db.add(_event(job.id, job.correlation_id, ASKED, fields))
+        db.add(_event(job.id, job.correlation_id, EventKind.STOP_ASKED, fields))
         return "", True
 
     problem, first = check(job), False
@@ -131,7 +129,7 @@ def give_up(tracker: Tracker, job: JoblogJob) -> None:
         for row in [now, *descendants(db, [now.id])]:
             if row.status == RUNNING and row.host == now.host:
                 interrupt(db, row)
-        db.add(_event(now.id, now.correlation_id, GIVEN_UP, fields))
+        db.add(_event(now.id, now.correlation_id, EventKind.GIVEN_UP, fields))
         return ""
 
     problem = tracker._write(change)
@@ -203,10 +201,10 @@ def _hold(db: Session, job_ids: Sequence[str]) -> None:
     db.exec(select(JoblogJob.id).where(col(JoblogJob.id).in_(job_ids)).with_for_update()).all()
 
 
-def _event(job_id: str, correlation_id: str, message: str, fields: dict[str, str]) -> JoblogEvent:
+def _event(job_id: str, correlation_id: str, kind: EventKind, fields: dict[str, str]) -> JoblogEvent:
     return JoblogEvent(
-        uid=uuid.uuid4().hex, job_id=job_id, correlation_id=correlation_id, level="warning", message=message,
-        fields=fields,
+        uid=uuid.uuid4().hex, job_id=job_id, correlation_id=correlation_id, level="warning", kind=kind,
+        message=kind.said(fields), fields=fields,
     )  # fmt: skip
 
 

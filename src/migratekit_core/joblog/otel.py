@@ -165,7 +165,11 @@ def _status(row: Any) -> Status:
 
 
 def _event(event: Any) -> Event:
-    attributes = {"level": event.level, **{name: _value(value) for name, value in (event.fields or {}).items()}}
+    attributes = {
+        "level": event.level,
+        "migratekit.event.kind": event.kind or "",
+        **{name: _value(value) for name, value in (event.fields or {}).items()},
+    }
     return Event(event.message, attributes=attributes, timestamp=_nanoseconds(event.created_at))
 
 

@@ -25,6 +25,8 @@ class Record:
     """Name of the step; "" for the job itself."""
     message: str
     fields: dict[str, Any]
+    event: str | None = None
+    """Kind of the event; None for what begins and ends."""
 
 
 def records(found: Found) -> list[Record]:
@@ -37,8 +39,10 @@ def _lines(found: Found) -> Iterator[Record]:
     job = found.job
     names = {step.id: step.name for step in found.steps}
 
-    def line(key: str, at: datetime, level: str, step: str, message: str, fields: dict[str, Any]) -> Record:
-        return Record(f"{job.id}/{key}", at, level, job.id, job.kind, job.owner, step, message, fields)
+    def line(
+        key: str, at: datetime, level: str, step: str, message: str, fields: dict[str, Any], event: str | None = None
+    ) -> Record:
+        return Record(f"{job.id}/{key}", at, level, job.id, job.kind, job.owner, step, message, fields, event)
 
     yield line("begin", job.started_at, "info", "", f"{job.kind} of {job.owner} began", {"host": job.host})
     for step in found.steps:
@@ -48,14 +52,8 @@ def _lines(found: Found) -> Iterator[Record]:
             seconds = round((step.completed_at - step.started_at).total_seconds(), 3)
             yield line(f"step-{step.sequence}-end", step.completed_at, level, step.name, message, {"seconds": seconds})
     for event in found.events:
-        yield line(
-            f"event-{event.id}",
-            event.created_at,
-            event.level,
-            names.get(event.step_id, ""),
-            event.message,
-            event.fields or {},
-        )
+        key, step_name, told = f"event-{event.id}", names.get(event.step_id, ""), event.fields or {}
+        yield line(key, event.created_at, event.level, step_name, event.message, told, event.kind)
     if job.completed_at is not None:
         level, message = _ended(job.status, job.error_message)
         seconds = round((job.completed_at - job.started_at).total_seconds(), 3)

@@ -11,11 +11,11 @@ from sqlmodel import Session, col, select
 
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.show import details
 from migratekit_core.joblog.states import RUNNING
 from migratekit_core.joblog.tracker import Tracker
 
-ASKED = "asked for other settings"
 COPYING = frozenset({"replication", "failover"})
 """Kinds of jobs that copy, and listen while they do."""
 
@@ -36,13 +36,13 @@ def ask(tracker: Tracker, beginning: str, settings: dict[str, Any]) -> JoblogJob
         raise PreconditionError(
             f"job {job.id} cannot be changed", problem, "look with: migratekit jobs list --status running"
         )
-    tracker.note(job, ASKED, settings)
+    tracker.note(job, EventKind.SETTINGS_ASKED, settings)
     return job
 
 
 def asked(db: Session, job_id: str, after: int) -> tuple[int, dict[str, Any]]:
     """Return the settings that a job was asked for since event `after`, the later ones winning, and the last event."""
-    query = select(JoblogEvent).where(JoblogEvent.job_id == job_id, JoblogEvent.message == ASKED)
+    query = select(JoblogEvent).where(JoblogEvent.job_id == job_id, JoblogEvent.kind == EventKind.SETTINGS_ASKED)
     query = query.where(col(JoblogEvent.id) > after).order_by(col(JoblogEvent.id))
     settings: dict[str, Any] = {}
     for event in db.exec(query).all():

@@ -24,6 +24,7 @@ from migratekit_core.db.engine import session, write
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogProgress, JoblogStep
 from migratekit_core.joblog import cancel
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.process import started, this_process
 from migratekit_core.joblog.states import CANCELLED, COMPLETED, FAILED, INTERRUPTED, RUNNING
 
@@ -36,6 +37,8 @@ class Entry:
 
     level: str
     """`info`, `warning` or `error`."""
+    event: str
+    """Kind of the event; "" where the job ends."""
     message: str
     job_id: str
     kind: str
@@ -109,10 +112,10 @@ class Tracker:
                 yield job
             except BaseException as error:
                 self._end(JoblogJob, job.id, error)
-                job._tell("", "error", f"{kind} failed: {describe(error)}", {"owner": owner})
+                job._tell("", "error", "", f"{kind} failed: {describe(error)}", {"owner": owner})
                 raise
             self._end(JoblogJob, job.id, None)
-            job._tell("", "info", f"{kind} completed", {"owner": owner})
+            job._tell("", "info", "", f"{kind} completed", {"owner": owner})
         finally:
             if within is None:
                 self._ended(job.id)
@@ -160,9 +163,9 @@ class Tracker:
         with session(self._engine) as db:
             return list(db.exec(query).all())
 
-    def note(self, job: JoblogJob, message: str, fields: dict[str, Any]) -> None:
+    def note(self, job: JoblogJob, kind: EventKind, fields: dict[str, Any]) -> None:
         """Record an event of a job that another process runs."""
-        Job(self, job.id, job.correlation_id, job.kind).log(message, **fields)
+        Job(self, job.id, job.correlation_id, job.kind).log(kind, **fields)
 
     def steps(self, job_id: str) -> list[JoblogStep]:
         """Return the steps of a job in their order."""
@@ -275,9 +278,9 @@ class Job:
         self.tracker._end(JoblogStep, row.id, None)
         self.tracker._observer(self.kind, name, COMPLETED)
 
-    def log(self, message: str, *, level: str = "info", **fields: Any) -> None:
+    def log(self, kind: EventKind, /, *, level: str = "info", text: str | None = None, **fields: Any) -> None:
         """Record an event of the job itself."""
-        self._event(None, "", message, level, fields)
+        self._event(None, "", kind, level, text, fields)
 
     def progress(self, item: str, done: int, total: int, rate: float) -> None:
         """Write down how far the job is with one thing: bytes, and bytes per second."""
@@ -303,8 +306,11 @@ class Job:
         if asked is not None:
             raise asked.error(self.kind)
 
-    def _event(self, step_id: int | None, step: str, message: str, level: str, fields: dict[str, Any]) -> None:
+    def _event(
+        self, step_id: int | None, step: str, kind: EventKind, level: str, text: str | None, fields: dict[str, Any]
+    ) -> None:
         uid, now = uuid.uuid4().hex, utcnow()
+        message = kind.said(fields) if text is None else text
 
         def make() -> JoblogEvent:
             return JoblogEvent(
@@ -313,16 +319,19 @@ class Job:
                 step_id=step_id,
                 correlation_id=self.correlation_id,
                 level=level,
+                kind=kind,
                 message=redact(message),
                 fields=redact_fields(fields) or None,
                 created_at=now,
             )
 
         self.tracker._insert(make, select(JoblogEvent).where(JoblogEvent.uid == uid))
-        self._tell(step, level, message, fields)
+        self._tell(step, level, kind, message, fields)
 
-    def _tell(self, step: str, level: str, message: str, fields: dict[str, Any]) -> None:
-        entry = Entry(level, redact(message), self.id, self.kind, self.correlation_id, step, redact_fields(fields))
+    def _tell(self, step: str, level: str, event: str, message: str, fields: dict[str, Any]) -> None:
+        entry = Entry(
+            level, event, redact(message), self.id, self.kind, self.correlation_id, step, redact_fields(fields)
+        )
         self.tracker._sink(entry)
 
 
@@ -334,6 +343,7 @@ class Step:
         self.id = step_id
         self.name = name
 
-    def log(self, message: str, *, level: str = "info", **fields: Any) -> None:
-        """Record an event: a message for people, and its figures (bytes, seconds, ids) for machines."""
-        self.job._event(self.id, self.name, message, level, fields)
+    def log(self, kind: EventKind, /, *, level: str = "info", text: str | None = None, **fields: Any) -> None:
+        """Record an event: its kind and figures (bytes, seconds, ids) for programs, and for people the kind's text, or
+        another one."""
+        self.job._event(self.id, self.name, kind, level, text, fields)

@@ -61,6 +61,8 @@ class JoblogEvent(OmaTable, table=True):
     step_id: int | None = Field(default=None, sa_type=Key, foreign_key="joblog_steps.id")
     correlation_id: str = Field(max_length=ID)
     level: str = Field(max_length=16)
+    kind: str | None = Field(default=None, max_length=64)
+    """A joblog.events.EventKind; None for an event of before there were any that nobody knows by its text."""
     message: str = Field(sa_type=LongText)
     fields: dict[str, Any] | None = Field(default=None, sa_column=Column("fields", JSON))
     created_at: datetime = Field(default_factory=utcnow, sa_type=Time)

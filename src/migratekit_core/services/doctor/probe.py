@@ -20,6 +20,7 @@ from migratekit_core.config.schema import Config
 from migratekit_core.context import Runtime, open_runtime
 from migratekit_core.db.schema import require_schema
 from migratekit_core.joblog import Job
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.doctor import way
 from migratekit_core.services.doctor.model import Answer, Line, Status, line_of
 from migratekit_core.services.doctor.run import PROBE, Report
@@ -124,9 +125,9 @@ def _remove_leftovers(runtime: Runtime, trail: Trail, job: Job, volumes: VolumeC
             for volume in probes.ours(engine, volumes.volumes()):
                 probes.remove(volumes, volume["id"], REMOVE_SECONDS)
                 names.append(str(volume["name"]))
-                step.log("what a probe has left is removed", volume_id=volume["id"], name=volume["name"])
+                step.log(EventKind.PROBE_LEFTOVER_REMOVED, volume_id=volume["id"], name=volume["name"])
         except MigrateKitError as error:
-            step.log("what a probe has left is not removed", level="warning", error=str(error))
+            step.log(EventKind.PROBE_LEFTOVER_STAYS, level="warning", error=str(error))
             trail.left_over(names, error, began)
             return
     trail.left_over(names, None, began)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from migratekit_core.common.errors import CancelledError, MigrateKitError, OperationFailedError
 from migratekit_core.joblog import Job
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.doctor.model import Answer, Line, Status, failed, failure, line_of, ok, warning
 from migratekit_core.services.doctor.run import PROBE
 
@@ -58,7 +59,7 @@ class Trail:
         try:
             with job.step(name) as step:
                 yield said.append
-                step.log(f"{name}: done", seconds=round(time.monotonic() - began, 3))
+                step.log(EventKind.PROBE_STEP_DONE, text=f"{name}: done", seconds=round(time.monotonic() - began, 3))
         except Exception as error:
             self._fail(name, STEPS[name], error, began)
             raise

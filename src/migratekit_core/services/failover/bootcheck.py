@@ -18,6 +18,7 @@ from migratekit_core.common import programs
 from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.context import Runtime
 from migratekit_core.joblog import Step
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.failover.record import TEST, Record
 
 POLL_SECONDS = 1.0
@@ -84,12 +85,14 @@ def wait(cloud: Cloud, step: Step, vm_id: str, check: Check, timeout: float) -> 
         name = str((vm or {}).get("name") or vm_id)
         if vm is not None and state == "Running":
             if not seen_running:
-                step.log("machine runs", vm_id=vm_id, state=state, addresses=list(addresses(vm)), check=str(check))
+                step.log(
+                    EventKind.MACHINE_RUNS, vm_id=vm_id, state=state, addresses=list(addresses(vm)), check=str(check)
+                )
             seen_running = True
             last = _ask(check, vm)
             if not last:
                 seconds = round(time.monotonic() - began, 1)
-                step.log("machine is up", vm_id=vm_id, check=str(check), seconds=seconds)
+                step.log(EventKind.MACHINE_UP, vm_id=vm_id, check=str(check), seconds=seconds)
                 return Booted(state, addresses(vm), str(check), seconds)
         if state in ("gone", "Error") or (seen_running and state in ("Stopped", "Destroyed")):
             why = f"its state is {state}{', after it was Running' if seen_running else ''}"
@@ -162,6 +165,6 @@ def _quoted(said: bytes | None) -> str:
 
 
 def _failed(step: Step, name: str, vm_id: str, check: Check, why: str) -> OperationFailedError:
-    step.log("machine is not up", level="error", vm_id=vm_id, check=str(check), reason=why)
+    step.log(EventKind.MACHINE_NOT_UP, level="error", vm_id=vm_id, check=str(check), reason=why)
     what = f"{name} was started but did not come up" if check.kind != "state" else f"{name} does not run"
     return OperationFailedError(what, f"{why} (boot check: {check})", LOOK)

@@ -17,6 +17,7 @@ from migratekit_core.context import Runtime
 from migratekit_core.db.locks import destination_lock, vm_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.joblog import Job
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.failover import remains
 from migratekit_core.services.failover.destination import STAYS, destroy, settle
 from migratekit_core.services.failover.record import CLEANED, COMPLETED, LIVE, TEST, Record, newest, unfinished
@@ -136,8 +137,8 @@ def take_away(
             settle(runtime.databases.oma, cloud, record)
         found = remains.of(runtime.databases.oma, cloud, volumes, subject)
         for one in found:
-            lost = "" if one.record is not None else ", whose row is lost"
-            step.log(f"rehearsal {one.failover_id}{lost}", machines=one.machines, volumes=one.volumes)
+            kind = EventKind.REHEARSAL_FOUND if one.record is not None else EventKind.REHEARSAL_LOST
+            step.log(kind, failover_id=one.failover_id, machines=one.machines, volumes=one.volumes)
     for one in found:
         if one.record is not None:
             undo.unmount(one.record)
@@ -172,9 +173,9 @@ def _destroy_machines(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, job
             fate = destroy(cloud, volumes, vm_id, jobs)
             if fate is Destroyed.KEPT:
                 one.kept.append(vm_id)
-                step.log("machine destroyed, not expunged", level="warning", vm_id=vm_id, why=STAYS)
+                step.log(EventKind.MACHINE_NOT_EXPUNGED, level="warning", vm_id=vm_id, why=STAYS)
             else:
-                step.log("machine destroyed", vm_id=vm_id)
+                step.log(EventKind.MACHINE_DESTROYED, vm_id=vm_id)
 
 
 def _delete_volumes(volumes: VolumeClient, job: Job, one: Remains) -> None:
@@ -188,7 +189,7 @@ def _delete_volumes(volumes: VolumeClient, job: Job, one: Remains) -> None:
                 volumes.detach(volume_id)
             # The root disk went with its machine; the daemon is told all the same, so that it forgets where it was.
             volumes.delete(volume_id)
-            step.log("volume deleted", volume_id=volume_id)
+            step.log(EventKind.VOLUME_DELETED, volume_id=volume_id)
 
 
 def _delete_snapshots(volumes: VolumeClient, job: Job, one: Remains) -> None:
@@ -196,4 +197,4 @@ def _delete_snapshots(volumes: VolumeClient, job: Job, one: Remains) -> None:
     with job.step("delete-snapshots") as step:
         for snapshot_id in one.snapshots:
             volumes.delete_snapshot(snapshot_id)
-            step.log("snapshot deleted", snapshot_id=snapshot_id)
+            step.log(EventKind.SNAPSHOT_DELETED, snapshot_id=snapshot_id)

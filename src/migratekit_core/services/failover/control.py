@@ -10,14 +10,14 @@ from migratekit_core.context import Runtime
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob
 from migratekit_core.joblog import Job, cancel
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.states import RUNNING
 from migratekit_core.services.replication import replica
 
-RELEASE = "asked to cut over now"
-CANCEL = cancel.ASKED
+RELEASE, CANCEL = EventKind.CUTOVER_ASKED, EventKind.STOP_ASKED
 
 
-def ask(runtime: Runtime, vm_name: str, what: str) -> JoblogJob:
+def ask(runtime: Runtime, vm_name: str, what: EventKind) -> JoblogJob:
     """Tell the running failover of a machine to cut over now (RELEASE) or to stop (CANCEL); return its job.
 
     Raises PreconditionError unless exactly one runs, and for CANCEL where it has passed its point of no return.
@@ -34,7 +34,7 @@ def ask(runtime: Runtime, vm_name: str, what: str) -> JoblogJob:
             problem,
             "look with: migratekit jobs list --status running",
         )
-    if what == CANCEL:
+    if what is CANCEL:
         cancel.ask(runtime.tracker, found[0], "")
     else:
         runtime.tracker.note(found[0], what, {})
@@ -43,5 +43,5 @@ def ask(runtime: Runtime, vm_name: str, what: str) -> JoblogJob:
 
 def released(runtime: Runtime, job: Job) -> bool:
     """Return whether a job was told to cut over now."""
-    query = select(JoblogEvent.id).where(JoblogEvent.job_id == job.id, JoblogEvent.message == RELEASE)
+    query = select(JoblogEvent.id).where(JoblogEvent.job_id == job.id, JoblogEvent.kind == RELEASE)
     return write(runtime.databases.oma, lambda db: db.exec(query).first()) is not None

@@ -20,6 +20,7 @@ from migratekit_core.common.units import human_rate, human_seconds
 from migratekit_core.context import Runtime
 from migratekit_core.db.locks import Lock
 from migratekit_core.joblog import Job
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.failover import control
 from migratekit_core.services.failover.downtime import Usual, usual
 from migratekit_core.services.replication.sync import SyncResult, sync
@@ -183,7 +184,7 @@ def wait(
     if not when.waits:
         return None
     job.log(
-        "waits until it may cut over",
+        EventKind.CUTOVER_WAITS,
         at=when.at and str(when.at),
         window=when.window and str(when.window),
         max_downtime=when.max_downtime,
@@ -214,7 +215,7 @@ def wait(
             known = usual(runtime.databases.oma, vm.name)
             predictions.append(predict(known, last, began - synced))
             synced = began
-            step.log("predicted downtime", seconds=round(predictions[-1].total, 1), basis=predictions[-1].basis)
+            step.log(EventKind.DOWNTIME_PREDICTED, seconds=round(predictions[-1].total, 1), basis=predictions[-1].basis)
         reasons = when.open_reasons(now(), predictions[-1].total)
         if when.max_downtime is not None and len(predictions) < 2:
             reasons.append("how much the guest writes is known after the next sync")

@@ -22,6 +22,7 @@ from migratekit_core.common.errors import (
 )
 from migratekit_core.context import Runtime
 from migratekit_core.joblog import Job, Step
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.failover import bootcheck
 from migratekit_core.services.failover.destination import destroy, made_by
 from migratekit_core.services.failover.record import FAILOVER_TAG, KIND_TAG, Record
@@ -54,7 +55,7 @@ def build(
     job.stop_if_cancelled()
     with job.step("deploy") as step:
         vm_id = _deploy(runtime, cloud, volumes, job, record, spec, root)
-        step.log("machine exists", vm_id=vm_id, name=spec.name, path=record.state()["deploy_path"])
+        step.log(EventKind.MACHINE_EXISTS, vm_id=vm_id, name=spec.name, path=record.state()["deploy_path"])
         compute.tag(cloud, vm_id, tags_of(record, source_uuid), jobs)
         _set_os_type(cloud, step, vm_id, spec)
     job.stop_if_cancelled()
@@ -64,7 +65,7 @@ def build(
     with job.step("data-disks") as step:
         for volume_id, device_id in zip(volume_ids[1:], data_devices(), strict=False):
             _ensure_attached(volumes, vm_id, volume_id, device_id)
-            step.log("data disk attached", volume_id=volume_id, vm_id=vm_id)
+            step.log(EventKind.DATA_DISK_ATTACHED, volume_id=volume_id, vm_id=vm_id)
     return vm_id
 
 
@@ -254,9 +255,9 @@ def _set_os_type(cloud: Cloud, step: Step, vm_id: str, spec: VmSpec) -> None:
     try:
         changed = compute.set_os_type(cloud, vm_id, spec.os_type_id)
     except AuthError as error:
-        step.log("OS type not set", level="warning", vm_id=vm_id, os_type_id=spec.os_type_id, why=error.why)
+        step.log(EventKind.OS_TYPE_NOT_SET, level="warning", vm_id=vm_id, os_type_id=spec.os_type_id, why=error.why)
         return
-    step.log("OS type set" if changed else "OS type is right", vm_id=vm_id, os_type_id=spec.os_type_id)
+    step.log(EventKind.OS_TYPE_SET if changed else EventKind.OS_TYPE_RIGHT, vm_id=vm_id, os_type_id=spec.os_type_id)
 
 
 def _ensure_attached(volumes: VolumeClient, vm_id: str, volume_id: str, device_id: int) -> None:

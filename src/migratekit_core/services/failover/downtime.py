@@ -17,13 +17,12 @@ from sqlmodel import Session, col, select
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogStep
 from migratekit_core.db.models.oma import FailoverState
+from migratekit_core.joblog.events import EventKind
 
 BEGINS = "shutdown-source"
 ENDS = frozenset({"boot-check", "start-source"})
 """The new machine runs, or the old one again."""
 NOBODY = "(nobody worked on it)"
-RECORD = "failover"
-"""Event of a job that names the failover it works for (`failover_id`)."""
 SAMPLES = 20
 """How many former failovers tell how long a step takes."""
 SHUTDOWN_SECONDS, REST_SECONDS = 60.0, 120.0
@@ -64,7 +63,7 @@ def of_failover(engine: Engine, failover_id: str) -> Downtime | None:
 
 def of_job(engine: Engine, job_id: str) -> Downtime | None:
     """Return the downtime of the failover that a job works for; None where it works for none."""
-    query = select(JoblogEvent).where(JoblogEvent.job_id == job_id, JoblogEvent.message == RECORD)
+    query = select(JoblogEvent).where(JoblogEvent.job_id == job_id, JoblogEvent.kind == EventKind.FAILOVER_JOINED)
     event = write(engine, lambda db: db.exec(query).first())
     failover_id = (event.fields or {}).get("failover_id") if event is not None else None
     return of_failover(engine, failover_id) if failover_id else None

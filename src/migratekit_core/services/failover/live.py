@@ -15,6 +15,7 @@ from migratekit_core.context import Runtime
 from migratekit_core.db.locks import Lock, whole_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.joblog import Job
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.failover import cutover, deploy, downtime, giving_up, machine, preflight
 from migratekit_core.services.failover.cutover import AT_ONCE, Prediction, When
 from migratekit_core.services.failover.destination import settle
@@ -138,7 +139,7 @@ def _run(parts: Parts) -> FailoverResult:
             target = preflight.check(runtime, parts.cloud, case, parts.service)
             if record is None:
                 conversion.preflight(runtime.config.failover, vm, parts.options.convert)
-            step.log("target", name=target.spec.name, networks=target.mappings)
+            step.log(EventKind.TARGET_CHOSEN, name=target.spec.name, networks=target.mappings)
     except MigrateKitError as error:
         if record is not None and record.state().get("shutdown_intent"):
             giving_up.half_way(error, vm)
@@ -153,7 +154,7 @@ def _run(parts: Parts) -> FailoverResult:
         was_on = not power.is_off(parts.managed)
         record = begin(runtime.databases.oma, found.job, LIVE, target.mappings, source_was_on=was_on)
     record.joined(job.id)
-    job.log(downtime.RECORD, failover_id=record.id)
+    job.log(EventKind.FAILOVER_JOINED, failover_id=record.id)
     try:
         _decide_conversion(parts, record)
         how, final = _hand_over(parts, record)
@@ -221,7 +222,7 @@ def _hand_over(parts: Parts, record: Record) -> tuple[str, SyncResult | None]:
         settings = runtime.config.failover
         record.remember(shutdown_intent=True)
         how = power.shut_down(managed, settings.shutdown_timeout, parts.options.power_off or settings.power_off)
-        step.log("source is off", how=how)
+        step.log(EventKind.SOURCE_OFF, how=how)
     if committed:
         return how, None
     job.stop_if_cancelled()
@@ -249,7 +250,7 @@ def _take_places(parts: Parts) -> None:
                 if volume is not None and volume["linux_state"] != "attached":
                     parts.job.stop_if_cancelled()
                     volumes.attach(volume["id"])
-                    step.log("volume attached", volume_id=volume["id"])
+                    step.log(EventKind.VOLUME_ATTACHED, volume_id=volume["id"])
     finally:
         volumes.close()
 
@@ -268,7 +269,7 @@ def _verify(parts: Parts, final: SyncResult) -> None:
                 "run the failover again",
             )
         if not (parts.options.verify or runtime.config.failover.verify):
-            step.log("every disk is synced", disks=len(found.disks))
+            step.log(EventKind.DISKS_SYNCED, disks=len(found.disks))
             return
         with runtime.tracker.job("verify", owner=vm.name, parent=job) as inner:
             result = verify_within(runtime, parts.lock, inner, parts.service, find_vm(parts.service, vm.moref))
@@ -279,7 +280,7 @@ def _verify(parts: Parts, final: SyncResult) -> None:
                 f"by digests, on {differing}",
                 f"repair it with: migratekit replicate {quote(vm.name)} --compare",
             )
-        step.log("identical by digests", disks=len(result.disks))
+        step.log(EventKind.DIGESTS_IDENTICAL, disks=len(result.disks))
 
 
 def _decide_conversion(parts: Parts, record: Record) -> None:

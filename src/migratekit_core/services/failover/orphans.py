@@ -22,6 +22,7 @@ from migratekit_core.db.locks import whole_lock
 from migratekit_core.db.models.oma import FailoverJob, FailoverState, ReplicationJob, VmDisk
 from migratekit_core.db.schema import require_schema
 from migratekit_core.joblog import Job
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.failover.destination import STAYS, destroy
 from migratekit_core.services.failover.record import ENDED, FAILOVER_TAG, KIND_TAG, LIVE, TEST
 from migratekit_core.services.failover.remains import SNAPSHOT
@@ -141,7 +142,7 @@ def _remove(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, job: Job, orp
             if found is not None and found["vm_id"] is not None:
                 volumes.detach(orphan.id)
             volumes.delete(orphan.id)
-        step.log(f"{orphan.kind} removed", id=orphan.id, name=orphan.name, reason=orphan.reason)
+        step.log(EventKind.ORPHAN_REMOVED, kind=orphan.kind, id=orphan.id, name=orphan.name, reason=orphan.reason)
     return Orphan(orphan.kind, orphan.id, orphan.name, orphan.vm_uuid, orphan.reason, removed=True, note=note)
 
 

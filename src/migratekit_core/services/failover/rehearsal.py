@@ -16,6 +16,7 @@ from migratekit_core.context import Runtime
 from migratekit_core.db.locks import whole_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.joblog import Job
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.tracker import describe
 from migratekit_core.services.failover import cleanup, deploy, machine, preflight
 from migratekit_core.services.failover.facts import Case
@@ -195,7 +196,7 @@ def take_snapshots(volumes: VolumeClient, job: Job, record: Record, sources: lis
             taken = volumes.snapshot(volume_id, snapshot_name(record.id), key)["snapshot_id"]
             snapshots.append(taken)
             record.remember(snapshots=snapshots)
-            step.log("snapshot taken", volume_id=volume_id, snapshot_id=taken)
+            step.log(EventKind.SNAPSHOT_TAKEN, volume_id=volume_id, snapshot_id=taken)
     return snapshots
 
 
@@ -210,7 +211,7 @@ def make_clones(volumes: VolumeClient, job: Job, record: Record, vm: VirtualMach
             made = volumes.clone(snapshot_id, f"{vm.name}-test-{index}", tags, key)["volume_id"]
             clones.append(made)
             record.remember(clones=clones)
-            step.log("volume made", snapshot_id=snapshot_id, volume_id=made)
+            step.log(EventKind.VOLUME_MADE, snapshot_id=snapshot_id, volume_id=made)
     return clones
 
 

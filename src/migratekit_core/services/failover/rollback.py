@@ -29,6 +29,7 @@ from migratekit_core.context import Runtime
 from migratekit_core.db.locks import Lock, whole_lock
 from migratekit_core.db.schema import require_schema
 from migratekit_core.joblog import Job
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.failover import record as records
 from migratekit_core.services.failover.destination import KEPT_MACHINE, STAYS, destroy, machine_of, settle
 from migratekit_core.services.failover.record import LIVE, ROLLED_BACK, Record
@@ -189,12 +190,12 @@ def go_back(way: Way, job: Job, at_once: bool = False) -> RolledBack:
         if vm_id is not None and record.row().destination_vm_id is None:
             record.deployed(vm_id, None, job.correlation_id)
         content = record.state()["content"]
-        step.log("going back", vm_id=vm_id, content=content)
+        step.log(EventKind.ROLLBACK_BEGUN, vm_id=vm_id, content=content)
     if vm_id is not None:
         _disarm(way, job, vm_id, volume_ids)
     with job.step("start-source") as step:
         source = _start_source(way, vm_id)
-        step.log(f"source {source}", vm=vm.name)
+        step.log(EventKind.SOURCE_BACK, source=source, vm=vm.name)
     if vm_id is not None:
         _destroy(way, job, vm_id, volume_ids)
     kept = record.state().get(KEPT_MACHINE) is not None
@@ -208,15 +209,15 @@ def go_back(way: Way, job: Job, at_once: bool = False) -> RolledBack:
                     continue
                 try:
                     volumes.attach(volume_id)
-                    step.log("volume attached to the OMA", volume_id=volume_id)
+                    step.log(EventKind.VOLUME_BACK, volume_id=volume_id)
                 except MigrateKitError as error:
                     if not isinstance(error, BusyError) and error.code not in OMA_UNFIT:
                         raise
                     # The OMA takes no disk now: the next sync attaches it, and the way back goes on.
-                    step.log("volume left detached", level="warning", volume_id=volume_id, error=str(error))
+                    step.log(EventKind.VOLUME_LEFT_DETACHED, level="warning", volume_id=volume_id, error=str(error))
     with job.step("hand-back") as step:
         record.hand_back(content)
-        step.log("replication may go on", content=content)
+        step.log(EventKind.REPLICATION_ALLOWED, content=content)
     return RolledBack(record.id, job.id, vm.name, vm_id, tuple(volume_ids), source, content, kept)
 
 
@@ -225,19 +226,21 @@ def _disarm(way: Way, job: Job, vm_id: str, volume_ids: list[str]) -> None:
     jobs = TrackedJobs(way.runtime.databases.oma, "rollback", job.correlation_id, way.record.id)
     with job.step("stop-machine") as step:
         before = compute.stop(way.cloud, vm_id, jobs)
-        step.log("machine is stopped", vm_id=vm_id, before=before)
+        step.log(EventKind.MACHINE_STOPPED, vm_id=vm_id, before=before)
     with job.step("take-volumes-off") as step:
         for volume_id in volume_ids:
             if _holder(way.volumes, volume_id) != vm_id:
                 continue
             try:
                 way.volumes.detach(volume_id)
-                step.log("volume taken off", volume_id=volume_id, vm_id=vm_id)
+                step.log(EventKind.VOLUME_TAKEN_OFF, volume_id=volume_id, vm_id=vm_id)
             except MigrateKitError as error:
                 # CloudStack takes nothing off a machine in Error, and nobody starts one: the source comes first.
                 if before != ERROR:
                     raise
-                step.log("volume not taken off", level="warning", volume_id=volume_id, vm_id=vm_id, error=str(error))
+                step.log(
+                    EventKind.VOLUME_NOT_TAKEN_OFF, level="warning", volume_id=volume_id, vm_id=vm_id, error=str(error)
+                )
 
 
 def _start_source(way: Way, vm_id: str | None) -> str:
@@ -277,11 +280,11 @@ def _destroy(way: Way, job: Job, vm_id: str, volume_ids: list[str]) -> None:
             way.record.remember(template_root=None)
         if fate is Destroyed.KEPT:
             way.record.remember(**kept)
-            step.log("machine destroyed, not expunged", level="warning", vm_id=vm_id, why=STAYS)
+            step.log(EventKind.MACHINE_NOT_EXPUNGED, level="warning", vm_id=vm_id, why=STAYS)
         else:
             if fate is Destroyed.EXPUNGED:
                 way.record.remember(**{KEPT_MACHINE: None})
-            step.log("machine was gone" if fate is Destroyed.ABSENT else "machine destroyed", vm_id=vm_id)
+            step.log(EventKind.MACHINE_ABSENT if fate is Destroyed.ABSENT else EventKind.MACHINE_DESTROYED, vm_id=vm_id)
 
 
 def _content(

@@ -16,6 +16,7 @@ from migratekit_core.common.errors import PreconditionError
 from migratekit_core.config.schema import Failover
 from migratekit_core.context import Runtime
 from migratekit_core.joblog import Job
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.assessment.rules.guest import is_windows
 from migratekit_core.services.assessment.systems import before_virtio
 from migratekit_core.services.guests import probe, tool, undo
@@ -47,7 +48,7 @@ def decide(
     mode = _mode(runtime.config.failover, asked)
     with job.step("decide-conversion") as step:
         reason = _reason(runtime, volumes, job, record, vm, mode, root) if mode != "never" else ""
-        step.log("the guest is converted" if reason else "the guest is not converted", mode=mode, reason=reason)
+        step.log(EventKind.GUEST_CONVERTS if reason else EventKind.GUEST_STAYS, mode=mode, reason=reason)
     record.remember(**{DECIDED: reason})
 
 
@@ -150,7 +151,9 @@ def _convert(
         job.step("convert-guest") as step,
         _files(runtime, volumes, record, vm, volume_ids) as (folder, files),
     ):
-        step.log("conversion begins", reason=record.state()[DECIDED], disks=len(files), virtio_win=str(drivers or ""))
+        step.log(
+            EventKind.CONVERSION_BEGUN, reason=record.state()[DECIDED], disks=len(files), virtio_win=str(drivers or "")
+        )
         limits = tool.Settings(settings.convert_timeout, drivers)
         tool.convert(folder, vm, files, limits, step)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.redact import redact
 from migratekit_core.joblog import Step
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.guests import initramfs, tool
 
 GUESTFISH = "guestfish"
@@ -50,11 +51,11 @@ def lacks_virtio(disk: Path, folder: Path, step: Step) -> bool:
     target.mkdir()
     done = _guestfish(disk, [line.format(target=target) for line in FETCH], inspect=True)
     if done.returncode != 0:
-        step.log("the guest cannot be looked into", level="warning", reason=_last(done.stderr))
+        step.log(EventKind.GUEST_UNREADABLE, level="warning", reason=_last(done.stderr))
         return False
     files = [file for file in sorted(target.iterdir()) if file.is_file() and not file.is_symlink()]
     if any(BUILT_IN.search(file.read_text(errors="replace")) for file in files if file.name.startswith("config-")):
-        step.log("virtio is built into the kernel")
+        step.log(EventKind.VIRTIO_BUILT_IN)
         return False
     found: dict[str, bool] = {}
     for file in files:
@@ -63,9 +64,9 @@ def lacks_virtio(disk: Path, folder: Path, step: Step) -> bool:
         try:
             found[file.name] = initramfs.has_virtio(file.read_bytes())
         except initramfs.UnreadableError as error:
-            step.log("an initramfs cannot be read", level="warning", file=file.name, reason=str(error))
+            step.log(EventKind.INITRAMFS_UNREADABLE, level="warning", file=file.name, reason=str(error))
             return False
-    step.log("looked into the initramfs", virtio=found)
+    step.log(EventKind.INITRAMFS_READ, virtio=found)
     return bool(found) and not any(found.values())
 
 

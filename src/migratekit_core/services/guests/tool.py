@@ -26,6 +26,7 @@ from migratekit_core.common.errors import MigrateKitError, OperationFailedError
 from migratekit_core.common.redact import redact
 from migratekit_core.joblog import Job, Step
 from migratekit_core.joblog.cancel import watched
+from migratekit_core.joblog.events import EventKind
 
 TOOL = "virt-v2v-in-place"
 FUSE = Path("/dev/fuse")
@@ -162,9 +163,9 @@ def convert(folder: Path, vm: VirtualMachine, files: list[Path], settings: Setti
             _end_group(process)
     lines = [redact(line) for line in log.read_text(errors="replace").splitlines() if line.strip()]
     for line in lines[-MOST_LINES:]:
-        step.log(line, tool=TOOL)
+        step.log(EventKind.TOOL_OUTPUT, text=line, tool=TOOL)
     if code == 0:
-        step.log("guest converted", seconds=round(time.monotonic() - began, 1))
+        step.log(EventKind.GUEST_CONVERTED, seconds=round(time.monotonic() - began, 1))
         return
     failed = f"it ended with {code}" if code is not None else f"it was stopped after {settings.timeout:.0f} s"
     raise OperationFailedError(

@@ -18,6 +18,7 @@ from migratekit_core.context import Runtime
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.oma import FailoverState, ReplicationCheckpoint, VmDisk
 from migratekit_core.joblog import Job, Step
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.guests import tool
 from migratekit_core.services.guests.record import Record
 from migratekit_core.services.replication import replica, targets
@@ -115,7 +116,7 @@ def protect(volumes: VolumeClient, job: Job, record: Record, volume_ids: list[st
             key = f"convert-{record.id}-{job.id}-{volume_id}"
             taken[volume_id] = str(volumes.snapshot(volume_id, snapshot_name(record.id), key)["snapshot_id"])
             remember(record, snapshots=taken)
-            step.log("snapshot taken", volume_id=volume_id, snapshot_id=taken[volume_id])
+            step.log(EventKind.SNAPSHOT_TAKEN, volume_id=volume_id, snapshot_id=taken[volume_id])
 
 
 def put_back(runtime: Runtime, volumes: VolumeClient, job: Job, record: Record) -> str | None:
@@ -169,7 +170,7 @@ def _replace(
     assert found is not None and row is not None, "the failover was made of this replica, and holds its lock"
     volume = volumes.get(volume_id)
     if volume is not None and snapshot_id not in [snapshot["id"] for snapshot in volume["snapshots"]]:
-        step.log("the snapshot is gone", level="warning", volume_id=volume_id, snapshot_id=snapshot_id)
+        step.log(EventKind.CONVERSION_SNAPSHOT_GONE, level="warning", volume_id=volume_id, snapshot_id=snapshot_id)
         return False
     name = found.job.source_vm_name
     tags = {TAG: found.job.source_vm_id, f"{TAG}-vm": name, f"{TAG}-disk": row.disk_id}
@@ -188,7 +189,7 @@ def _replace(
         state.state = {**state.state, CONVERSION: {**conversion, "replaced": replaced}}
 
     write(runtime.databases.oma, change)
-    step.log("replica put back", volume_id=volume_id, snapshot_id=snapshot_id, new_volume_id=made)
+    step.log(EventKind.REPLICA_PUT_BACK, volume_id=volume_id, snapshot_id=snapshot_id, new_volume_id=made)
     return True
 
 
@@ -201,7 +202,7 @@ def _by_name(volumes: VolumeClient, record: Record, kept: Kept) -> set[str]:
 def _delete_snapshots(volumes: VolumeClient, step: Step, snapshots: set[str]) -> None:
     for snapshot_id in sorted(snapshots):
         volumes.delete_snapshot(snapshot_id)
-        step.log("snapshot deleted", snapshot_id=snapshot_id)
+        step.log(EventKind.SNAPSHOT_DELETED, snapshot_id=snapshot_id)
 
 
 def _discard(volumes: VolumeClient, step: Step, volume_id: str) -> None:
@@ -211,4 +212,4 @@ def _discard(volumes: VolumeClient, step: Step, volume_id: str) -> None:
     if volume is not None and volume["vm_id"] is not None:
         volumes.detach(volume_id)
     volumes.delete(volume_id)
-    step.log("converted volume deleted", volume_id=volume_id)
+    step.log(EventKind.CONVERTED_VOLUME_DELETED, volume_id=volume_id)

@@ -9,6 +9,7 @@ from typing import Any
 from migratekit_core.adapters.vsphere import snapshots
 from migratekit_core.common.errors import OperationFailedError, UnreachableError
 from migratekit_core.joblog import Job
+from migratekit_core.joblog.events import EventKind
 
 
 @contextmanager
@@ -16,7 +17,7 @@ def frozen(job: Job, managed: Any, purpose: str) -> Iterator[Any]:
     """Take a snapshot of a machine, yield it, and remove it when the block ends, whatever happened."""
     with job.step("create-snapshot") as step:
         snapshot = snapshots.create(managed, job.id, f"MigrateKit {purpose}; removed when it ends")
-        step.log("snapshot taken", snapshot=snapshot._moId)
+        step.log(EventKind.SOURCE_SNAPSHOT_TAKEN, snapshot=snapshot._moId)
     try:
         yield snapshot
     finally:

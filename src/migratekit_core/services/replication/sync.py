@@ -28,6 +28,7 @@ from migratekit_core.db.models.oma import FailoverJob, ReplicationJob, VmDisk
 from migratekit_core.db.schema import require_schema
 from migratekit_core.engine.bandwidth import Bandwidth, Limits
 from migratekit_core.joblog import Job
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.tracker import describe, outcome
 from migratekit_core.services.replication import replica, surplus, targets
 from migratekit_core.services.replication.frozen import frozen
@@ -134,11 +135,11 @@ def sync(
         left = replica.mark_interrupted(runtime.databases.oma, vm.uuid)
         removed = snapshots.remove_all_ours(managed)
         if left or removed:
-            step.log("cleaned up after an interrupted run", level="warning", runs=left, snapshots=removed)
+            step.log(EventKind.LEFTOVERS_CLEANED, level="warning", runs=left, snapshots=removed)
     job.stop_if_cancelled()
     with job.step("enable-cbt") as step:
         switched = cbt.enable(managed, job.id)
-        step.log("changed-block tracking", switched_on=switched)
+        step.log(EventKind.CHANGE_TRACKING, switched_on=switched)
         if switched:
             runtime.observer.note("changed-block tracking was off and is switched on")
     job.stop_if_cancelled()

@@ -16,6 +16,7 @@ from migratekit_core.context import Runtime
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.oma import ReplicationJob, VmDisk
 from migratekit_core.joblog import Job
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.volumed.client import VolumeClient
 from migratekit_core.volumed.names import TAG
 
@@ -40,7 +41,7 @@ def exported(
                 fence(volumes, volume_id)
                 export = volumes.export(volume_id, vm.name, str(disk.key))["export_name"]
                 made[disk.key] = (volume_id, export)
-                step.log("volume ready", disk=disk.label, volume_id=volume_id, export=export)
+                step.log(EventKind.VOLUME_READY, disk=disk.label, volume_id=volume_id, export=export)
                 write(runtime.databases.oma, partial(_name_export, job.id, export, attached["device_path"]))
         yield made
     finally:
@@ -126,4 +127,4 @@ def delete_outgrown(
             if volume is not None and volume["vm_id"] is not None:
                 volumes.detach(volume_id)
             volumes.delete(volume_id)
-            step.log("volume deleted", volume_id=volume_id)
+            step.log(EventKind.VOLUME_DELETED, volume_id=volume_id)

@@ -25,6 +25,7 @@ from migratekit_core.engine.digests.process import hasher
 from migratekit_core.engine.job import Checkpoint, Done, Event, Job, Progress
 from migratekit_core.engine.process import Engines, copy
 from migratekit_core.joblog import Step
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.gauge import Gauge
 from migratekit_core.services.replication.board import Board
 from migratekit_core.services.replication.compare import Meter, compare
@@ -134,7 +135,7 @@ def _copy_disk(run: Run, item: DiskWork, board: Board) -> Copied:
         task = _compared(run, item, source) if item.plan.compare else _asked(run, item)
         changed = sum(length for _, length in task.wanted)
         step.log(
-            "plan",
+            EventKind.DISK_PLANNED,
             disk=disk.label,
             full=task.full,
             reason=task.reason,
@@ -154,7 +155,7 @@ def _copy_disk(run: Run, item: DiskWork, board: Board) -> Copied:
         run.lock.ensure()
         still_frozen(run.managed, run.snapshot, f"{run.vm.name} {disk.label}")
     _commit(runtime, item, moved)
-    step.log("disk copied", disk=disk.label, full=task.full, read=read, moved=moved, seconds=round(seconds, 3))
+    step.log(EventKind.DISK_COPIED, disk=disk.label, full=task.full, read=read, moved=moved, seconds=round(seconds, 3))
     runtime.observer.note(f"{disk.label}: {human_bytes(moved)} moved of {human_bytes(changed)} ({task.reason})")
     return Copied(disk.label, task.full, task.reason, changed, read, moved, seconds, item.plan.compare)
 
@@ -169,7 +170,7 @@ def _asked(run: Run, item: DiskWork) -> _Task:
     except cbt.EpochLostError as error:
         if plan.base == cbt.EVERYTHING and plan.resume is None:
             raise
-        run.step.log("changes unknown, copying everything", level="warning", disk=disk.label, reason=error.why)
+        run.step.log(EventKind.CHANGES_UNKNOWN, level="warning", disk=disk.label, reason=error.why)
         # What the volume holds is known no longer, so a checkpoint has to say that everything is being copied.
         reason = "vSphere does not know the last change id any more"
         return _Task(True, reason, run.areas(disk, cbt.EVERYTHING), [], 0)
@@ -195,7 +196,9 @@ def _compared(run: Run, item: DiskWork, source: str) -> _Task:
             )
     finally:
         volumes.close()
-    run.step.log("compared", disk=disk.label, bytes=found.compared, read=found.read, differ=found.differing)
+    run.step.log(
+        EventKind.DISK_DIFFERENCES, disk=disk.label, bytes=found.compared, read=found.read, differ=found.differing
+    )
     differ = f"{human_bytes(found.differing)} of {human_bytes(found.compared)} differ"
     return _Task(False, f"{plan.reason}; compared: {differ}", found.different, [], 0)
 

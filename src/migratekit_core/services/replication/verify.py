@@ -24,6 +24,7 @@ from migratekit_core.engine.areas import normalise
 from migratekit_core.engine.digests.blocks import Range, block_size_for, complement
 from migratekit_core.engine.digests.process import hasher
 from migratekit_core.joblog import Job
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.replication import replica
 from migratekit_core.services.replication.compare import Meter, compare
 from migratekit_core.services.replication.frozen import frozen, still_frozen
@@ -138,7 +139,7 @@ def _preflight(
         volumes.health()
         removed = snapshots.remove_all_ours(managed)
         if removed:
-            step.log("cleaned up after an interrupted run", level="warning", snapshots=removed)
+            step.log(EventKind.LEFTOVERS_CLEANED, level="warning", snapshots=removed)
         for row in known.values():
             assert row.ossea_volume_id is not None, "_known has seen to it"
             volumes.attach(row.ossea_volume_id)
@@ -220,7 +221,8 @@ def _verify(run: Run, disk: Disk, row: VmDisk, volumes: VolumeClient) -> Verifie
         volume_digest=found.volume_digest,
     )
     run.step.log(
-        "identical" if result.identical else f"{human_bytes(found.differing)} differ",
+        EventKind.DISK_IDENTICAL if result.identical else EventKind.DISK_DIFFERENT,
+        text=None if result.identical else f"{human_bytes(found.differing)} differ",
         level="info" if result.identical else "warning",
         disk=disk.label,
         compared=found.compared,

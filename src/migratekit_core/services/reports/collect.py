@@ -12,6 +12,7 @@ from migratekit_core.common.errors import PreconditionError
 from migratekit_core.db.engine import Databases, session
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogStep
 from migratekit_core.db.models.oma import FailoverJob, ReplicationJob, VmDisk
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.search import Found, trees
 from migratekit_core.services.failover import downtime
 from migratekit_core.services.reports import made
@@ -109,7 +110,8 @@ def _within(found: Sequence[Found], job_id: str) -> Found | None:
 def _sync(row: ReplicationJob, disks: Sequence[VmDisk], found: Found | None) -> Sync:
     events = found.events if found is not None else ()
     synced = tuple(
-        _disk(disk, _of(events, "plan", disk.label), _of(events, "disk copied", disk.label)) for disk in disks
+        _disk(disk, _of(events, EventKind.DISK_PLANNED, disk.label), _of(events, EventKind.DISK_COPIED, disk.label))
+        for disk in disks
     )
     return Sync(
         job_id=row.id,
@@ -124,11 +126,11 @@ def _sync(row: ReplicationJob, disks: Sequence[VmDisk], found: Found | None) -> 
     )
 
 
-def _of(events: Iterable[JoblogEvent], message: str, disk: str) -> dict[str, object]:
-    """Return the fields of the last event that says so of a disk; the joblog may have been pruned."""
+def _of(events: Iterable[JoblogEvent], kind: EventKind, disk: str) -> dict[str, object]:
+    """Return the fields of the last event of a kind about a disk; the joblog may have been pruned."""
     fields: dict[str, object] = {}
     for event in events:
-        if event.message == message and (event.fields or {}).get("disk") == disk:
+        if event.kind == kind and (event.fields or {}).get("disk") == disk:
             fields = event.fields or {}
     return fields
 
@@ -150,14 +152,14 @@ def _disk(row: VmDisk, plan: dict[str, object], copied: dict[str, object]) -> Sy
 def _verified(found: Found) -> Verified:
     disks = []
     for event in found.events:
-        fields = event.fields or {}
-        if "compared" not in fields or "disk" not in fields:
+        if event.kind not in (EventKind.DISK_IDENTICAL, EventKind.DISK_DIFFERENT):
             continue
+        fields = event.fields or {}
         differing = _whole(fields.get("differing"))
         disks.append(
             CheckedDisk(
                 label=str(fields["disk"]),
-                result=DIFFERENT if differing else IDENTICAL,
+                result=DIFFERENT if event.kind == EventKind.DISK_DIFFERENT else IDENTICAL,
                 compared=_whole(fields["compared"]),
                 pending=_whole(fields.get("pending")),
                 differing=differing,

@@ -13,13 +13,23 @@ from migratekit_core.db.engine import Databases, session
 from migratekit_core.db.models.joblog import JoblogEvent
 from migratekit_core.db.models.oma import ReplicationJob, VmDisk
 from migratekit_core.db.models.volumes import DeviceMapping
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.search import Found, lots
 from migratekit_core.services.reports.model import Made
 
 DELETED = "deleted"
 VOLUME, SNAPSHOT, MACHINE = "volume", "snapshot", "machine"
-MADE_BY = {"volume created": VOLUME, "volume made": VOLUME, "snapshot taken": SNAPSHOT, "machine exists": MACHINE}
-GONE_BY = {"volume deleted": VOLUME, "snapshot deleted": SNAPSHOT, "machine destroyed": MACHINE}
+MADE_BY: dict[str | None, str] = {
+    EventKind.VOLUME_CREATED: VOLUME,
+    EventKind.VOLUME_MADE: VOLUME,
+    EventKind.SNAPSHOT_TAKEN: SNAPSHOT,
+    EventKind.MACHINE_EXISTS: MACHINE,
+}
+GONE_BY: dict[str | None, str] = {
+    EventKind.VOLUME_DELETED: VOLUME,
+    EventKind.SNAPSHOT_DELETED: SNAPSHOT,
+    EventKind.MACHINE_DESTROYED: MACHINE,
+}
 ID_OF = {VOLUME: "volume_id", SNAPSHOT: "snapshot_id", MACHINE: "vm_id"}
 
 
@@ -29,7 +39,7 @@ def collect(databases: Databases, found: Sequence[Found], rows: Iterable[Replica
     gone: set[tuple[str, str]] = set()
     for one, event in _events(found):
         fields = event.fields or {}
-        made, deleted = MADE_BY.get(event.message), GONE_BY.get(event.message)
+        made, deleted = MADE_BY.get(event.kind), GONE_BY.get(event.kind)
         if made and fields.get(ID_OF[made]):
             thing = _thing(made, one, event, fields)
             known = things.get((made, thing.id))
@@ -52,7 +62,6 @@ def _events(found: Sequence[Found]) -> Iterator[tuple[Found, JoblogEvent]]:
 
 
 def _thing(what: str, one: Found, event: JoblogEvent, fields: dict[str, Any]) -> Made:
-    # A replication's own snapshots in vSphere are called `snapshot`, and are none of the cloud's.
     size = fields.get("size")
     return Made(
         what=what,

@@ -12,6 +12,7 @@ from functools import partial
 from migratekit_core.adapters.cloudstack.client import InterruptedJobError
 from migratekit_core.common.errors import BusyError, MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.db.models.volumes import VolumeOperation
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.volumed import devices
 from migratekit_core.volumed.daemon import checksum, oma, records, room, snapshots
 from migratekit_core.volumed.daemon.context import COPY_SECONDS, Context, Response, name_of, volume_id_of
@@ -64,9 +65,11 @@ def _made(
             fill(volume)
         except MigrateKitError:
             left = attempt(lambda: storage.delete(volume.id))
-            step.log("volume taken back", level="warning", volume_id=volume.id, error=str(left) if left else None)
+            step.log(
+                EventKind.VOLUME_TAKEN_BACK, level="warning", volume_id=volume.id, error=str(left) if left else None
+            )
             raise
-        step.log("volume created", volume_id=volume.id, name=name, size=volume.size)
+        step.log(EventKind.VOLUME_CREATED, volume_id=volume.id, name=name, size=volume.size)
     return {"volume_id": volume.id, "name": name, "size": volume.size}
 
 
@@ -144,7 +147,7 @@ def attach(context: Context, operation: VolumeOperation) -> Response:
     context.passed(operation, "attached-recorded")
     with context.job.step("find-device") as step:
         device = devices.wait_for(context.places, volume_id, volume.size, context.settings.device_timeout)
-        step.log("device found", device=str(device.path), size=device.size)
+        step.log(EventKind.DEVICE_FOUND, device=str(device.path), size=device.size)
     path = str(device.path)
     records.record_mapping(
         context.volumes, volume_id, vm_id, device.size, cloudstack=ATTACHED, linux=ATTACHED, path=path
@@ -164,7 +167,7 @@ def _attached(context: Context, operation: VolumeOperation, volume: Volume, vm_i
         here = vm_id == volume.vm_id == storage.oma_vm_id()
         if here and devices.appears(context.places, volume.id, GRACE_SECONDS) is None:
             # An attach that Linux never saw: waiting longer does not help, doing it again does.
-            step.log("attached but without a device, attaching again", level="warning", volume_id=volume.id)
+            step.log(EventKind.DEVICE_MISSING, level="warning", volume_id=volume.id)
             _detached(context, operation, volume.id)
             context.passed(operation, "detached-again")
             volume = replace(volume, vm_id=None)
@@ -175,7 +178,7 @@ def _attached(context: Context, operation: VolumeOperation, volume: Volume, vm_i
                 return ascertain(attach, look, context.settings.settle_timeout)
 
             volume = room.found(context, step, volume, act) if vm_id == storage.oma_vm_id() else act()
-        step.log("attached", volume_id=volume.id, vm_id=vm_id, device_id=volume.device_id)
+        step.log(EventKind.ATTACHED, volume_id=volume.id, vm_id=vm_id, device_id=volume.device_id)
     return volume
 
 
@@ -223,7 +226,7 @@ def detach(context: Context, operation: VolumeOperation) -> Response:
             )
             context.passed(operation, "detached-recorded")
             devices.wait_gone(context.places, volume_id, context.settings.device_timeout)
-        step.log("detached", volume_id=volume_id, vm_id=vm_id)
+        step.log(EventKind.DETACHED, volume_id=volume_id, vm_id=vm_id)
     records.forget_mapping(context.volumes, volume_id)
     return {"volume_id": volume_id, "vm_id": vm_id}
 
@@ -251,7 +254,7 @@ def export(context: Context, operation: VolumeOperation) -> Response:
         context.exporter.add(name, device.link)
         context.passed(operation, "added")
         context.exporter.prove(name, device.size)
-        step.log("exported", volume_id=volume_id, export=name, port=port)
+        step.log(EventKind.EXPORTED, volume_id=volume_id, export=name, port=port)
     records.record_export(context.volumes, volume_id, name, path, port, "active")
     return {"volume_id": volume_id, "export_name": name, "port": port, "size": device.size}
 
@@ -278,7 +281,7 @@ def unexport(context: Context, operation: VolumeOperation) -> Response:
             raise BusyError(
                 f"export {name} is in use", f"{clients} connections are open", "wait for the copy to end, or stop it"
             )
-        step.log("export removed", volume_id=volume_id, export=name)
+        step.log(EventKind.EXPORT_REMOVED, volume_id=volume_id, export=name)
     records.forget_export(context.volumes, volume_id)
     return {"volume_id": volume_id, "existed": True}
 

@@ -42,6 +42,7 @@ def start(level: str) -> None:
 def entry(recorded: Entry) -> None:
     """Write what the joblog recorded."""
     fields = {
+        "event": recorded.event,
         "job_id": recorded.job_id,
         "kind": recorded.kind,
         "step": recorded.step,

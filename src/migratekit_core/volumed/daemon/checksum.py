@@ -12,6 +12,7 @@ from migratekit_core.common.units import MIB
 from migratekit_core.db.models.volumes import VolumeOperation
 from migratekit_core.engine.digests import blocks, hashing
 from migratekit_core.engine.digests.blocks import Range
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.volumed import devices
 from migratekit_core.volumed.daemon.context import Context, volume_id_of
 
@@ -44,7 +45,7 @@ def checksum(context: Context, operation: VolumeOperation) -> dict[str, Any]:
         else:
             answer = _whole(file.fileno(), volume_id, wanted)
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        step.log("hashed", volume_id=volume_id, bytes=answer["length"], read=answer["read"])
+        step.log(EventKind.HASHED, volume_id=volume_id, bytes=answer["length"], read=answer["read"])
     return {"volume_id": volume_id, "algorithm": blocks.ALGORITHM, **answer}
 
 

@@ -19,6 +19,7 @@ from migratekit_core.db.models.joblog import JoblogJob
 from migratekit_core.db.models.oma import ReplicationJob
 from migratekit_core.db.models.volumes import VolumeOperation
 from migratekit_core.joblog import Step
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.volumed import devices
 from migratekit_core.volumed.daemon import records
 from migratekit_core.volumed.daemon.context import ORIGIN, Context
@@ -126,11 +127,9 @@ def _let_go(context: Context, step: Step, volume: Volume, stuck: set[str]) -> st
         return CONNECTED
     except MigrateKitError as error:
         stuck.add(volume.id)
-        step.log(
-            "volume could not be detached", level="warning", volume_id=volume.id, name=volume.name, error=str(error)
-        )
+        step.log(EventKind.ROOM_NOT_MADE, level="warning", volume_id=volume.id, name=volume.name, error=str(error))
         return ""
-    step.log("room made", level="warning", detached=volume.id, name=volume.name)
+    step.log(EventKind.ROOM_MADE, level="warning", detached=volume.id, name=volume.name)
     return ""
 
 

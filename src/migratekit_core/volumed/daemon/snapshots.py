@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from migratekit_core.db.models.volumes import VolumeOperation
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.volumed import devices
 from migratekit_core.volumed.daemon.context import COPY_SECONDS, Context, Response, name_of, volume_id_of
 from migratekit_core.volumed.daemon.outcome import ascertain, await_result
@@ -33,7 +34,7 @@ def snapshot(context: Context, operation: VolumeOperation) -> Response:
         if taken is None:
             taken = ascertain(lambda: storage.snapshot(volume_id, name, jobs), look, context.settings.settle_timeout)
         context.passed(operation, "taken")
-        step.log("snapshot taken", volume_id=volume_id, snapshot_id=taken.id, name=name)
+        step.log(EventKind.SNAPSHOT_TAKEN, volume_id=volume_id, snapshot_id=taken.id, name=name)
     return {"volume_id": volume_id, "snapshot_id": taken.id, "name": name}
 
 

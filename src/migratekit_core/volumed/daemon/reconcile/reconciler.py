@@ -13,6 +13,7 @@ from migratekit_core.common.errors import BusyError
 from migratekit_core.common.redact import redact
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.joblog import Job, Tracker
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.tracker import describe
 from migratekit_core.volumed.daemon.metrics import Metrics
 from migratekit_core.volumed.daemon.operations import COMPLETED, OPEN, Operations, Origin
@@ -155,7 +156,8 @@ class Reconciler:
                     drift = one.drift
                     if _key(drift) not in before:
                         step.log(
-                            f"drift: {drift.what}",
+                            EventKind.DRIFT_FOUND,
+                            text=f"drift: {drift.what}",
                             level="warning",
                             volume_id=drift.volume_id,
                             kind=drift.kind,
@@ -163,7 +165,8 @@ class Reconciler:
                             todo=drift.todo,
                         )
                 for key in before.keys() - {_key(one.drift) for one in found}:
-                    step.log(f"drift is over: {before[key].drift.what}", volume_id=key[0], kind=key[2])
+                    text = f"drift is over: {before[key].drift.what}"
+                    step.log(EventKind.DRIFT_OVER, text=text, volume_id=key[0], kind=key[2])
             done: set[Key] = set()
             for volume_id in dict.fromkeys(one.drift.volume_id for one in due):
                 mine = [one.drift for one in due if one.drift.volume_id == volume_id]
@@ -202,9 +205,9 @@ class Reconciler:
                 target = _end(self.sides, one.name)
                 self.sides.exporter.remove(one.name)
                 if look.connections(self.sides.exporter, target):
-                    step.log("export taken back, its connections stay open", level="warning", export=one.name)
+                    step.log(EventKind.EXPORT_TAKEN_BACK_IN_USE, level="warning", export=one.name)
                 else:
-                    step.log("export taken back", export=one.name)
+                    step.log(EventKind.EXPORT_TAKEN_BACK, export=one.name)
                 done.add(_key(one))
         self._note(drift, done, None)
         return done

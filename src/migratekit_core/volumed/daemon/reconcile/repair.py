@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from migratekit_core.db.models.volumes import VolumeOperation
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.volumed.daemon import records
 from migratekit_core.volumed.daemon.context import Context, volume_id_of
 from migratekit_core.volumed.daemon.reconcile import compare, look
@@ -21,7 +22,14 @@ def reconcile(context: Context, operation: VolumeOperation) -> dict[str, Any]:
     with context.job.step("repair-volume") as step:
         found = compare.drifts(look.at(sides, volume_id))
         for drift in found:
-            step.log("drift", level="warning", kind=drift.kind, what=drift.what, why=drift.why, safe=drift.safe)
+            step.log(
+                EventKind.DRIFT_CONFIRMED,
+                level="warning",
+                kind=drift.kind,
+                what=drift.what,
+                why=drift.why,
+                safe=drift.safe,
+            )
         safe = {drift.kind for drift in found if drift.safe}
         # The export first: it hangs on the row of the volume.
         for kind in (compare.EXPORT_STALE, compare.EXPORT_LOST, compare.EXPORT_ASTRAY, compare.EXPORT_ROW):
@@ -32,7 +40,7 @@ def reconcile(context: Context, operation: VolumeOperation) -> dict[str, Any]:
             _row(context, look.at(sides, volume_id))
         context.passed(operation, "row-repaired")
         left = compare.drifts(look.at(sides, volume_id))
-        step.log("repaired", volume_id=volume_id, kinds=sorted(safe), left=[drift.kind for drift in left])
+        step.log(EventKind.DRIFT_REPAIRED, volume_id=volume_id, kinds=sorted(safe), left=[drift.kind for drift in left])
     return {"volume_id": volume_id, "repaired": sorted(safe), "left": [drift.kind for drift in left]}
 
 
