@@ -15,7 +15,7 @@ from migratekit_core.common.errors import BusyError
 from migratekit_core.config.schema import Database
 from migratekit_core.config.secret import SecretSource
 from migratekit_core.db.engine import open_engine, write
-from migratekit_core.db.locks import MOMENTARY, vm_lock
+from migratekit_core.db.locks import LockKind, vm_lock
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.oma import VmLock
 from tests.integration.gate import gate
@@ -123,7 +123,7 @@ def test_who_holds_a_machine_for_a_moment_only_is_waited_for(shared_lab: Lab) ->
     engine = lab_engine(shared_lab)
     released = threading.Event()
     with ExitStack() as moment:
-        moment.enter_context(vm_lock(engine, "some machine", f"{MOMENTARY} on the OMA"))
+        moment.enter_context(vm_lock(engine, "some machine", "making room on the OMA", LockKind.MOMENT))
 
         def release() -> None:
             released.set()

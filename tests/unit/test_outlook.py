@@ -113,7 +113,7 @@ def test_how_long_a_shutdown_takes_is_of_the_machine_itself_and_of_late(database
             db.flush()
             db.add(step)
 
-    assert usual(databases.oma, "db01") == Usual(60, 120, "assumed")
+    assert usual(databases.oma, "db01") == Usual(60, 120, "assumed", assumed=True)
     for number in range(25):
         failover("old", 1, number=number)
     for number in range(25, 50):

@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
@@ -29,19 +30,28 @@ from migratekit_core.db.engine import crowded, database_error, session, write
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.oma import VmLock
 
-MOMENTARY = "making room"
-"""How the purpose begins of who holds a machine only while the volume daemon detaches one of its idle volumes."""
 MOMENT_SECONDS = 90
-"""How long such a one is waited for; as a rule it takes seconds."""
+"""How long who holds a machine for a moment is waited for; as a rule it takes seconds."""
+
+
+class LockKind(StrEnum):
+    """For how long a machine is held."""
+
+    RUN = "run"
+    """As long as a command works on it: who comes meanwhile is refused."""
+    MOMENT = "moment"
+    """While the volume daemon detaches one of its idle volumes: who comes meanwhile waits."""
 
 
 class Lock:
     """A machine's lock, held by this run."""
 
-    def __init__(self, engine: Engine, name: str, purpose: str) -> None:
+    def __init__(self, engine: Engine, name: str, purpose: str, kind: LockKind) -> None:
         self._engine = engine
         self._name = name
-        self._holder = f"{purpose} (pid {os.getpid()} on {socket.gethostname()}) {uuid.uuid4().hex[:8]}"
+        self._kind = kind
+        self._holder = f"{purpose} (pid {os.getpid()} on {socket.gethostname()})"
+        self._token = str(uuid.uuid4())
         self._connection: Connection | None = None
         self._beside: list[Lock] = []
 
@@ -70,7 +80,8 @@ class Lock:
         write(self._engine, lambda db: db.get(VmLock, self._name))  # waits until the database is back
         self._acquire(5)
         last = write(self._engine, lambda db: db.get(VmLock, self._name))
-        if last is None or last.holder != self._holder:
+        # The holder as well: a version that knows no tokens leaves ours where it is.
+        if last is None or (last.token, last.holder) != (self._token, self._holder):
             raise _busy(self._engine, self._name)
 
     def take(self) -> None:
@@ -83,10 +94,13 @@ class Lock:
                 if not _for_a_moment(self._engine, self._name):
                     raise
                 self._acquire(MOMENT_SECONDS)
-        write(
-            self._engine,
-            lambda db: db.merge(VmLock(name=self._name, holder=self._holder, acquired_at=utcnow())),
-        )
+
+        def row() -> VmLock:
+            return VmLock(
+                name=self._name, holder=self._holder, kind=self._kind, token=self._token, acquired_at=utcnow()
+            )
+
+        write(self._engine, lambda db: db.merge(row()))
 
     def _acquire(self, seconds: int) -> None:
         try:
@@ -128,10 +142,10 @@ def is_held(db: Session, vm_id: str) -> bool:
 
 
 @contextmanager
-def vm_lock(engine: Engine, vm_id: str, purpose: str) -> Iterator[Lock]:
+def vm_lock(engine: Engine, vm_id: str, purpose: str, kind: LockKind = LockKind.RUN) -> Iterator[Lock]:
     """Hold the machine `vm_id` (its source id) for `purpose`; raise BusyError, naming the holder, if it is held."""
     name = lock_name(vm_id)
-    lock = Lock(engine, name, purpose)
+    lock = Lock(engine, name, purpose, kind)
     with _file_lock(engine, name) if engine.dialect.name == "sqlite" else contextlib.nullcontext():
         try:
             lock.take()
@@ -141,19 +155,22 @@ def vm_lock(engine: Engine, vm_id: str, purpose: str) -> Iterator[Lock]:
 
 
 @contextmanager
-def destination_lock(engine: Engine, vm_uuid: str, purpose: str) -> Iterator[Lock]:
+def destination_lock(engine: Engine, vm_uuid: str, purpose: str, kind: LockKind = LockKind.RUN) -> Iterator[Lock]:
     """Hold what was made of a machine in CloudStack; syncs go on. Raises BusyError, naming the holder."""
-    with vm_lock(engine, f"failover-{vm_uuid}", purpose) as lock:
+    with vm_lock(engine, f"failover-{vm_uuid}", purpose, kind) as lock:
         yield lock
 
 
 @contextmanager
-def whole_lock(engine: Engine, vm_uuid: str, purpose: str) -> Iterator[Lock]:
+def whole_lock(engine: Engine, vm_uuid: str, purpose: str, kind: LockKind = LockKind.RUN) -> Iterator[Lock]:
     """Hold a machine against syncs and against whoever makes, or takes away, machines of it; yield the former lock.
 
     Raises BusyError, naming the holder.
     """
-    with vm_lock(engine, vm_uuid, purpose) as lock, destination_lock(engine, vm_uuid, purpose) as destination:
+    with (
+        vm_lock(engine, vm_uuid, purpose, kind) as lock,
+        destination_lock(engine, vm_uuid, purpose, kind) as destination,
+    ):
         # A database that was restarted has taken both away.
         lock.hold_beside(destination)
         yield lock
@@ -178,7 +195,7 @@ def _file_lock(engine: Engine, name: str) -> Iterator[None]:
 
 def _for_a_moment(engine: Engine, name: str) -> bool:
     held = write(engine, lambda db: db.get(VmLock, name))
-    return held is not None and held.holder.startswith(MOMENTARY)
+    return held is not None and held.kind == LockKind.MOMENT
 
 
 def _busy(engine: Engine, name: str) -> BusyError:
@@ -186,5 +203,5 @@ def _busy(engine: Engine, name: str) -> BusyError:
         held = db.get(VmLock, name)
     who = "another run"
     if held is not None:
-        who = f"{held.holder.rpartition(' ')[0]}, since {held.acquired_at:%Y-%m-%d %H:%M:%S} UTC"
+        who = f"{held.holder}, since {held.acquired_at:%Y-%m-%d %H:%M:%S} UTC"
     return BusyError("this machine is being worked on", f"held by {who}", "wait for it (migratekit jobs list)")

@@ -172,4 +172,9 @@ class VmLock(OmaTable, table=True):
 
     name: str = Field(max_length=64, primary_key=True)
     holder: str = Field(max_length=NAME)
+    """What it is held for, and by which process, for people."""
+    kind: str | None = Field(default=None, max_length=16)
+    """A db.locks.LockKind; None for a row of before there were any."""
+    token: str | None = Field(default=None, max_length=ID)
+    """Of one holding of the lock: tells whether somebody else has held it meanwhile."""
     acquired_at: datetime = Field(default_factory=utcnow, sa_type=Time)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from statistics import median
 
 from sqlalchemy import Engine
@@ -27,7 +28,6 @@ SAMPLES = 20
 """How many former failovers tell how long a step takes."""
 SHUTDOWN_SECONDS, REST_SECONDS = 60.0, 120.0
 """Assumed where nothing was ever measured."""
-ASSUMED = "assumed"
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,14 @@ def measure(steps: list[JoblogStep]) -> Downtime | None:
     return Downtime(_seconds(began, last), tuple(spans), over)
 
 
+class Source(Enum):
+    """Where figures are from."""
+
+    OWN = "measured of the machine itself"
+    OTHERS = "measured of other machines"
+    ASSUMED = "assumed"
+
+
 @dataclass(frozen=True)
 class Usual:
     """What a cut-over takes beside its last sync, in seconds."""
@@ -102,6 +110,8 @@ class Usual:
     rest: float
     basis: str
     """What it was taken from, for people."""
+    assumed: bool = False
+    """Whether none of it was ever measured."""
 
 
 def usual(engine: Engine, vm_name: str) -> Usual:
@@ -123,12 +133,13 @@ def usual(engine: Engine, vm_name: str) -> Usual:
         if step.name in AFTERWARDS and step.completed_at is not None:
             rests[step.job_id] = rests.get(step.job_id, 0.0) + _seconds(step.started_at, step.completed_at)
     times, times_own = _shutdowns(engine, vm_name)
-    rest = _source(rests, bool(own), vm_name)
-    shutdown = _source(times, times_own, vm_name)
+    rest, shutdown = _source(rests, bool(own)), _source(times, times_own)
+    both = f"shutdown {_told(shutdown, vm_name)}, the rest {_told(rest, vm_name)}"
     return Usual(
         shutdown=median(times) if times else SHUTDOWN_SECONDS,
         rest=median(rests.values()) if rests else REST_SECONDS,
-        basis=rest if rest == shutdown else f"shutdown {shutdown}, the rest {rest}",
+        basis=_told(rest, vm_name) if rest is shutdown else both,
+        assumed=rest is shutdown is Source.ASSUMED,
     )
 
 
@@ -149,11 +160,16 @@ def _shutdowns(engine: Engine, vm_name: str) -> tuple[list[float], bool]:
     return [], False
 
 
-def _source(measured: Collection[object], own: bool, vm_name: str) -> str:
-    """Return where figures are from, for people."""
+def _source(measured: Collection[object], own: bool) -> Source:
+    """Return where figures are from."""
     if not measured:
-        return ASSUMED
-    return f"measured of {vm_name}" if own else "measured of other machines"
+        return Source.ASSUMED
+    return Source.OWN if own else Source.OTHERS
+
+
+def _told(source: Source, vm_name: str) -> str:
+    """Return where figures are from, for people."""
+    return f"measured of {vm_name}" if source is Source.OWN else source.value
 
 
 AFTERWARDS = frozenset({"detach-volumes", "deploy", "root-disk", "data-disks", "start", "boot-check"})

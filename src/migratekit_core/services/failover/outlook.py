@@ -77,7 +77,7 @@ def look(engine: Engine, vm_uuid: str, vm_name: str, capacity: int, now: datetim
 
 def _of_usual(known: Usual) -> str:
     return f"shutdown {human_seconds(known.shutdown)}, deploy and boot {human_seconds(known.rest)}: " + (
-        "assumed, no failover or rehearsal was measured yet" if known.basis == "assumed" else known.basis
+        "assumed, no failover or rehearsal was measured yet" if known.assumed else known.basis
     )
 
 

@@ -9,12 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
+from enum import Enum
 
 from sqlmodel import Session, col, func, select
 
 from migratekit_core.common.errors import BusyError, ErrorCode, MigrateKitError, PreconditionError
 from migratekit_core.db.engine import write
-from migratekit_core.db.locks import MOMENTARY, whole_lock
+from migratekit_core.db.locks import LockKind, whole_lock
 from migratekit_core.db.models.joblog import JoblogJob
 from migratekit_core.db.models.oma import ReplicationJob
 from migratekit_core.db.models.volumes import VolumeOperation
@@ -30,10 +31,25 @@ BY_HAND = "volumes-"
 """How the kinds of jobs begin that `migratekit volumes attach` and its like run in."""
 LEAVING_SECONDS = 0.5
 """Between two attempts while a volume is just being detached by somebody else."""
-OWN, LEAVING = "of this machine itself", "being detached"
-WORKED_WITH, CONNECTED = "of machines that are worked with", "exported, with somebody connected"
-PASSING = frozenset({WORKED_WITH, CONNECTED, LEAVING})
-"""Reasons to stay that are over when a run ends."""
+
+
+class Stays(Enum):
+    """Why a volume stays attached to the OMA, as people are told."""
+
+    OWN = "of this machine itself"
+    LEAVING = "being detached"
+    WORKED_WITH = "of machines that are worked with"
+    CONNECTED = "exported, with somebody connected"
+    NOT_DETACHED = "that could not be detached"
+    NOT_OURS = "not ours"
+    FOREIGN = "attached outside MigrateKit"
+    IN_USE = "in use on this host (mounted, or part of a volume group)"
+    ATTACHED_BY_HAND = "attached by hand"
+    EXPORTED_BY_HAND = "exported by hand"
+
+
+PASSING = frozenset({Stays.WORKED_WITH, Stays.CONNECTED, Stays.LEAVING})
+"""Reasons that are over when a run ends."""
 
 _making = threading.Lock()
 """One at a time makes room, and attaches what it is for: several would take each other's."""
@@ -77,28 +93,29 @@ def _make(context: Context, step: Step, wanted: Volume, stuck: set[str], deadlin
 
     Raises BusyError, or PreconditionError, where there is no such volume, saying what all of them are there for.
     """
-    kept: Counter[str] = Counter()
+    kept: Counter[Stays] = Counter()
     for volume in _by_age(context):
-        reason = "that could not be detached" if volume.id in stuck else _reason_to_stay(context, volume, wanted)
+        reason = Stays.NOT_DETACHED if volume.id in stuck else _reason_to_stay(context, volume, wanted)
         if not reason:
             try:
-                with whole_lock(context.oma, volume.tags[TAG], f"{MOMENTARY} on the OMA: detaching {volume.name}"):
+                purpose = f"making room on the OMA: detaching {volume.name}"
+                with whole_lock(context.oma, volume.tags[TAG], purpose, LockKind.MOMENT):
                     # Attached by hand, or opened, while we got the lock?
                     reason = _reason_to_stay(context, volume, wanted) or _let_go(context, step, volume, stuck)
             except BusyError:
-                reason = WORKED_WITH
+                reason = Stays.WORKED_WITH
             if not reason:
                 return
         kept[reason] += 1
-    if kept[LEAVING] and time.monotonic() < deadline:
+    if kept[Stays.LEAVING] and time.monotonic() < deadline:
         time.sleep(LEAVING_SECONDS)
         return
     raise _no_room(kept)
 
 
-def _no_room(kept: Counter[str]) -> MigrateKitError:
+def _no_room(kept: Counter[Stays]) -> MigrateKitError:
     why = f"CloudStack attaches no more to it, and none of its {kept.total()} can be taken off: " + ", ".join(
-        f"{number} {reason}" for reason, number in kept.most_common()
+        f"{number} {reason.value}" for reason, number in kept.most_common()
     )
     if any(kept[reason] for reason in PASSING):
         return BusyError(
@@ -116,21 +133,21 @@ def _no_room(kept: Counter[str]) -> MigrateKitError:
     )
 
 
-def _let_go(context: Context, step: Step, volume: Volume, stuck: set[str]) -> str:
-    """Detach a volume whose machine is held; return why it stays, or "" where something has changed."""
+def _let_go(context: Context, step: Step, volume: Volume, stuck: set[str]) -> Stays | None:
+    """Detach a volume whose machine is held; return why it stays, or None where something has changed."""
     try:
         if records.export(context.volumes, volume.id) is not None:
             # Of a run that was killed; refused where somebody is connected.
             context.within("unexport", volume.id, {})
         context.within("detach", volume.id, {"only_from": context.storage.oma_vm_id()})
     except BusyError:
-        return CONNECTED
+        return Stays.CONNECTED
     except MigrateKitError as error:
         stuck.add(volume.id)
         step.log(EventKind.ROOM_NOT_MADE, level="warning", volume_id=volume.id, name=volume.name, error=str(error))
-        return ""
+        return None
     step.log(EventKind.ROOM_MADE, level="warning", detached=volume.id, name=volume.name)
-    return ""
+    return None
 
 
 def _by_age(context: Context) -> list[Volume]:
@@ -146,21 +163,23 @@ def _by_age(context: Context) -> list[Volume]:
     return sorted(attached, key=lambda volume: last.get(volume.id, datetime.min))
 
 
-def _reason_to_stay(context: Context, volume: Volume, wanted: Volume) -> str:
-    """Return why a volume must not be detached; "" where nothing is known that speaks against it."""
+def _reason_to_stay(context: Context, volume: Volume, wanted: Volume) -> Stays | None:
+    """Return why a volume must not be detached; None where nothing is known that speaks against it."""
     if TAG not in volume.tags:
-        return "not ours"
+        return Stays.NOT_OURS
     if volume.tags[TAG] == wanted.tags.get(TAG):
-        return OWN
+        return Stays.OWN
     if _newest(context, volume.id, "detach", only_open=True) is not None:
-        return LEAVING
+        return Stays.LEAVING
     row = records.mapping(context.volumes, volume.id)
     if row is None:
-        return "attached outside MigrateKit"
+        return Stays.FOREIGN
     if row.device_path is not None and devices.held(context.places, volume.id):
-        return "in use on this host (mounted, or part of a volume group)"
-    kind = "export" if records.export(context.volumes, volume.id) is not None else "attach"
-    return f"{kind}ed by hand" if _by_hand(context, volume.id, kind) else ""
+        return Stays.IN_USE
+    exported = records.export(context.volumes, volume.id) is not None
+    if not _by_hand(context, volume.id, "export" if exported else "attach"):
+        return None
+    return Stays.EXPORTED_BY_HAND if exported else Stays.ATTACHED_BY_HAND
 
 
 def _by_hand(context: Context, volume_id: str, kind: str) -> bool:
