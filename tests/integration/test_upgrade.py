@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import subprocess
 import tarfile
@@ -89,6 +90,7 @@ def test_an_installation_of_the_last_release_keeps_its_replicas(lab: Lab, last_r
     guest.scatter(lab.vcenter, VM, 0, 6 * MIB, 5, random.Random(1))
     assert "incremental sync" in old(lab, last_release, "replicate", VM)
     volumes = volume_ids(lab, VM)
+    reported = json.loads(old(lab, last_release, "report", VM, "--output", "json"))
     jobs = {str(row["id"]) for row in sql(lab, "SELECT id FROM replication_jobs")}
     process.end(lab.parts["daemon"].process.pid)
     lab.parts["daemon"].process.wait(60)
@@ -97,6 +99,10 @@ def test_an_installation_of_the_last_release_keeps_its_replicas(lab: Lab, last_r
     report(lab, "db", "upgrade")
     lab.restart_daemon()
     report(lab, "db", "check")
+    # Its joblog has kinds now, and tells the same.
+    assert sql(lab, "SELECT DISTINCT message FROM joblog_events WHERE kind IS NULL") == []
+    told = report(lab, "report", VM)
+    assert [told[part] for part in ("syncs", "made")] == [reported[part] for part in ("syncs", "made")]
     guest.scatter(lab.vcenter, VM, 0, 6 * MIB, 5, random.Random(2))
     synced = report(lab, "replicate", VM)
     assert synced["kind"] == "incremental"

@@ -136,7 +136,7 @@ def _tell(context: typer.Context, vm: str, release: bool, cancel: bool, output: 
         raise UsageError("--release and --cancel exclude each other", "one cuts over, the other does not", "pass one")
     with runtime(context) as opened:
         require_schema(opened.databases)
-        job = control.ask(opened, vm, control.RELEASE if release else control.CANCEL)
+        job = control.release(opened, vm) if release else control.stop(opened, vm)
     what = "cut over now" if release else "stop"
     text = f"the failover of {vm} was told to {what}; watch it with: migratekit jobs show {job.id[:8]}"
     render.result(output, "migratekit.failover-told/1", {"job_id": job.id, "vm": vm, "told": what}, text=text)

@@ -71,7 +71,7 @@ def close(db: Session, family: Sequence[str], correlation_id: str, reason: str) 
     asked = requested(db, family)
     if asked is None:
         for job_id in family:
-            db.add(_event(job_id, correlation_id, EventKind.CANCEL_CLOSED, {"reason": reason}))
+            db.add(_event_row(job_id, correlation_id, EventKind.CANCEL_CLOSED, {"reason": reason}))
     return asked
 
 
@@ -93,7 +93,7 @@ def ask(tracker: Tracker, job: JoblogJob, reason: str) -> bool:
             return str((closed.fields or {}).get("reason", EventKind.CANCEL_CLOSED.text)), False
         if requested(db, [job.id]) is not None:
             return "", False
-        db.add(_event(job.id, job.correlation_id, EventKind.STOP_ASKED, fields))
+        db.add(_event_row(job.id, job.correlation_id, EventKind.STOP_ASKED, fields))
         return "", True
 
     problem, first = check(job), False
@@ -129,7 +129,7 @@ def give_up(tracker: Tracker, job: JoblogJob) -> None:
         for row in [now, *descendants(db, [now.id])]:
             if row.status == RUNNING and row.host == now.host:
                 interrupt(db, row)
-        db.add(_event(now.id, now.correlation_id, EventKind.GIVEN_UP, fields))
+        db.add(_event_row(now.id, now.correlation_id, EventKind.GIVEN_UP, fields))
         return ""
 
     problem = tracker._write(change)
@@ -201,7 +201,7 @@ def _hold(db: Session, job_ids: Sequence[str]) -> None:
     db.exec(select(JoblogJob.id).where(col(JoblogJob.id).in_(job_ids)).with_for_update()).all()
 
 
-def _event(job_id: str, correlation_id: str, kind: EventKind, fields: dict[str, str]) -> JoblogEvent:
+def _event_row(job_id: str, correlation_id: str, kind: EventKind, fields: dict[str, str]) -> JoblogEvent:
     return JoblogEvent(
         uid=uuid.uuid4().hex, job_id=job_id, correlation_id=correlation_id, level="warning", kind=kind,
         message=kind.said(fields), fields=fields,

@@ -14,14 +14,28 @@ from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.states import RUNNING
 from migratekit_core.services.replication import replica
 
-RELEASE, CANCEL = EventKind.CUTOVER_ASKED, EventKind.STOP_ASKED
 
+def release(runtime: Runtime, vm_name: str) -> JoblogJob:
+    """Tell the running failover of a machine to cut over now; return its job.
 
-def ask(runtime: Runtime, vm_name: str, what: EventKind) -> JoblogJob:
-    """Tell the running failover of a machine to cut over now (RELEASE) or to stop (CANCEL); return its job.
-
-    Raises PreconditionError unless exactly one runs, and for CANCEL where it has passed its point of no return.
+    Raises PreconditionError unless exactly one runs.
     """
+    job = _running(runtime, vm_name)
+    runtime.tracker.note(job, EventKind.CUTOVER_ASKED, {})
+    return job
+
+
+def stop(runtime: Runtime, vm_name: str) -> JoblogJob:
+    """Tell the running failover of a machine to stop; return its job.
+
+    Raises PreconditionError unless exactly one runs, and where it has passed its point of no return.
+    """
+    job = _running(runtime, vm_name)
+    cancel.ask(runtime.tracker, job, "")
+    return job
+
+
+def _running(runtime: Runtime, vm_name: str) -> JoblogJob:
     runtime.tracker.mark_interrupted()
     # A machine may be named by its path or uuid; jobs know it by its name.
     names = {found.job.source_vm_name for found in replica.named(runtime.databases.oma, vm_name)} or {vm_name}
@@ -34,14 +48,12 @@ def ask(runtime: Runtime, vm_name: str, what: EventKind) -> JoblogJob:
             problem,
             "look with: migratekit jobs list --status running",
         )
-    if what is CANCEL:
-        cancel.ask(runtime.tracker, found[0], "")
-    else:
-        runtime.tracker.note(found[0], what, {})
     return found[0]
 
 
 def released(runtime: Runtime, job: Job) -> bool:
     """Return whether a job was told to cut over now."""
-    query = select(JoblogEvent.id).where(JoblogEvent.job_id == job.id, JoblogEvent.kind == RELEASE)
-    return write(runtime.databases.oma, lambda db: db.exec(query).first()) is not None
+    asked = select(JoblogEvent.id).where(JoblogEvent.kind == EventKind.CUTOVER_ASKED)
+    return (
+        write(runtime.databases.oma, lambda db: db.exec(asked.where(JoblogEvent.job_id == job.id)).first()) is not None
+    )
