@@ -79,8 +79,6 @@ def configuration(context: typer.Context) -> Config:
 
 def _warn(config: Config) -> None:
     """Say on stderr which of the tunnel's certificates end soon: a line each, once a command."""
-    if config.tunnel.kind != "tls" and config.tunnel.server is None and config.fleet.cert_file is None:
-        return
     from migratekit_core.adapters.tunnel.expiry import warnings
 
     for line in warnings(config):

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from migratekit_core.adapters.readers.reader import nbd_uri
-from migratekit_core.adapters.tunnel import local
+from migratekit_core.adapters.tunnel import Gate, kinds, local
 from migratekit_core.adapters.tunnel.probe import blamed, look_now_and_then
 from migratekit_core.common import failpoints as points
 from migratekit_core.common.errors import OmaUnreachableError, UsageError
 from migratekit_core.common.progress import Observer, Silent
-from migratekit_core.config.folders import socket_path
 from migratekit_core.config.load import require
 from migratekit_core.config.schema import Config, Ossea, VCenter
 from migratekit_core.db.engine import Databases, open_databases
 from migratekit_core.engine.bandwidth import Bandwidth
-from migratekit_core.engine.job import Gate
 from migratekit_core.joblog import Job, Tracker, traces
 from migratekit_core.joblog.traces import Traces
 from migratekit_core.volumed.client import Endpoint, VolumeClient
@@ -101,16 +99,11 @@ class Runtime:
         return f"nbd://{self.config.volumes.nbd_host}:{self.config.volumes.nbd_port}/{quote(export)}"
 
     def gate(self, export: str) -> Gate | None:
-        """Return how the engine reaches an export without a hop on this host; None where the tunnel is not TLS."""
-        tunnel = self.config.tunnel
-        if tunnel.kind != "tls":
-            return None
-        assert tunnel.host and tunnel.ca_file and tunnel.cert_file, "the schema asks for them"
-        crl = str(tunnel.crl_file) if tunnel.crl_file else None
-        return Gate(tunnel.host, tunnel.port, "nbd", str(tunnel.ca_file), str(tunnel.cert_file), export, crl)
+        """Return how the engine reaches an export without a hop on this host; None where it goes by the URI."""
+        return kinds.of(self.config.tunnel).gate(self.config.tunnel, export)
 
     def _socket(self, service: str) -> Path | None:
-        return socket_path(self.config.tunnel, service) if self.config.tunnel.kind != "none" else None
+        return kinds.of(self.config.tunnel).socket(self.config.tunnel, service)
 
 
 @contextmanager
@@ -119,12 +112,9 @@ def open_runtime(
 ) -> Iterator[Runtime]:
     """Bring the tunnel up where there is one, and open the databases; the tunnel stays up for the next command."""
     observer = observer or Silent()
-    socket = None
     wanted = traces.configured(config.otel)
-    if config.tunnel.kind != "none":
-        local.up(config.tunnel)
-        look_now_and_then(config.tunnel)
-        socket = socket_path(config.tunnel, "db")
+    socket = local.way_to(config.tunnel, "db")
+    look_now_and_then(config.tunnel)
     databases = open_databases(config.database, socket)
 
     def step(job: str, name: str, status: str) -> None:

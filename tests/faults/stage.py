@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from migratekit_core.adapters.tunnel import SERVICES, local, pki
+from migratekit_core.adapters.tunnel import SERVICES, Gate, local, pki
 from migratekit_core.config.folders import socket_path
 from migratekit_core.config.schema import Tunnel
-from migratekit_core.engine.job import Gate
 from tests.integration.servers import KIB, MIB, Server
 from tests.lab.parts import oma
 from tests.lab.parts.process import Part, choose_port

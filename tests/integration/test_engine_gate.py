@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from migratekit_core.adapters.tunnel import SERVICES, haproxy, pki, server
+from migratekit_core.adapters.tunnel import SERVICES, Gate, haproxy, pki, server
 from migratekit_core.common.errors import OperationFailedError, UnreachableError
 from migratekit_core.config.schema import TunnelServer
-from migratekit_core.engine.job import Event, Gate, Job, Progress
+from migratekit_core.engine.job import Event, Job, Progress
 from migratekit_core.engine.process import Engines, copy
 from tests.integration import servers
 from tests.integration.servers import MIB, SIZE, Server, same

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from migratekit_core.adapters.tunnel import SERVICES, local, pki, refusal
+from migratekit_core.adapters.tunnel import SERVICES, Gate, local, pki, refusal
 from migratekit_core.adapters.tunnel.probe import probe
 from migratekit_core.common.errors import AuthError, MigrateKitError, PreconditionError, UnreachableError
 from migratekit_core.common.files import write_private
 from migratekit_core.config.schema import Tunnel
-from migratekit_core.engine.job import Gate, Job
+from migratekit_core.engine.job import Job
 from migratekit_core.engine.process import Engines, copy
 from tests.lab.lab import COMMAND, environment
 from tests.tunnels import Service, addresses, free_port, oma, running_services

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -55,7 +54,7 @@ def list_jobs(
     from migratekit_core.joblog.glance import glance
 
     config = configuration(context)
-    socket = Path(local.up(config.tunnel).sockets["db"]) if config.tunnel.kind != "none" else None
+    socket = local.way_to(config.tunnel, "db")
     owners, kinds, statuses = tuple(vm or ()), tuple(kind or ()), tuple(status or ())
     rows: Sequence[Any] | None = glance(
         config.database, socket, owners=owners, kinds=kinds, statuses=statuses, since=since, nested=nested, limit=limit

@@ -113,6 +113,6 @@ def _rate(value: float | None) -> str:
 
 def _configured(context: typer.Context) -> Config:
     config = configuration(context)
-    if config.tunnel.kind == "none":
+    if not config.tunnel.leads_away:
         raise UsageError("no tunnel is configured", 'tunnel.kind is "none"', "write a [tunnel] table")
     return config

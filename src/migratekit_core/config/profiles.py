@@ -31,13 +31,13 @@ def chosen(config: Config, vcenter: str = "", oma: str = "") -> Config:
 
 def apart(own: Tunnel, other: Tunnel, name: str) -> Tunnel:
     """Return an OMA's tunnel with sockets of its own: in the same folder two tunnels would take each other's place."""
-    if other.kind == "none" or runtime_dir(other) != runtime_dir(own) or _end(other) == _end(own):
+    if not other.leads_away or runtime_dir(other) != runtime_dir(own) or _end(other) == _end(own):
         return other
     return other.model_copy(update={"runtime_dir": runtime_dir(own) / name})
 
 
 def _end(tunnel: Tunnel) -> tuple[Any, ...]:
-    return tunnel.kind, tunnel.host, tunnel.port, tunnel.ssh, tunnel.cert_file
+    return tuple(getattr(tunnel, name) for name in ("kind", "host", "port", "ssh", "cert_file"))
 
 
 def _named(held: dict[str, Any], name: str, table: str) -> Any:

@@ -133,6 +133,15 @@ class TunnelServer(Services):
     """The CA's list of revoked certificates."""
 
 
+TUNNEL_NEEDS: dict[str, tuple[str, ...]] = {
+    "tls": ("host", "ca_file", "cert_file"),
+    "ssh": ("host", "ssh"),
+    "none": (),
+}
+"""What each kind of tunnel cannot do without; one that needs nothing leads nowhere. What a kind does:
+adapters.tunnel.kinds."""
+
+
 class Tunnel(Table):
     """The way to the OMA. `none` is for a CLI that runs on the OMA itself."""
 
@@ -151,16 +160,20 @@ class Tunnel(Table):
     """Where the services are on the OMA, as its SSH server reaches them; with `tls` HAProxy there knows it."""
     server: TunnelServer | None = None
 
+    @property
+    def leads_away(self) -> bool:
+        """Return whether the OMA is another host."""
+        return bool(TUNNEL_NEEDS[self.kind])
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        needed = {"tls": ("host", "ca_file", "cert_file"), "ssh": ("host", "ssh"), "none": ()}[self.kind]
-        missing = [name for name in needed if not getattr(self, name)]
+        missing = [name for name in TUNNEL_NEEDS[self.kind] if not getattr(self, name)]
         if missing:
             raise ValueError(f'kind = "{self.kind}" also needs: {", ".join(missing)}')
         unused = [name for name in ("host", "ca_file", "cert_file", "crl_file") if getattr(self, name)]
-        if self.kind == "none" and unused and not (unused == ["host"] and self.ssh):
+        if not self.leads_away and unused and not (unused == ["host"] and self.ssh):
             raise ValueError(
-                f'{unused[0]} is set, but kind is "none", so nothing would go through the tunnel; set kind'
+                f'{unused[0]} is set, but kind is "{self.kind}", so nothing would go through the tunnel; set kind'
             )
         return self
 
@@ -352,9 +365,9 @@ def _behind_the_tunnel(tunnel: Tunnel, database: Database, volumes: Volumes) -> 
                 f"{setting} = {host!r} would leave this machine without the tunnel; "
                 'set tunnel.kind = "tls" and tunnel.host instead'
             )
-    if tunnel.kind != "none" and database.kind == "mariadb" and database.socket is not None:
+    if tunnel.leads_away and database.kind == "mariadb" and database.socket is not None:
         raise ValueError('database.socket would bypass the tunnel; remove it, or set tunnel.kind = "none"')
-    if tunnel.kind != "none" and volumes.socket is not None:
+    if tunnel.leads_away and volumes.socket is not None:
         raise ValueError('volumes.socket would bypass the tunnel; remove it, or set tunnel.kind = "none"')
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from migratekit_core.adapters.tunnel import Gate
 from migratekit_core.common.errors import OperationFailedError, PreconditionError
 from migratekit_core.common.units import round_up
 from migratekit_core.engine import endpoint
@@ -18,7 +19,7 @@ from migratekit_core.engine.areas import aligned, normalise
 from migratekit_core.engine.checkpoint import Checkpoints
 from migratekit_core.engine.endpoint import Abilities, Connection
 from migratekit_core.engine.extents import UNASKED, Extent, Extents
-from migratekit_core.engine.job import Checkpoint, Done, Event, Gate, Job, Progress
+from migratekit_core.engine.job import Checkpoint, Done, Event, Job, Progress
 from migratekit_core.engine.ledger import Ledger
 from migratekit_core.engine.pace import Pace
 from migratekit_core.engine.plan import Ask, Shape, pieces

@@ -14,10 +14,10 @@ from typing import Any
 
 import nbd
 
+from migratekit_core.adapters.tunnel import Gate
 from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.engine import endpoint
 from migratekit_core.engine.endpoint import Connection, Poller
-from migratekit_core.engine.job import Gate
 
 Ask = Callable[[Any, Callable[[Any], int]], None]
 """Sends a request through a handle; the completion gets the answer (0 or an errno)."""

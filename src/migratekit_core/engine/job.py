@@ -13,23 +13,11 @@ import json
 from collections.abc import Iterable
 from typing import IO, Any, NamedTuple
 
+from migratekit_core.adapters.tunnel import Gate
 from migratekit_core.common.progress import Progress as Progress
 from migratekit_core.common.units import MIB
 
 AREAS_PER_LINE = 1000
-
-
-class Gate(NamedTuple):
-    """Where the OMA's tunnel listens, what proves each side to the other, and the export behind it; files are PEM."""
-
-    host: str
-    port: int
-    server_name: str
-    ca_file: str
-    cert_file: str
-    """This host's certificate and key."""
-    export: str
-    crl_file: str | None = None
 
 
 class Job(NamedTuple):

@@ -24,9 +24,8 @@ from typing import Any, NamedTuple
 
 import nbd
 
-from migratekit_core.adapters.tunnel import KEEPALIVE, refusal
+from migratekit_core.adapters.tunnel import KEEPALIVE, Gate, refusal
 from migratekit_core.common.errors import MigrateKitError
-from migratekit_core.engine.job import Gate
 
 CONNECT_SECONDS = 20.0
 RECORD = 16 * 1024

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from migratekit_core.adapters.tunnel import SEEN_FILE, kinds
 from migratekit_core.common.files import write_private
 from migratekit_core.config.folders import runtime_dir
 from migratekit_core.config.schema import Config
@@ -20,8 +21,6 @@ from migratekit_core.config.schema import Config
 WARN = timedelta(days=30)
 """How long before its end something is warned about."""
 CACHE = "expiry.json"
-SEEN_FILE = "oma-certificate.json"
-"""In the runtime folder: when the certificate ends that the OMA showed last (`probe`)."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,8 @@ def expiries(config: Config) -> list[Expiry]:
         ("the fleet's CA", fleet.ca_file, "migratekit tunnel pki rotate ca"),
         ("the fleet's list of revoked certificates", fleet.crl_file, "copy a new crl.pem here"),
     ]
-    if tunnel.kind == "tls":
-        named += [
-            ("this host's certificate", tunnel.cert_file, "migratekit tunnel pki rotate vma"),
-            ("the tunnel's CA", tunnel.ca_file, "migratekit tunnel pki rotate ca"),
-            ("the tunnel's list of revoked certificates", tunnel.crl_file, "copy a new crl.pem here"),
-        ]
+    own = kinds.of(tunnel).certificates(tunnel)
+    named += [(file.what, file.path, file.todo) for file in own]
     if tunnel.server is not None:
         server = tunnel.server
         named += [
@@ -72,11 +67,13 @@ def expiries(config: Config) -> list[Expiry]:
             ("the tunnel's CA", server.ca_file, "migratekit tunnel pki rotate ca"),
             ("the tunnel's list of revoked certificates", server.crl_file, "copy a new crl.pem here"),
         ]
+    if all(path is None for _, path, _ in named):
+        return []
     folder = runtime_dir(tunnel)
     files = {str(path): (what, todo) for what, path, todo in named if path is not None}
     ends = _ends(folder, list(files))
     found = [Expiry(f"{what} ({file})", ends[file], todo) for file, (what, todo) in files.items() if file in ends]
-    if tunnel.kind == "tls" and (seen := _seen(folder)):
+    if own and (seen := _seen(folder)):
         found.append(Expiry("the OMA's certificate", seen, "migratekit tunnel pki rotate oma"))
     return found
 

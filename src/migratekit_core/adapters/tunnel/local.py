@@ -1,6 +1,6 @@
 """The VMA's end of the tunnel: a process in the background whose unix sockets lead to the OMA's services.
 
-It is HAProxy for `tls` and a process of ours for `ssh`; every command shares it, and it stays up for the next one.
+What process it is the kind says (`kinds`); every command shares it, and it stays up for the next one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from migratekit_core.adapters.tunnel import SERVICES
+from migratekit_core.adapters.tunnel import SERVICES, kinds
 from migratekit_core.common.errors import OperationFailedError, UsageError
 from migratekit_core.common.redact import redact
 from migratekit_core.config.folders import runtime_dir, socket_path
@@ -26,7 +26,6 @@ LONGEST_SOCKET_PATH = 97
 """sun_path of unix(7) has 108 bytes with the final NUL, and HAProxy needs ten for the temporary name that it binds."""
 START_SECONDS = 10.0
 PID, CONFIG, LOG = "tunnel.pid", "tunnel.cfg", "tunnel.log"
-HAPROXY_PID = "tunnel.haproxy.pid"
 
 
 @dataclass(frozen=True)
@@ -43,20 +42,25 @@ class Status:
 def up(tunnel: Tunnel) -> Status:
     """Bring the local end up, or leave it be where it runs with the same settings; return its status.
 
+    Where this host is the OMA nothing is done.
+
     Raises UsageError for a runtime directory that cannot hold sockets, PreconditionError where a program is missing or
     the settings are refused, OperationFailedError where it does not start.
     """
+    end = kinds.of(tunnel).local_end
+    if end is None:
+        return status(tunnel)
     folder = _folder(tunnel)
     with _lock(folder):
-        wanted, current = _settings(tunnel), status(tunnel)
+        wanted, current = end.settings(tunnel), status(tunnel)
         config = folder / CONFIG
         if current.up and config.exists() and config.read_text() == wanted:
             return current
         # Checked first: a wrong setting must not take down a tunnel that others copy through.
-        _check(tunnel, config, wanted)
+        end.write(config, wanted)
         _stop(folder)
         with (folder / LOG).open("wb") as log:
-            pid = _start(tunnel, folder, log.fileno())
+            pid = end.launch(tunnel, config, log.fileno())
         if pid is not None:
             write_pid(folder / PID, pid)
             current = _await(tunnel)
@@ -64,6 +68,15 @@ def up(tunnel: Tunnel) -> Status:
             words = (folder / LOG).read_text(errors="replace").strip().splitlines() or ["it said nothing"]
             raise OperationFailedError("the tunnel did not come up", redact(words[-1]), "check the [tunnel] table")
         return current
+
+
+def way_to(tunnel: Tunnel, service: str) -> Path | None:
+    """Bring the local end up, and return the socket that leads to a service; None where this host is the OMA.
+
+    Raises what `up` raises.
+    """
+    up(tunnel)
+    return kinds.of(tunnel).socket(tunnel, service)
 
 
 def down(tunnel: Tunnel) -> bool:
@@ -77,43 +90,11 @@ def down(tunnel: Tunnel) -> bool:
 
 def status(tunnel: Tunnel) -> Status:
     """Return whether the local end runs and takes connections."""
+    kind = kinds.of(tunnel)
     pid = running_pid(runtime_dir(tunnel) / PID)
     sockets = {service: str(socket_path(tunnel, service)) for service in SERVICES}
     answering = pid is not None and all(_accepts(path) for path in sockets.values())
-    return Status(answering, pid, sockets, f"{tunnel.host}:{tunnel.port}", tunnel.kind)
-
-
-def _settings(tunnel: Tunnel) -> str:
-    if tunnel.kind == "ssh":
-        from migratekit_core.adapters.tunnel.ssh.login import settings
-
-        return settings(tunnel)
-    from migratekit_core.adapters.tunnel.tls import render
-
-    return render(tunnel)
-
-
-def _check(tunnel: Tunnel, config: Path, wanted: str) -> None:
-    """Write the settings down if they can be used."""
-    if tunnel.kind == "ssh":
-        from migratekit_core.adapters.tunnel.ssh.login import write_settings
-
-        write_settings(config, wanted)
-        return
-    from migratekit_core.adapters.tunnel.haproxy import write_config
-
-    write_config(config, wanted)
-
-
-def _start(tunnel: Tunnel, folder: Path, log: int) -> int | None:
-    """Start the process; return its id, or None where it ended at once."""
-    if tunnel.kind == "ssh":
-        from migratekit_core.adapters.tunnel.ssh.login import launch
-
-        return launch(tunnel, folder / CONFIG, log)
-    from migratekit_core.adapters.tunnel.tls import launch as launch_haproxy
-
-    return launch_haproxy(folder / CONFIG, folder / HAPROXY_PID, log)
+    return Status(answering, pid, sockets, f"{tunnel.host}:{tunnel.port}", kind.name)
 
 
 def _folder(tunnel: Tunnel) -> Path:
@@ -156,7 +137,7 @@ def _stop(folder: Path) -> bool:
             if time.monotonic() > deadline:
                 os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
-    for name in (PID, HAPROXY_PID, *(f"{service}.sock" for service in SERVICES)):
+    for name in (PID, *(f"{service}.sock" for service in SERVICES)):
         (folder / name).unlink(missing_ok=True)
     return pid is not None
 

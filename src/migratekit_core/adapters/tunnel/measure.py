@@ -7,7 +7,6 @@ again and again, MariaDB is sent text and asked for text, and the NBD server is 
 from __future__ import annotations
 
 import contextlib
-import socket
 import statistics
 import struct
 import time
@@ -19,7 +18,8 @@ from typing import Any
 import httpx
 import pymysql
 
-from migratekit_core.adapters.tunnel import KEEPALIVE, SERVICES, refusal
+from migratekit_core.adapters.tunnel import SERVICES, kinds, refusal
+from migratekit_core.adapters.tunnel.kinds.kind import DIAL_SECONDS, by_the_socket
 from migratekit_core.adapters.tunnel.local import up
 from migratekit_core.adapters.tunnel.probe import blamed
 from migratekit_core.common.errors import MigrateKitError, OmaUnreachableError
@@ -30,7 +30,6 @@ from migratekit_core.config.schema import Config
 ROUNDS = 9
 SECONDS = 1.0
 """How long each direction of a service is filled."""
-CONNECT_SECONDS = 20.0
 PIECE = 1 << 20
 NBD_OPTION = 16 * 1024
 """What NBD servers read at most of an option's data."""
@@ -77,7 +76,7 @@ def _why(config: Config, service: str, error: Exception) -> str:
 
 def _volumes(config: Config, seconds: float) -> Measured:
     transport = httpx.HTTPTransport(uds=str(socket_path(config.tunnel, "volumes")))
-    with httpx.Client(transport=transport, base_url="http://volumes", timeout=CONNECT_SECONDS, trust_env=False) as http:
+    with httpx.Client(transport=transport, base_url="http://volumes", timeout=DIAL_SECONDS, trust_env=False) as http:
 
         def ask(path: str) -> int:
             answer = http.get(path)
@@ -92,17 +91,16 @@ def _volumes(config: Config, seconds: float) -> Measured:
 
 def _db(config: Config, seconds: float) -> Measured:
     database = config.database
-    path = socket_path(config.tunnel, "db")
     if database.kind != "mariadb":
-        with _socket_of(str(path)) as plain:
+        with by_the_socket(config.tunnel, "db") as plain:
             # Its greeting is all that can be had without a login.
             if not plain.recv(1):
                 raise refusal.ClosedError("no greeting of MariaDB")
         return Measured("db", None, None, None)
     password = database.password.read("database.password") if database.password else ""
     connection = pymysql.connect(
-        unix_socket=str(path), user=database.user, password=password, database=database.oma,
-        connect_timeout=int(CONNECT_SECONDS), read_timeout=60, write_timeout=60, autocommit=True,
+        unix_socket=str(socket_path(config.tunnel, "db")), user=database.user, password=password, database=database.oma,
+        connect_timeout=int(DIAL_SECONDS), read_timeout=60, write_timeout=60, autocommit=True,
     )  # fmt: skip
     with connection, connection.cursor() as cursor:
         text = "x" * PIECE
@@ -145,17 +143,7 @@ def _nbd(config: Config, seconds: float) -> Measured:
 @contextmanager
 def _nbd_connection(config: Config) -> Iterator[Any]:
     """Yield a connection to the NBD server, past its greeting, by the way that a copy takes."""
-    tunnel = config.tunnel
-    if tunnel.kind == "tls":
-        assert tunnel.ca_file and tunnel.cert_file, "the schema asks for them"
-        context = refusal.context(tunnel.ca_file, tunnel.cert_file, tunnel.crl_file)
-        plain = socket.create_connection((tunnel.host, tunnel.port), CONNECT_SECONDS)
-        for option, value in KEEPALIVE:
-            plain.setsockopt(socket.IPPROTO_TCP, option, value)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        line: Any = context.wrap_socket(plain, server_hostname="nbd")
-    else:
-        line = _socket_of(str(socket_path(tunnel, "nbd")))
+    line = kinds.of(config.tunnel).dial(config.tunnel, "nbd")
     with line:
         magic, option, _ = struct.unpack(">8sQH", _exactly(line, 18))
         if magic != b"NBDMAGIC" or option != OPTION:
@@ -179,13 +167,6 @@ def _answer(line: Any) -> None:
 def _leave(line: Any) -> None:
     with contextlib.suppress(OSError):
         _option(line, ABORT, b"")
-
-
-def _socket_of(path: str) -> socket.socket:
-    plain = socket.socket(socket.AF_UNIX)
-    plain.settimeout(CONNECT_SECONDS)
-    plain.connect(path)
-    return plain
 
 
 def _exactly(line: Any, size: int) -> bytes:

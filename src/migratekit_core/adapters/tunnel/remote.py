@@ -31,7 +31,7 @@ def remote_facts(config: Config) -> RemoteFacts:
     UnreachableError, and OperationFailedError for an answer that is none.
     """
     tunnel = config.tunnel
-    if tunnel.kind == "none" and tunnel.ssh is None:
+    if tunnel.ssh is None and not tunnel.leads_away:
         return facts_here(config, warnings(config))
     transport = connect(login_of(tunnel), passphrase_of(tunnel))
     try:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from migratekit_core.adapters.tunnel import kinds
 from migratekit_core.common import failpoints as points
 from migratekit_core.common.errors import CancelledError, MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.common.units import GIB, MIB, human_bytes
@@ -35,7 +36,6 @@ BLOCK = MIB
 """Bytes that are written at the volume's beginning, in its middle and at its end."""
 NEEDED = frozenset({"tunnel", "database", "daemon"})
 """Topics without which there is nothing to probe."""
-WAYS = {"tls": "over TLS", "ssh": "through SSH", "none": "on this host"}
 REMOVED, LEFT = "its volume was removed", "its volume is left"
 Pieces = Sequence[tuple[int, bytes]]
 """What is written: offsets and data."""
@@ -149,7 +149,7 @@ def _there(runtime: Runtime, trail: Trail, job: Job, volumes: VolumeClient) -> N
     pieces = [(offset, os.urandom(BLOCK)) for offset in offsets]
     with trail.step(job, "write") as say:
         _write(runtime, volumes, exported, pieces)
-        say(f"{len(pieces)} blocks of {human_bytes(BLOCK)} {WAYS[runtime.config.tunnel.kind]}, and flushed")
+        say(f"{len(pieces)} blocks of {human_bytes(BLOCK)} {kinds.of(runtime.config.tunnel).way}, and flushed")
     with trail.step(job, "read") as say:
         _read(runtime, volumes, exported, pieces)
         say("the same blocks")

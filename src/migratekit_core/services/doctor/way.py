@@ -7,10 +7,10 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from migratekit_core.adapters.tunnel import local
+from migratekit_core.adapters.tunnel import kinds, local
 from migratekit_core.adapters.tunnel.probe import probe
 from migratekit_core.common.errors import PreconditionError, UsageError
-from migratekit_core.config.folders import runtime_dir, socket_path, sqlite_dir
+from migratekit_core.config.folders import runtime_dir, sqlite_dir
 from migratekit_core.config.schema import Config, Volumes
 from migratekit_core.config.secret import SecretSource
 from migratekit_core.db.engine import Databases, database_error, open_databases
@@ -19,8 +19,6 @@ from migratekit_core.volumed.client import Endpoint, VolumeClient
 
 def open_way(config: Config) -> None:
     """Bring the tunnel up and have the OMA answer through it. Raises what stands in the way."""
-    if config.tunnel.kind == "none":
-        return
     local.up(config.tunnel)
     problem = probe(config.tunnel).problem
     # Behind HAProxy a volume daemon that is down looks the same; that one has a line of its own.
@@ -30,12 +28,12 @@ def open_way(config: Config) -> None:
 
 def local_end(config: Config, service: str) -> Path | None:
     """Return the socket that leads to a service of the OMA; None where there is no tunnel."""
-    return socket_path(config.tunnel, service) if config.tunnel.kind != "none" else None
+    return kinds.of(config.tunnel).socket(config.tunnel, service)
 
 
 def runtime_folder(config: Config) -> Path | None:
     """Return the folder of the tunnel's sockets; None where there is no tunnel."""
-    return runtime_dir(config.tunnel) if config.tunnel.kind != "none" else None
+    return runtime_dir(config.tunnel) if config.tunnel.leads_away else None
 
 
 def open_both(config: Config) -> Databases:

@@ -113,7 +113,7 @@ def _age(runtime: Runtime, case: Case, again: str) -> list[Check]:
 def infrastructure(runtime: Runtime, case: Case) -> list[Check]:
     """Look at what lies between here and the volumes: tunnel, daemon, the volumes themselves."""
     checks = []
-    if runtime.config.tunnel.kind != "none":
+    if runtime.config.tunnel.leads_away:
         current = local.status(runtime.config.tunnel)
         problem = probe(runtime.config.tunnel).problem if current.up else None
         why = str(problem) if problem is not None else "" if current.up else "its local end is down"

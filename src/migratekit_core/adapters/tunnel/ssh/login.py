@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 import paramiko
 
-from migratekit_core.adapters.tunnel import KEEPALIVE, SERVICES
+from migratekit_core.adapters.tunnel import KEEPALIVE, SERVICES, kinds
 from migratekit_core.common.errors import AuthError, MigrateKitError, PreconditionError, UnreachableError
 from migratekit_core.common.files import write_private
 from migratekit_core.common.redact import child_environment, redact
-from migratekit_core.config.folders import runtime_dir
+from migratekit_core.config.folders import socket_path
 from migratekit_core.config.schema import Services, Tunnel
 
 CONNECT_SECONDS = 10.0
@@ -49,7 +49,7 @@ def login_of(tunnel: Tunnel) -> Login:
             "no SSH login to the OMA is configured", "there is no [tunnel.ssh] table with a host_key",
             "write one: docs/tunnel.md",
         )  # fmt: skip
-    port = ssh.port or (tunnel.port if tunnel.kind == "ssh" else SSH_PORT)
+    port = ssh.port or (tunnel.port if kinds.of(tunnel).speaks_ssh else SSH_PORT)
     return Login(ssh.host or tunnel.host, port, ssh.user, ssh.host_key, str(ssh.key_file) if ssh.key_file else None)
 
 
@@ -61,7 +61,7 @@ def passphrase_of(tunnel: Tunnel) -> str | None:
 
 def settings(tunnel: Tunnel) -> str:
     """Return what the forwarding process is started with, as JSON; there is no secret in it."""
-    sockets = {name: [str(runtime_dir(tunnel) / f"{name}.sock"), address] for name, address in _addresses(tunnel)}
+    sockets = {name: [str(socket_path(tunnel, name)), address] for name, address in _addresses(tunnel)}
     return json.dumps({"login": login_of(tunnel)._asdict(), "services": sockets}, indent=1) + "\n"
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from migratekit_core.adapters.tunnel import kinds
 from migratekit_core.adapters.tunnel.expiry import WARN, validity
 from migratekit_core.common.errors import AuthError, UnreachableError
 from migratekit_core.config.schema import Config
@@ -26,10 +27,9 @@ def _files(config: Config) -> dict[str, tuple[Path, str]]:
         found["vcenter.ca_file"] = (config.vcenter.ca_file, "get vCenter's new CA: https://VCENTER/certs/download.zip")
     if config.ossea is not None and config.ossea.ca_file:
         found["ossea.ca_file"] = (config.ossea.ca_file, "get the CA of CloudStack's certificate anew")
-    for name in ("ca_file", "cert_file"):
-        path = getattr(config.tunnel, name)
-        if config.tunnel.kind == "tls" and path:
-            found[f"tunnel.{name}"] = (path, NEW_PKI)
+    for file in kinds.of(config.tunnel).certificates(config.tunnel):
+        if not file.revoked:
+            found[f"tunnel.{file.setting}"] = (file.path, NEW_PKI)
     return found
 
 

@@ -19,7 +19,7 @@ ANSWER_SECONDS = 10.0
 
 
 def _used(config: Config) -> bool:
-    return config.volumes.token is not None or config.tunnel.kind != "none" or config.daemon is not None
+    return config.volumes.token is not None or config.tunnel.leads_away or config.daemon is not None
 
 
 @check("daemon.answers", "volume daemon", _used)

@@ -24,7 +24,7 @@ def names(config: Config) -> dict[str, str]:
         found["vcenter.host"] = config.vcenter.host
     if config.ossea is not None:
         found["ossea.api_url"] = urlsplit(config.ossea.api_url).hostname or ""
-    if config.tunnel.kind != "none":
+    if config.tunnel.leads_away:
         found["tunnel.host"] = config.tunnel.host
     return found
 

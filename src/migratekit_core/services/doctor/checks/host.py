@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from migratekit_core.adapters.readers import vddk
+from migratekit_core.adapters.tunnel import kinds
+from migratekit_core.adapters.tunnel.kinds.kind import Kind, Program
 from migratekit_core.common import programs
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.config.schema import Config
@@ -55,10 +57,18 @@ def libnbd(site: Site) -> Iterator[Answer]:
     yield ok("libnbd", f"{nbd.NBD().get_version()}, with its Python binding")
 
 
-@check("host.haproxy", "haproxy", lambda config: config.tunnel.kind == "tls")
-def haproxy(site: Site) -> Iterator[Answer]:
-    """Ask HAProxy, the tunnel, for its version."""
-    yield ok("haproxy", _first_line(programs.find("haproxy", "haproxy"), "-v"))
+def _tunnel_check(kind: Kind, program: Program) -> None:
+    """Make a check of a program that a kind of tunnel is made of: it is asked for its version."""
+
+    @check(f"host.{program.name}", program.name, lambda config: kinds.of(config.tunnel) is kind)
+    def version_of(site: Site) -> Iterator[Answer]:
+        found = programs.find(program.name, program.package)
+        yield ok(program.name, _first_line(found, program.version_option))
+
+
+for each in kinds.KINDS.values():
+    for one in each.programs:
+        _tunnel_check(each, one)
 
 
 @check("host.nbdkit", "nbdkit")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from migratekit_core.adapters.tunnel import kinds
 from migratekit_core.services.doctor.model import Answer, check, ok
 from migratekit_core.services.doctor.site import Site
 
 
-@check("tunnel.way", "tunnel", lambda config: config.tunnel.kind != "none")
+@check("tunnel.way", "tunnel", lambda config: config.tunnel.leads_away)
 def way(site: Site) -> Iterator[Answer]:
     """Bring the tunnel up, as every command does, and have the OMA answer."""
     site.tunnel()
     tunnel = site.config.tunnel
-    yield ok("tunnel", f"{tunnel.host}:{tunnel.port} takes this host's certificate")
+    yield ok("tunnel", f"{tunnel.host}:{tunnel.port} takes {kinds.of(tunnel).proof}")
