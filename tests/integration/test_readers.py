@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import nbd
@@ -12,6 +12,7 @@ import pytest
 from pyVim.task import WaitForTask
 
 from migratekit_core.adapters.readers import vddk
+from migratekit_core.adapters.readers.model import Ask, Snapshot
 from migratekit_core.adapters.vsphere import client, snapshots
 from migratekit_core.adapters.vsphere.inventory import find_vm, managed_object, read_disks
 from migratekit_core.common.errors import AuthError, OperationFailedError, PreconditionError
@@ -180,7 +181,8 @@ def test_what_vddk_itself_refuses(lab: Lab, library: Vddk, monkeypatch: pytest.M
     monkeypatch.setenv("WRONG", "certainly not the password")
 
     def opened(snapshot: str, centre: VCenter = vcenter, how: config.Vddk = settings) -> AbstractContextManager[str]:
-        return vddk.open_disk(centre, how, vm, snapshot, disk, lambda text: None, lambda: False)
+        held = Snapshot(vm, snapshot, lambda: nullcontext(managed))
+        return vddk.open_disk(Ask(centre, config.Source(vddk=how), held, disk, lambda text: None, lambda: False))
 
     with client.connect(vcenter) as service:
         vm = find_vm(service, "vddk01")

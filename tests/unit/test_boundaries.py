@@ -48,6 +48,14 @@ VIOLATIONS = {
         (f"{CORE}.services.failover.live", f"{CORE}.volumed.daemon.storage"),
         ("migratekit_cli.session", f"{CORE}.volumed.daemon.storage"),
     ],
+    "A source reader is known to the registry of readers alone": [
+        (f"{CORE}.services.doctor.checks.host", f"{CORE}.adapters.readers.vddk"),
+        (f"{CORE}.adapters.readers.ssh", f"{CORE}.adapters.readers.https"),
+    ],
+    "A kind of tunnel is known to the registry of kinds alone": [
+        (f"{CORE}.context", f"{CORE}.adapters.tunnel.kinds.tls"),
+        (f"{CORE}.adapters.tunnel.kinds.ssh", f"{CORE}.adapters.tunnel.kinds.tls"),
+    ],
     "The core does not know the command line": [
         (f"{CORE}.context", "typer"),
         (f"{CORE}.services.replication.sync", "migratekit_cli.render"),

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import ast
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from migratekit_core.adapters.readers import readers, sessions, ssh, vddk
+from migratekit_core.adapters.readers.model import Ask, Reader, Snapshot
 from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine
 from migratekit_core.common.errors import AuthError, MigrateKitError, PreconditionError, UnreachableError, UsageError
 from migratekit_core.config.load import load_config
 from migratekit_core.config.schema import Config, VCenter
 from migratekit_core.config.secret import SecretSource
-from migratekit_core.config.source import Source, Ssh, Vddk
+from migratekit_core.config.source import READER_NEEDS, Source, Ssh, Vddk
 from tests.unit.inventory import STORE, disk, machine
 
 VCENTER = VCenter(host="vc.example", user="u", password=SecretSource(env="P"))
@@ -112,6 +116,93 @@ def test_a_reader_without_its_settings_is_a_configuration_error(tmp_path: Path, 
     with pytest.raises(UsageError) as caught:
         load_config(file, environ={})
     assert missing in caught.value.why
+
+
+def test_the_schema_and_the_registry_know_the_same_readers() -> None:
+    named = set(get_args(Source.model_fields["reader"].annotation))
+    assert named == {"auto", *readers.READERS}
+    assert set(readers.READERS) == set(READER_NEEDS)
+    for name, needed in READER_NEEDS.items():
+        assert bool(needed) == (name in Source.model_fields), "settings of its own are the table [source.NAME]"
+
+
+def test_what_a_reader_reads_with_is_looked_for_where_it_may_be_needed() -> None:
+    def plugins(**source: Any) -> list[str]:
+        return [each.name for reader in readers.usable(Source(**source)) for each in reader.plugins]
+
+    assert plugins() == ["curl"]
+    assert plugins(vddk=VDDK) == ["curl", "vddk"]
+    assert plugins(reader="ssh", ssh=Ssh(known_hosts=Path("/nowhere"))) == ["ssh"]
+
+
+def test_the_widest_reader_is_what_rules_ask_about() -> None:
+    assert readers.widest(Source()).whole_files
+    assert not readers.widest(Source(vddk=VDDK)).whole_files
+    assert readers.widest(Source(reader="https", vddk=VDDK)).whole_files
+
+
+def compared(source: str) -> list[int]:
+    """Return the lines that compare the name of a reader."""
+    deciding = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Compare | ast.Match)]
+    inside = [(node.lineno, part) for node in deciding for part in ast.walk(node)]
+    return [line for line, part in inside if isinstance(part, ast.Attribute) and part.attr == "reader"]
+
+
+def test_only_the_registry_compares_the_names_of_readers() -> None:
+    registry = Path(readers.__file__)
+    for path in (path for package in registry.parents[3].glob("migratekit_*") for path in package.rglob("*.py")):
+        assert path == registry or not compared(path.read_text()), path
+    assert compared(registry.read_text())
+    assert compared('if config.source.reader == "ssh":\n    pass')
+
+
+class Planted:
+    """A reader with a process of its own: it asks vCenter for a ticket, and passes that by a socket pair."""
+
+    def __init__(self, sessions: int | None = None) -> None:
+        self.passed: list[bytes] = []
+        self.reader = Reader(
+            "https", "by a planted process", False, lambda disk, vm: "", self.open, sessions=lambda source: sessions
+        )
+
+    @contextmanager
+    def open(self, ask: Ask) -> Iterator[str]:
+        with ask.snapshot.session() as managed:
+            ticket = f"{managed} {ask.snapshot.moref}".encode()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.sendall(ticket)
+            self.passed.append(theirs.recv(64))
+            yield "nbd+unix:///?socket=/planted"
+
+
+def planted(monkeypatch: pytest.MonkeyPatch, reader: Reader) -> tuple[Config, Snapshot]:
+    monkeypatch.setitem(readers.READERS, "https", reader)
+    managed = nullcontext("the machine")
+    return Config(vcenter=VCENTER), Snapshot(machine(host_name="esx1"), "snapshot-7", lambda: managed)
+
+
+def test_a_reader_has_the_session_and_may_start_what_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Planted()
+    config, snapshot = planted(monkeypatch, own.reader)
+    with readers.open_disk(config, snapshot, FLAT, lambda line: None, lambda: False) as uri:
+        assert uri == "nbd+unix:///?socket=/planted"
+    assert own.passed == [b"the machine snapshot-7"]
+
+
+def test_a_readers_limit_holds_for_each_host(monkeypatch: pytest.MonkeyPatch, slots: list[str]) -> None:
+    config, snapshot = planted(monkeypatch, Planted(sessions=1).reader)
+
+    def opened(of: Snapshot) -> AbstractContextManager[str]:
+        return readers.open_disk(config, of, FLAT, slots.append, lambda: True)
+
+    other = replace(snapshot, vm=machine(host_name="esx2"))
+    with opened(snapshot), opened(other):
+        assert slots == []
+        with pytest.raises(KeyboardInterrupt), opened(snapshot):
+            raise AssertionError("one more than the limit")
+    with opened(snapshot):
+        pass
 
 
 SAID = [

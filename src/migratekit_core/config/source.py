@@ -37,6 +37,11 @@ class Vddk(Table):
     """Disks that are read from one ESXi host at once, by all commands on this machine."""
 
 
+READER_NEEDS: dict[str, str] = {"https": "", "ssh": "known_hosts", "vddk": "libdir"}
+"""What each reader cannot do without in its table [source.NAME]; "" for one without such a table. What a reader does:
+adapters.readers."""
+
+
 class Source(Table):
     """How the disks of the source are read."""
 
@@ -45,17 +50,9 @@ class Source(Table):
     ssh: Ssh | None = None
     vddk: Vddk | None = None
 
-    @property
-    def widest(self) -> str:
-        """Return the one of the configured readers that reads the most kinds of disks."""
-        if self.reader != "auto":
-            return self.reader
-        return "vddk" if self.vddk is not None else "https"
-
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.reader == "ssh" and self.ssh is None:
-            raise ValueError('reader = "ssh" also needs: source.ssh.known_hosts')
-        if self.reader == "vddk" and self.vddk is None:
-            raise ValueError('reader = "vddk" also needs: source.vddk.libdir')
+        needed, own = READER_NEEDS.get(self.reader), getattr(self, self.reader, None)
+        if needed and own is None:
+            raise ValueError(f'reader = "{self.reader}" also needs: source.{self.reader}.{needed}')
         return self

@@ -6,7 +6,10 @@ is the disk as it was at the snapshot. That holds only where the file *is* the d
 
 from __future__ import annotations
 
-from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine
 
 OBJECT_STORES = {"VSAN": "vSAN", "VSAND": "vSAN", "VVOL": "a vVol"}
 """Datastores, by vSphere's type in capitals, that keep a disk as an object and have no flat file."""

@@ -1,57 +1,82 @@
-"""Which reader reads a disk, and the disk served by it: nobody else has to know that there are several."""
+"""The source readers, which of them reads a disk, and the disk served by it.
+
+Nobody else knows their names: a new reader is a file here and a line in READERS (and its name and settings in the
+[source] table, config.source). A disk is not told from another by who reads it, so a machine may change its reader
+between two syncs. `file` is not among them: it serves images of this host, not disks of a snapshot.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
-from migratekit_core.adapters.readers import flat, https, ssh, vddk
-from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine
+from migratekit_core.adapters.readers import https, ssh, vddk
+from migratekit_core.adapters.readers.model import Ask, Reader, Snapshot
+from migratekit_core.adapters.readers.sessions import slot
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.config.load import require
 from migratekit_core.config.schema import Config
+from migratekit_core.config.source import Source
 
-_HOW = {"https": "over https", "ssh": "over ssh", "vddk": "through vddk"}
+if TYPE_CHECKING:
+    from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine
+
+READERS: dict[str, Reader] = {
+    reader.name: reader
+    for reader in (
+        https.READER,
+        ssh.READER,
+        vddk.READER,
+    )
+}
+"""By their names, in the order in which `auto` asks them."""
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """A snapshot that is open as long as its disks are read."""
+def considered(source: Source) -> list[Reader]:
+    """Return the readers that the configuration lets read a disk, in the order in which they are asked."""
+    if source.reader in READERS:
+        return [READERS[source.reader]]
+    return [reader for reader in READERS.values() if not reader.only_where_named]
 
-    vm: VirtualMachine
-    moref: str
+
+def usable(source: Source) -> list[Reader]:
+    """Return those of them whose settings are there; never none."""
+    return [reader for reader in considered(source) if not reader.unset(source)]
+
+
+def widest(source: Source) -> Reader:
+    """Return the one of the usable readers that reads the most kinds of disks."""
+    found = usable(source)
+    return next((reader for reader in found if not reader.whole_files), found[0])
 
 
 def check(config: Config, vm: VirtualMachine, disk: Disk) -> str:
     """Return the name of the reader for a disk, as its snapshot's configuration has it.
 
     Raises PreconditionError, with the reason of each reader that was considered, where none can read it or what the
-    reader needs is not installed.
+    reader needs is not installed; AuthError for a key that others can read.
     """
-    source, subject = config.source, f"{disk.label} of {vm.name}"
-    if source.reader != "auto":
-        reason = _reason(source.reader, vm, disk)
-        if reason:
-            raise PreconditionError(
-                f"{subject} cannot be read {_HOW[source.reader]}",
-                reason,
-                "remove the cause, or choose another reader (source.reader): docs/readers.md",
-            )
-        _ready(source.reader, config, vm)
-        return source.reader
-    over_https = _reason("https", vm, disk)
-    if not over_https:
-        return "https"
-    through_vddk = "no VDDK is configured (source.vddk.libdir)" if source.vddk is None else _reason("vddk", vm, disk)
-    if through_vddk:
+    source, refused = config.source, dict[str, str]()
+    for reader in considered(source):
+        reason = reader.unset(source) or reader.refusal(disk, vm)
+        if not reason:
+            reader.require(source, vm)
+            return reader.name
+        refused[reader.how] = reason
+    subject = f"{disk.label} of {vm.name}"
+    if source.reader in READERS:
+        ((how, reason),) = refused.items()
         raise PreconditionError(
-            f"{subject} cannot be read by any reader",
-            f"over https: {over_https}; through vddk: {through_vddk}",
-            "remove one of the causes; docs/readers.md says what each reader can read",
+            f"{subject} cannot be read {how}",
+            reason,
+            "remove the cause, or choose another reader (source.reader): docs/readers.md",
         )
-    _ready("vddk", config, vm)
-    return "vddk"
+    raise PreconditionError(
+        f"{subject} cannot be read by any reader",
+        "; ".join(f"{how}: {reason}" for how, reason in refused.items()),
+        "remove one of the causes; docs/readers.md says what each reader can read",
+    )
 
 
 @contextmanager
@@ -65,29 +90,16 @@ def open_disk(
     stopped.
     """
     require(config, "vcenter")
-    vcenter, source, vm = config.vcenter, config.source, snapshot.vm
-    assert vcenter is not None, "require has seen to it"
-    reader = check(config, vm, disk)
-    if reader == "ssh":
-        assert source.ssh is not None, "the schema asks for it"
-        opened = ssh.open_disk(source.ssh, vm, disk)
-    elif reader == "vddk":
-        assert source.vddk is not None, "check has seen to it"
-        opened = vddk.open_disk(vcenter, source.vddk, vm, snapshot.moref, disk, note, stopped)
-    else:
-        opened = https.open_disk(vcenter, vm.datacenter, disk, vm.name)
-    with opened as uri:
+    assert config.vcenter is not None, "require has seen to it"
+    reader = READERS[check(config, snapshot.vm, disk)]
+    ask = Ask(config.vcenter, config.source, snapshot, disk, note, stopped)
+    most = reader.sessions(config.source)
+
+    def waiting() -> None:
+        note(f"{disk.label} waits: all {most} sessions of host {ask.host} are taken")
+
+    with (
+        nullcontext() if most is None else slot(ask.host, most, waiting, stopped),
+        reader.open(ask) as uri,
+    ):
         yield uri
-
-
-def _reason(reader: str, vm: VirtualMachine, disk: Disk) -> str:
-    return vddk.refusal(disk) if reader == "vddk" else flat.refusal(disk, vm)
-
-
-def _ready(reader: str, config: Config, vm: VirtualMachine) -> None:
-    if reader == "ssh":
-        assert config.source.ssh is not None, "the schema asks for it"
-        ssh.require(config.source.ssh, vm)
-    elif reader == "vddk":
-        assert config.source.vddk is not None, "asked for, or configured"
-        vddk.require(config.source.vddk)

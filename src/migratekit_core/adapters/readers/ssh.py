@@ -9,9 +9,11 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
-from migratekit_core.adapters.readers.flat import flat_file
+from migratekit_core.adapters.readers.flat import flat_file, refusal
 from migratekit_core.adapters.readers.folder import private_folder
+from migratekit_core.adapters.readers.model import Ask, Plugin, Reader
 from migratekit_core.adapters.readers.reader import (
     first_connection,
     log_of,
@@ -20,7 +22,6 @@ from migratekit_core.adapters.readers.reader import (
     secret_pipe,
     serve,
 )
-from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine
 from migratekit_core.common.errors import (
     AuthError,
     MigrateKitError,
@@ -28,7 +29,10 @@ from migratekit_core.common.errors import (
     PreconditionError,
     UnreachableError,
 )
-from migratekit_core.config.source import Ssh
+from migratekit_core.config.source import Source, Ssh
+
+if TYPE_CHECKING:
+    from migratekit_core.adapters.vsphere.inventory import VirtualMachine
 
 VOLUMES = "/vmfs/volumes"
 """Where every ESXi host has its datastores, by their names."""
@@ -67,12 +71,13 @@ def address(settings: Ssh, vm: VirtualMachine) -> str:
 
 
 @contextmanager
-def open_disk(settings: Ssh, vm: VirtualMachine, disk: Disk) -> Iterator[str]:
+def open_disk(ask: Ask) -> Iterator[str]:
     """Serve the disk as long as the block runs, and yield its NBD URI.
 
     Raises AuthError for a host key that is not the known one and for a refused login, UnreachableError for a host that
     does not answer, OperationFailedError for a file that cannot be read or is not as long as the disk.
     """
+    settings, vm, disk, subject = _settings(ask.source), ask.snapshot.vm, ask.disk, ask.subject
     host = address(settings, vm)
     path = f"{VOLUMES}/{disk.datastore}/{flat_file(disk)}"
     with private_folder("ssh") as folder, ExitStack() as held:
@@ -95,7 +100,6 @@ def open_disk(settings: Ssh, vm: VirtualMachine, disk: Disk) -> Iterator[str]:
         if settings.password is not None:
             descriptors.append(held.enter_context(secret_pipe(settings.password.read("source.ssh.password"))))
             command.append(f"password=-{descriptors[0]}")
-        subject = f"{disk.label} of {vm.name}"
         with serve(command, socket, subject, pass_fds=descriptors):
             uri = nbd_uri(socket)
             size, trouble = first_connection(uri)
@@ -140,3 +144,20 @@ def _explained(subject: str, settings: Ssh, host: str, path: str, said: str) -> 
     return OperationFailedError(
         f"{subject} cannot be read over ssh", f"{path}: {words}", "look for that file on the ESXi host"
     )
+
+
+def _settings(source: Source) -> Ssh:
+    assert source.ssh is not None, "the schema asks for it"
+    return source.ssh
+
+
+READER = Reader(
+    "ssh",
+    how="over ssh",
+    whole_files=True,
+    refusal=refusal,
+    open=open_disk,
+    require=lambda source, vm: require(_settings(source), vm),
+    plugins=(Plugin("ssh"),),
+    only_where_named=True,
+)

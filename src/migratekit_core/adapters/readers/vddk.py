@@ -12,11 +12,13 @@ import os
 import re
 import socket as socketlib
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from migratekit_core.adapters.readers.folder import private_folder
+from migratekit_core.adapters.readers.model import Ask, Plugin, Reader
 from migratekit_core.adapters.readers.reader import (
     first_connection,
     log_of,
@@ -25,9 +27,6 @@ from migratekit_core.adapters.readers.reader import (
     secret_pipe,
     serve,
 )
-from migratekit_core.adapters.readers.sessions import slot
-from migratekit_core.adapters.vsphere.client import trust, unreachable
-from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine
 from migratekit_core.common import programs
 from migratekit_core.common.errors import (
     AuthError,
@@ -38,13 +37,18 @@ from migratekit_core.common.errors import (
 )
 from migratekit_core.common.redact import redact
 from migratekit_core.config.schema import VCenter
-from migratekit_core.config.source import Vddk
+from migratekit_core.config.source import Source, Vddk
+
+if TYPE_CHECKING:
+    from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine
 
 LARGEST_READ = "2M"
 """Through vCenter larger reads fail under load; nbdkit's blocksize filter splits what is larger."""
 RETRIES = ("retries=3", "retry-delay=1", "retry-exponential=yes")
 """Of a read that failed, each in a new session: after 1, 2 and 4 seconds."""
 PROBE_SECONDS = 30
+USUAL_FOLDERS = ("/usr/lib/vmware-vix-disklib", "/opt/vmware-vix-disklib-distrib")
+"""Where the library is usually unpacked; it is the operator's own to install."""
 OPEN_SECONDS = 180.0
 """What VDDK may take to log in and open a disk."""
 
@@ -62,7 +66,7 @@ _NOISE = re.compile(r"please verify whether the .thumbprint. parameter|initial c
 """nbdkit's guess after any unknown error, and what it says when somebody looks whether it answers."""
 
 
-def refusal(disk: Disk) -> str:
+def refusal(disk: Disk, vm: VirtualMachine) -> str:
     """Return why VDDK cannot read a disk of a snapshot, or "" where it can."""
     if "independent" in disk.mode:
         return f"its mode is {disk.mode}: snapshots leave it out, so it is never frozen"
@@ -105,33 +109,15 @@ def require(settings: Vddk) -> None:
 
 
 @contextmanager
-def open_disk(
-    vcenter: VCenter,
-    settings: Vddk,
-    vm: VirtualMachine,
-    snapshot: str,
-    disk: Disk,
-    note: Callable[[str], None],
-    stopped: Callable[[], bool],
-) -> Iterator[str]:
+def open_disk(ask: Ask) -> Iterator[str]:
     """Serve the disk, as it is in the snapshot, as long as the block runs, and yield its NBD URI.
 
-    `snapshot` is the managed object id. `note` is told where all sessions of the ESXi host are taken; `stopped` ends
-    the wait. Raises AuthError, UnreachableError or OperationFailedError, with the library's words, where it does not
-    open.
+    Raises AuthError, UnreachableError or OperationFailedError, with the library's words, where it does not open.
     """
-    subject = f"{disk.label} of {vm.name}"
+    settings, vcenter, disk, subject = _settings(ask.source), ask.vcenter, ask.disk, ask.subject
     secret = vcenter.password.read("vcenter.password")
     thumbprint = thumbprint_of(vcenter)
-
-    def waiting() -> None:
-        note(f"{disk.label} waits: all {settings.sessions} sessions of host {vm.host_name or vm.host} are taken")
-
-    with (
-        slot(vm.host_name or vm.host or vcenter.host, settings.sessions, waiting, stopped),
-        private_folder("vddk") as folder,
-        secret_pipe(secret) as password,
-    ):
+    with private_folder("vddk") as folder, secret_pipe(secret) as password:
         inner, outer = folder / "vddk.sock", folder / "disk.sock"
         command = [
             *nbdkit(inner),
@@ -146,8 +132,8 @@ def open_disk(
             f"user={vcenter.user}",
             f"password=-{password}",
             f"thumbprint={thumbprint}",
-            f"vm=moref={vm.moref}",
-            f"snapshot={snapshot}",
+            f"vm=moref={ask.snapshot.vm.moref}",
+            f"snapshot={ask.snapshot.moref}",
             f"transports={settings.transports}",
             f"file={disk.path}",
         ]
@@ -180,6 +166,8 @@ def thumbprint_of(vcenter: VCenter) -> str:
 
     SHA-1 is what VDDK asks for. Raises UnreachableError where nothing answers or the certificate is not trusted.
     """
+    from migratekit_core.adapters.vsphere.client import trust, unreachable
+
     where = f"vCenter {vcenter.host}:{vcenter.port}"
     try:
         with (
@@ -263,3 +251,40 @@ def _explained(subject: str, vcenter: VCenter, said: str) -> MigrateKitError:
     return OperationFailedError(
         f"{subject} cannot be read through vddk", words, "docs/readers.md#vddk says what VDDK needs"
     )
+
+
+def _settings(source: Source) -> Vddk:
+    assert source.vddk is not None, "named, or configured"
+    return source.vddk
+
+
+def _unset(source: Source) -> str:
+    return "no VDDK is configured (source.vddk.libdir)" if source.vddk is None else ""
+
+
+def _proven(source: Source) -> str:
+    if source.vddk is None:
+        return ""
+    require(source.vddk)
+    return f"{source.vddk.plugin}, VDDK library in {source.vddk.libdir}"
+
+
+def _library() -> str:
+    for folder in USUAL_FOLDERS:
+        found = sorted(Path(folder).glob("lib64/libvixDiskLib.so.*"))
+        if found:
+            return f"; VDDK library {found[0]}"
+    return f"; no VDDK library in {' or '.join(USUAL_FOLDERS)}"
+
+
+READER = Reader(
+    "vddk",
+    how="through vddk",
+    whole_files=False,
+    refusal=refusal,
+    open=open_disk,
+    unset=_unset,
+    require=lambda source, vm: require(_settings(source)),
+    plugins=(Plugin("vddk", "Debian packages none: docs/vddk.md", _proven, _library),),
+    sessions=lambda source: source.vddk.sessions if source.vddk else None,
+)

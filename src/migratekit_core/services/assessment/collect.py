@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from migratekit_core.adapters.readers import readers
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine, choose
 from migratekit_core.common.errors import MigrateKitError, UsageError
 from migratekit_core.config.load import require
@@ -71,7 +72,7 @@ def collect(
     return Site(
         machines=machines,
         chosen=chosen,
-        reader=config.source.widest,
+        reader=readers.widest(config.source).name,
         test_network=config.networks.test or "",
         **facts,
     )

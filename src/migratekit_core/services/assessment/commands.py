@@ -6,20 +6,8 @@ volumes/daemon/storage.py; a test compares.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Privilege:
-    """A vSphere privilege."""
-
-    id: str
-    on: str
-    """machine, datacenter or datastore: where the role has to be."""
-    call: str
-    label: str
-    """Its name in the vSphere Client."""
-
+from migratekit_core.adapters.readers.readers import READERS
+from migratekit_core.adapters.vsphere.privilege import Privilege
 
 READ = Privilege("System.Read", "machine", "read machines, folders, networks", "(in the built-in role Read-only)")
 TRACK = Privilege(
@@ -40,18 +28,13 @@ AREAS = Privilege(
     "QueryChangedDiskAreas",
     "Provisioning > Allow read-only disk access",
 )
-BROWSE = Privilege("Datastore.Browse", "datastore", "reading /folder/…-flat.vmdk", "Datastore > Browse datastore")
-FILES = Privilege(
-    "Datastore.FileManagement", "datastore", "reading /folder/…-flat.vmdk", "Datastore > Low level file operations"
-)
-BROWSE_DC = Privilege("Datastore.Browse", "datacenter", BROWSE.call, BROWSE.label)
-FILES_DC = Privilege("Datastore.FileManagement", "datacenter", FILES.call, FILES.label)
 POWER_OFF = Privilege(
     "VirtualMachine.Interact.PowerOff", "machine", "ShutdownGuest, PowerOffVM_Task", "Interaction > Power off"
 )
 POWER_ON = Privilege("VirtualMachine.Interact.PowerOn", "machine", "PowerOnVM_Task", "Interaction > Power on")
 
-_SYNC = (READ, TRACK, SNAPSHOT, UNSNAPSHOT, AREAS, BROWSE, FILES, BROWSE_DC, FILES_DC)
+_READING = (privilege for reader in READERS.values() for privilege in reader.privileges)
+_SYNC = (READ, TRACK, SNAPSHOT, UNSNAPSHOT, AREAS, *_READING)
 
 VSPHERE: dict[str, tuple[Privilege, ...]] = {
     "discover": (READ,),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine
-from migratekit_core.services.assessment.commands import VSPHERE, Privilege, commands_with
+from migratekit_core.adapters.vsphere.privilege import Privilege
+from migratekit_core.services.assessment.commands import VSPHERE, commands_with
 
 BATCH = 200
 """Entities in one question."""

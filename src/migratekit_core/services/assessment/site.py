@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
+from migratekit_core.adapters.readers.readers import READERS
 from migratekit_core.adapters.vsphere.inventory import Disk, Nic, VirtualMachine
 from migratekit_core.services.assessment.target import Target
 from migratekit_core.services.networks.model import Entry, join
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from migratekit_core.services.assessment.privileges import Lacking
 
 Key = TypeVar("Key")
-
-THROUGH_LIBRARY = "vddk"
-"""The reader that asks VMware's library for a disk's content; the others read its file as it lies on the datastore."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Site:
     @property
     def whole_files(self) -> bool:
         """Return whether disks are read as files of the datastore."""
-        return self.reader != THROUGH_LIBRARY
+        return READERS[self.reader].whole_files
 
     def lacks(self, name: str) -> str:
         """Return why the fact with this dotted name cannot be had, or "" where it is there."""

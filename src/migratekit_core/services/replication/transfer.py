@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from sqlmodel import Session
 
 from migratekit_core.adapters.readers import readers
+from migratekit_core.adapters.readers.model import Snapshot
 from migratekit_core.adapters.vsphere import cbt
 from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine
 from migratekit_core.common.units import human_bytes
@@ -81,8 +82,13 @@ class Run:
 
     def open(self, disk: Disk) -> AbstractContextManager[str]:
         """Serve a disk of the snapshot as long as the block runs: an NBD URI."""
-        snapshot = readers.Snapshot(self.vm, self.snapshot._moId)
+        snapshot = Snapshot(self.vm, self.snapshot._moId, self._session)
         return readers.open_disk(self.runtime.config, snapshot, disk, self.runtime.observer.note, self.engines.stopped)
+
+    @contextmanager
+    def _session(self) -> Iterator[Any]:
+        with self.asking:
+            yield self.managed
 
     def areas(self, disk: Disk, change_id: str) -> list[tuple[int, int]]:
         """Return what changed on a disk between `change_id` and the snapshot."""

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from migratekit_core.adapters.readers import vddk
+from migratekit_core.adapters.readers.model import Plugin
+from migratekit_core.adapters.readers.readers import READERS, usable
 from migratekit_core.adapters.tunnel import kinds
 from migratekit_core.adapters.tunnel.kinds.kind import Kind, Program
 from migratekit_core.common import programs
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.config.schema import Config
-from migratekit_core.config.source import Vddk
 from migratekit_core.services.doctor.model import Answer, SkippedError, check, failed, ok, warning
 from migratekit_core.services.doctor.site import Site
 from migratekit_core.volumed.devices import Places, scan
@@ -25,7 +25,8 @@ from migratekit_core.volumed.devices import Places, scan
 OLDEST_PYTHON = (3, 11)
 OLDEST_NBDKIT = (1, 30)
 """Debian 12 has 1.32; before 1.30 the curl plugin has no `timeout` that counts."""
-VDDK_FOLDERS = ("/usr/lib/vmware-vix-disklib", "/opt/vmware-vix-disklib-distrib")
+FILE = Plugin("file")
+"""What nbdkit's exporter is made of."""
 PROGRAM_SECONDS = 10
 
 
@@ -89,51 +90,37 @@ def plugins(site: Site) -> Iterator[Answer]:
         program = programs.find("nbdkit", "nbdkit")
     except PreconditionError as error:
         raise SkippedError(f"not looked at: {error.what}") from None
-    library = site.config.source.vddk
-    for plugin, why in _plugins(site.config).items():
-        if plugin == "vddk" and library is not None:
-            yield _vddk(library)
-            continue
-        there = _run(program, plugin, "--dump-plugin") is not None
-        what = f"nbdkit plugin {plugin}"
-        if there:
-            yield ok(what, "there" + (_library() if plugin == "vddk" else ""))
-        elif why:
-            todo = "Debian packages none: docs/vddk.md" if plugin == "vddk" else "run: apt-get install nbdkit"
-            yield failed(what, f"not installed; {why}", todo)
-        else:
-            yield ok(what, "not installed; no setting asks for it")
+    needed = _needed(site.config)
+    for plugin in dict.fromkeys([*(each for reader in READERS.values() for each in reader.plugins), FILE]):
+        yield _plugin(program, plugin, site.config, needed.get(plugin.name, ""))
 
 
-def _vddk(settings: Vddk) -> Answer:
-    """Return whether the configured plugin loads the configured library, as a sync would find out."""
+def _plugin(program: str, plugin: Plugin, config: Config, why: str) -> Answer:
+    """Return whether nbdkit has a plugin; `why` it is needed, "" where it is not."""
+    what = f"nbdkit plugin {plugin.name}"
     try:
-        vddk.require(settings)
+        found = plugin.proven(config.source)
     except PreconditionError as error:
-        return failed("nbdkit plugin vddk", f"{error.what}: {error.why}", error.todo)
-    return ok("nbdkit plugin vddk", f"{settings.plugin}, VDDK library in {settings.libdir}")
+        return failed(what, f"{error.what}: {error.why}", error.todo)
+    if found:
+        return ok(what, found)
+    if _run(program, plugin.name, "--dump-plugin") is not None:
+        return ok(what, "there" + plugin.beside())
+    if why:
+        return failed(what, f"not installed; {why}", plugin.todo)
+    return ok(what, "not installed; no setting asks for it")
 
 
-def _plugins(config: Config) -> dict[str, str]:
-    """Return nbdkit's plugins, and why each is needed; "" where it is not."""
-    source = config.source
-    readers = ["https", *(["vddk"] if source.vddk else [])] if source.reader == "auto" else [source.reader]
+def _needed(config: Config) -> dict[str, str]:
+    """Return why a plugin of nbdkit is needed, by its name."""
     needed = {}
     if config.vcenter is not None:
-        for reader in readers:
-            needed["curl" if reader == "https" else reader] = f"source.reader = {source.reader!r} reads with it"
+        for reader in usable(config.source):
+            for plugin in reader.plugins:
+                needed[plugin.name] = f"source.reader = {config.source.reader!r} reads with it"
     if config.daemon is not None and config.daemon.exporter == "nbdkit":
-        needed["file"] = "the exporter serves volumes with it"
-    return {plugin: needed.get(plugin, "") for plugin in ("curl", "ssh", "vddk", "file")}
-
-
-def _library() -> str:
-    """Return whether VMware's library is where it is usually unpacked; it is the operator's own to install."""
-    for folder in VDDK_FOLDERS:
-        found = sorted(Path(folder).glob("lib64/libvixDiskLib.so.*"))
-        if found:
-            return f"; VDDK library {found[0]}"
-    return f"; no VDDK library in {' or '.join(VDDK_FOLDERS)}"
+        needed[FILE.name] = "the exporter serves volumes with it"
+    return needed
 
 
 @check("host.exporter", "exporter", lambda config: config.daemon is not None and config.daemon.exporter == "nbd-server")
