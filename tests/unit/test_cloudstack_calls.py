@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from migratekit_core.adapters.cloudstack import compute
-from migratekit_core.adapters.cloudstack.client import Cloud, InterruptedJobError, LostJobError, Untracked
+from migratekit_core.adapters.cloudstack.client import Cloud, Untracked
 from migratekit_core.adapters.cloudstack.compute import Destroyed
+from migratekit_core.adapters.cloudstack.patience import InterruptedJobError, LostJobError
 from migratekit_core.common.errors import AuthError, ErrorCode, MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.common.files import write_private
 from migratekit_core.common.units import GIB

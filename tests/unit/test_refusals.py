@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from migratekit_core.adapters.cloudstack.errors import refusal
-from migratekit_core.adapters.cloudstack.patience import AT_ONCE, NeverSentError, Patience
+from migratekit_core.adapters.cloudstack.patience import (
+    AT_ONCE,
+    RESTARTS,
+    InterruptedJobError,
+    NeverSentError,
+    Patience,
+    await_result,
+    through_restarts,
+)
 from migratekit_core.adapters.cloudstack.refusals import ROWS, Row, classify, page_size, retry_after, whose_limit
 from migratekit_core.common.errors import (
     AuthError,
@@ -176,3 +184,31 @@ def test_what_is_asked_again_and_what_never_is() -> None:
     assert AT_ONCE.pause(never_sent, "listVolumes", 0, 1) is None
     huge = OperationFailedError("", "please retry after [999999999] ms.", code=ErrorCode.THROTTLED)
     assert (patience.pause(huge, "listVolumes", 0, 1) or 0) <= 120
+
+
+def test_what_a_restart_has_ended_is_looked_for_and_done_again() -> None:
+    done: list[str] = []
+
+    def ended() -> str:
+        done.append("called")
+        raise InterruptedJobError("restarted")
+
+    with pytest.raises(InterruptedJobError):
+        through_restarts(ended)
+    assert len(done) == 1 + RESTARTS
+    done.clear()
+    assert through_restarts(ended, lambda: "found") == "found"
+    assert len(done) == 1
+
+
+def test_a_lost_answer_is_looked_for_also_while_nobody_answers() -> None:
+    answers = iter([UnreachableError("", "away"), None, "found"])
+
+    def look() -> str | None:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert await_result(look, 60) == "found"
+    assert await_result(lambda: None, 0) is None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 
-from migratekit_core.common.errors import ErrorCode, OperationFailedError, UnreachableError
+from migratekit_core.common import patience
+from migratekit_core.common.errors import BusyError, ErrorCode, OperationFailedError, UnreachableError
 from migratekit_core.volumed import client
 from migratekit_core.volumed.client import Endpoint, VolumeClient
+from migratekit_core.volumed.patience import Patience
 from tests.lab.parts.process import choose_port
 
 
@@ -18,8 +21,8 @@ def nobody() -> Endpoint:
 
 
 def test_it_says_once_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "RETRY_SECONDS", 4.0)
-    monkeypatch.setattr(client, "QUIET_SECONDS", 0.3)
+    monkeypatch.setattr(client, "Patience", partial(Patience, outage=4.0))
+    monkeypatch.setattr(patience, "QUIET_SECONDS", 0.3)
     said: list[str] = []
     where = nobody()
     with pytest.raises(UnreachableError):
@@ -29,7 +32,7 @@ def test_it_says_once_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_daemon_that_is_away_for_a_moment_is_nobodys_concern(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "RETRY_SECONDS", 0.5)
+    monkeypatch.setattr(client, "Patience", partial(Patience, outage=0.5))
     said: list[str] = []
     with pytest.raises(UnreachableError):
         VolumeClient(nobody(), "token", note=said.append).volumes()
@@ -54,3 +57,15 @@ def test_a_request_that_cloudstack_throttles_longer_than_the_daemon_waits_is_mad
     with pytest.raises(OperationFailedError) as caught:
         asked.volumes()
     assert caught.value is refused, "nothing else is asked again"
+
+
+def test_what_is_made_again_and_what_never_is() -> None:
+    policy = Patience(outage=10, busy=3)
+    away, busy = UnreachableError("", ""), BusyError("", "")
+    throttled = OperationFailedError("", "", code=ErrorCode.THROTTLED)
+    for error in (away, throttled):
+        assert policy.pause(error, "/api/v1/volumes", 0, 1)
+        assert policy.pause(error, "/api/v1/volumes", 10, 9) is None
+    assert policy.pause(busy, "/api/v1/volumes", 3, 9)
+    assert policy.pause(busy, "/api/v1/volumes", 3.1, 9) is None
+    assert policy.pause(OperationFailedError("", ""), "/api/v1/volumes", 0, 1) is None

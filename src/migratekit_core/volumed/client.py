@@ -5,39 +5,32 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
 from migratekit_core.common import errors
 from migratekit_core.common import failpoints as points
 from migratekit_core.common.errors import (
     AuthError,
-    BusyError,
     MigrateKitError,
     OmaUnreachableError,
     OperationFailedError,
     PreconditionError,
-    UnreachableError,
 )
+from migratekit_core.common.patience import patiently
 from migratekit_core.engine.digests import blocks
 from migratekit_core.engine.digests.blocks import Range
+from migratekit_core.volumed.patience import Patience
 
 REQUEST_SECONDS = 60.0
 POLL_SECONDS = 25.0
 """How long one request waits for an operation: below the timeouts of whatever stands between."""
 OPERATION_SECONDS = 7200.0
 """Until an operation counts as lost; a volume made from a snapshot on secondary storage takes long."""
-BUSY_SECONDS = 0.3
-"""Between two attempts at a volume that is being worked on."""
-RETRY_SECONDS = 180.0
-"""How long a daemon may be away (a restart, a link that is cut for a minute) before the command fails."""
-QUIET_SECONDS = 2.0
-"""How long that is nobody's concern: then it is said what is waited for."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +58,7 @@ class VolumeClient:
         takes up what a killed one began needs it: the daemon goes on with what that one has asked for. `note` is told
         when the daemon, or CloudStack behind it, does not answer and is waited for."""
         transport = httpx.HTTPTransport(uds=str(endpoint.socket)) if endpoint.socket else None
-        self._patience = patience
+        self._patience = Patience(busy=patience)
         self._note = note
         self.until: float | None = None
         """When whoever asks gives up waiting for an operation's end (monotonic); None: after OPERATION_SECONDS."""
@@ -192,7 +185,8 @@ class VolumeClient:
         """Submit an operation and wait for its end; a key makes sending it twice harmless."""
         called = f"daemon-{_called(method, path)}"
         with points.call(called):
-            operation = self._submit(method, path, body, key or str(uuid.uuid4()))
+            headers = {"Idempotency-Key": key or str(uuid.uuid4())}
+            operation = self._send(method, path, json=body, headers=headers)
             points.during(called)
             began = time.monotonic()
             deadline = began + OPERATION_SECONDS if self.until is None else self.until
@@ -211,40 +205,12 @@ class VolumeClient:
         response: dict[str, Any] = operation["response"]
         return response
 
-    def _submit(self, method: str, path: str, body: dict[str, Any] | None, key: str) -> dict[str, Any]:
-        deadline = time.monotonic() + self._patience
-        while True:
-            try:
-                return self._send(method, path, json=body, headers={"Idempotency-Key": key})
-            except BusyError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(BUSY_SECONDS)
-
     def _send(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
-        said: list[str] = []
-
-        def tell(state: RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome is not None else None
-            if self._note is None or said or (state.seconds_since_start or 0.0) < QUIET_SECONDS:
-                return
-            if isinstance(error, MigrateKitError):
-                said.append(f"waiting, up to {RETRY_SECONDS:.0f} s: {error.what} ({error.why})")
-                self._note(said[0])
-
-        for attempt in Retrying(
-            retry=retry_if_exception(_passes),
-            wait=wait_exponential(multiplier=0.2, max=5),
-            stop=stop_after_delay(min(RETRY_SECONDS, self._left())),
-            before_sleep=tell,
-            reraise=True,
-        ):
-            with attempt:
-                return self._once(method, path, **arguments)
-        raise AssertionError("unreachable")
-
-    def _left(self) -> float:
-        return max(0.0, self.until - time.monotonic()) if self.until is not None else RETRY_SECONDS
+        """Make a request, and again as the policy allows; not longer than until whoever asks gives up."""
+        allowed = self._patience
+        if self.until is not None:
+            allowed = replace(allowed, outage=min(allowed.outage, max(0.0, self.until - time.monotonic())))
+        return patiently(allowed, path, lambda: self._once(method, path, **arguments), self._note)
 
     def _once(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         try:
@@ -259,14 +225,6 @@ class VolumeClient:
             found: dict[str, Any] = answer.json()
             return found
         raise _refusal(answer)
-
-
-def _passes(error: BaseException) -> bool:
-    """Return whether a request may be made again: nobody has answered, or CloudStack has refused the daemon's calls for
-    longer than that waits. A request that changes something has a key, and is one operation however often it comes."""
-    return isinstance(error, UnreachableError) or (
-        isinstance(error, MigrateKitError) and error.code is errors.ErrorCode.THROTTLED
-    )
 
 
 def oma_problem(oma: dict[str, Any]) -> MigrateKitError | None:

@@ -15,7 +15,15 @@ from cs import CloudStack, CloudStackApiException, CloudStackException
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 from migratekit_core.adapters.cloudstack.errors import refusal
-from migratekit_core.adapters.cloudstack.patience import READING, NeverSentError, Patience
+from migratekit_core.adapters.cloudstack.patience import (
+    LONGEST_POLL,
+    READING,
+    InterruptedJobError,
+    LostJobError,
+    NeverSentError,
+    Patience,
+    poll_pause,
+)
 from migratekit_core.adapters.cloudstack.refusals import INTERNAL, number, page_size
 from migratekit_core.common import failpoints as points
 from migratekit_core.common.errors import (
@@ -26,6 +34,7 @@ from migratekit_core.common.errors import (
     PreconditionError,
     UnreachableError,
 )
+from migratekit_core.common.patience import patiently
 from migratekit_core.common.redact import redact
 from migratekit_core.config.schema import Ossea
 
@@ -36,30 +45,13 @@ MOVED = 2
 """How often a list is asked for anew whose number of rows changed from one page to the next."""
 IDS = 100
 """Ids in one call: 4 kB, well below what a server takes (a very long POST is answered with 404, recorded)."""
-FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.1, 2.0
-"""Between two questions for a job: soon at first, for most are quick, then less and less often."""
-OUTAGE_SECONDS = 120.0
-"""How long a job may be asked for in vain, by a server that answers nonsense, before it is given up."""
-JOB_TIMEOUT_SECONDS = 3600.0
-"""Until an asynchronous job counts as lost; copying a large volume on secondary storage takes long."""
 PENDING, SUCCEEDED, FAILED = 0, 1, 2
 """jobstatus of queryAsyncJobResult."""
 GATEWAY = frozenset({500, 502, 503, 504})
 """HTTP codes of whatever stands before CloudStack, or of a server that starts; its own are 401, 431, 432, 53x."""
-QUIET_SECONDS = 2.0
-"""How long waiting is nobody's concern: then it is said what is waited for."""
 
 _page_sizes: dict[str, int] = {}
 """Largest page by the API's URL, where it was learned from a refusal."""
-
-
-class LostJobError(OperationFailedError):
-    """CloudStack took a call and said nothing that can be read, or does not know its job any more, or does not end it:
-    it may have done its work, or not."""
-
-
-class InterruptedJobError(LostJobError):
-    """CloudStack was restarted during a job. Nobody works on it any more: what became of it has to be looked for."""
 
 
 class AsyncJobs(Protocol):
@@ -117,21 +109,14 @@ class Cloud:
             return self._patiently(command, lambda: self._once(command, parameters))
 
     def _patiently(self, command: str, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        began, said = time.monotonic(), False
-        for attempt in count(1):
+        def once() -> dict[str, Any]:
             try:
                 return ask()
             except MigrateKitError as error:
                 self._throttled = self._throttled or error.code is ErrorCode.THROTTLED
-                waited = time.monotonic() - began
-                pause = self._patience.pause(error, command, waited, attempt)
-                if pause is None:
-                    raise
-                if self._note is not None and not said and waited + pause >= QUIET_SECONDS:
-                    said = True
-                    self._note(f"waiting, up to {self._patience.longest(error):.0f} s: {error.what} ({error.why})")
-                time.sleep(pause)
-        raise AssertionError("count does not end")
+                raise
+
+        return patiently(self._patience, command, once, self._note)
 
     def _once(self, command: str, parameters: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -253,16 +238,16 @@ class Cloud:
         more or it does not end, and the error of a job that failed.
         """
         jobs = jobs or Untracked()
-        deadline = time.monotonic() + JOB_TIMEOUT_SECONDS
-        heard, pause = time.monotonic(), FIRST_POLL_SECONDS
-        while True:
+        patience = self._patience
+        began = heard = time.monotonic()
+        for polls in count(1):
             try:
                 answer = self.request("queryAsyncJobResult", jobid=job_id)
             except (UnreachableError, OperationFailedError) as error:
                 # The job goes on without us; only a cloud that stays away, or does not know the job, ends the wait.
-                away = isinstance(error, UnreachableError) and self._patience.outage > 0
-                if error.code is not ErrorCode.GONE and not away and time.monotonic() - heard < OUTAGE_SECONDS:
-                    time.sleep(LONGEST_POLL_SECONDS)
+                away = isinstance(error, UnreachableError) and patience.outage > 0
+                if error.code is not ErrorCode.GONE and not away and time.monotonic() - heard < patience.nonsense:
+                    time.sleep(LONGEST_POLL)
                     continue
                 jobs.ended(job_id, "lost")
                 raise LostJobError(
@@ -279,17 +264,16 @@ class Cloud:
             if status == FAILED:
                 jobs.ended(job_id, "failed")
                 raise self._failure(job_id, command, answer)
-            if time.monotonic() > deadline:
+            if time.monotonic() > began + patience.job:
                 jobs.ended(job_id, "lost")
                 raise LostJobError(
                     f"{self._where}: {command} does not end",
-                    f"job {job_id} has been pending for {JOB_TIMEOUT_SECONDS:.0f} s",
+                    f"job {job_id} has been pending for {patience.job:.0f} s",
                     "look at the job in CloudStack, then run again",
                     code=ErrorCode.LOST,
                 )
-            # Polls count as calls: where calls are limited, fewer of them leave more for what is done.
-            time.sleep(LONGEST_POLL_SECONDS if self._throttled else pause)
-            pause = min(LONGEST_POLL_SECONDS, 1.5 * pause)
+            time.sleep(poll_pause(polls, self._throttled))
+        raise AssertionError("count does not end")
 
     def _failure(self, job_id: str, command: str, answer: dict[str, Any]) -> MigrateKitError:
         if answer.get("jobresult") is None and number(answer.get("jobresultcode"), INTERNAL) == INTERNAL:

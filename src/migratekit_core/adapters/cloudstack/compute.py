@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from migratekit_core.adapters.cloudstack.client import AsyncJobs, Cloud, InterruptedJobError, by_name_or_id
-from migratekit_core.adapters.cloudstack.patience import RESTARTS
+from migratekit_core.adapters.cloudstack.client import AsyncJobs, Cloud, by_name_or_id
+from migratekit_core.adapters.cloudstack.patience import InterruptedJobError, through_restarts
 from migratekit_core.common.errors import (
     AuthError,
     ErrorCode,
@@ -157,24 +157,30 @@ def deploy(
     return str(answer["id"]), str(answer["jobid"])
 
 
+def watched(
+    cloud: Cloud, vm_id: str, ends: Callable[[str], bool], seconds: float = SETTLE_SECONDS
+) -> tuple[dict[str, Any] | None, str]:
+    """Look at a machine until `ends` takes its state, or for `seconds`; return it and its state: `gone` without one."""
+    deadline = time.monotonic() + seconds
+    while True:
+        vm = find(cloud, vm_id=vm_id)
+        state = str(vm.get("state")) if vm is not None else GONE
+        if ends(state) or time.monotonic() > deadline:
+            return vm, state
+        time.sleep(POLL_SECONDS)
+
+
 def settled(cloud: Cloud, vm_id: str) -> str:
     """Return a machine's state when it is none that passes by itself: Stopped, Running, Error …; `gone` without one.
 
     Raises OperationFailedError where it stays Starting, Stopping or Migrating.
     """
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while True:
-        vm = find(cloud, vm_id=vm_id)
-        state = str(vm.get("state")) if vm is not None else GONE
-        if state in DESTROYED:
-            return GONE
-        if state not in PASSING:
-            return state
-        if time.monotonic() > deadline:
-            raise OperationFailedError(
-                f"machine {vm_id} stays {state}", f"for {SETTLE_SECONDS:.0f} s", "look at its events in CloudStack"
-            )
-        time.sleep(POLL_SECONDS)
+    _, state = watched(cloud, vm_id, lambda state: state not in PASSING)
+    if state in PASSING:
+        raise OperationFailedError(
+            f"machine {vm_id} stays {state}", f"for {SETTLE_SECONDS:.0f} s", "look at its events in CloudStack"
+        )
+    return GONE if state in DESTROYED else state
 
 
 def start(cloud: Cloud, vm_id: str, jobs: AsyncJobs) -> None:
@@ -260,19 +266,17 @@ def _reach(cloud: Cloud, vm_id: str, wanted: Set[str], act: Callable[[], object]
     """Do something that brings a machine into one of these states. What was refused, or lost, may have been done all
     the same: by the call of a run that was killed, or by this one without an answer. What a restart of CloudStack has
     ended is done again."""
-    for again in range(RESTARTS + 1):
-        try:
-            act()
-            return
-        except InterruptedJobError:
-            if settled(cloud, vm_id) in wanted:
-                return
-            if again == RESTARTS:
-                raise
-        except (OperationFailedError, UnreachableError):
-            if settled(cloud, vm_id) not in wanted:
-                raise
-            return
+
+    def there() -> bool | None:
+        return settled(cloud, vm_id) in wanted or None
+
+    try:
+        through_restarts(lambda: bool(act()) or True, there)
+    except InterruptedJobError:
+        raise
+    except (OperationFailedError, UnreachableError):
+        if not there():
+            raise
 
 
 def owned(cloud: Cloud, key: str, value: str | None = None) -> list[dict[str, Any]]:
@@ -311,14 +315,9 @@ def tag(cloud: Cloud, vm_id: str, tags: dict[str, str], jobs: AsyncJobs) -> None
 
 def wait_running(cloud: Cloud, vm_id: str, timeout: float) -> dict[str, Any]:
     """Wait until a machine is Running; return it. Raises OperationFailedError after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while True:
-        vm = find(cloud, vm_id=vm_id)
-        state = vm.get("state") if vm else "gone"
-        if vm is not None and state == "Running":
-            return vm
-        if state in ("Error", "gone") or time.monotonic() > deadline:
-            raise OperationFailedError(
-                f"the new machine {vm_id} does not run", f"its state is {state}", "look at its events in CloudStack"
-            )
-        time.sleep(POLL_SECONDS)
+    vm, state = watched(cloud, vm_id, lambda state: state in ("Running", ERROR, GONE), timeout)
+    if vm is None or state != "Running":
+        raise OperationFailedError(
+            f"the new machine {vm_id} does not run", f"its state is {state}", "look at its events in CloudStack"
+        )
+    return vm

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
 from migratekit_core.adapters.cloudstack import compute
-from migratekit_core.adapters.cloudstack.client import Cloud, InterruptedJobError, LostJobError, by_name_or_id
+from migratekit_core.adapters.cloudstack.client import Cloud, by_name_or_id
 from migratekit_core.adapters.cloudstack.compute import VmSpec
-from migratekit_core.adapters.cloudstack.patience import RESTARTS
+from migratekit_core.adapters.cloudstack.patience import LostJobError, through_restarts
 from migratekit_core.adapters.cloudstack.tracking import TrackedJobs
 from migratekit_core.common.errors import (
     AuthError,
@@ -54,7 +53,7 @@ def build(
     root = volume_ids[0]
     job.stop_if_cancelled()
     with job.step("deploy") as step:
-        vm_id = _deploy(runtime, cloud, volumes, job, record, spec, root)
+        vm_id = through_restarts(lambda: _deploy(runtime, cloud, volumes, job, record, spec, root))
         step.log(EventKind.MACHINE_EXISTS, vm_id=vm_id, name=spec.name, path=record.state()["deploy_path"])
         compute.tag(cloud, vm_id, tags_of(record, source_uuid), jobs)
         _set_os_type(cloud, step, vm_id, spec)
@@ -92,7 +91,6 @@ def _deploy(
     record: Record,
     spec: VmSpec,
     root: str,
-    restarts: int = RESTARTS,
 ) -> str:
     vm_id = record.row().destination_vm_id
     if vm_id is not None and _failed(cloud, volumes, record, vm_id, root):
@@ -122,12 +120,7 @@ def _deploy(
         raise
     record.deployed(vm_id, cloudstack_job_id, job.correlation_id)
     jobs = TrackedJobs(runtime.databases.oma, "deploy", job.correlation_id, record.id)
-    try:
-        cloud.wait(cloudstack_job_id, "deployVirtualMachine", jobs)
-    except InterruptedJobError:
-        if restarts == 0:
-            raise
-        return _deploy(runtime, cloud, volumes, job, record, spec, root, restarts - 1)
+    cloud.wait(cloudstack_job_id, "deployVirtualMachine", jobs)
     return vm_id
 
 
@@ -205,17 +198,14 @@ def _failed(cloud: Cloud, volumes: VolumeClient, record: Record, vm_id: str, roo
 
 def _settled(cloud: Cloud, vm_id: str) -> str:
     """Wait until a machine that a former run began to deploy is made."""
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while True:
-        vm = compute.find(cloud, vm_id=vm_id)
-        state = vm.get("state") if vm is not None else "gone"
-        if state in ("Stopped", "Running"):
-            return vm_id
-        if state in ("gone", "Error", "Destroyed", "Expunging") or time.monotonic() > deadline:
-            raise OperationFailedError(
-                f"the new machine {vm_id} was not made", f"its state is {state}", "look at its events in CloudStack"
-            )
-        time.sleep(1)
+    made = ("Stopped", "Running")
+    ends = {*made, compute.GONE, compute.ERROR, "Destroyed", "Expunging"}
+    _, state = compute.watched(cloud, vm_id, lambda state: state in ends)
+    if state not in made:
+        raise OperationFailedError(
+            f"the new machine {vm_id} was not made", f"its state is {state}", "look at its events in CloudStack"
+        )
+    return vm_id
 
 
 def _ensure_root(volumes: VolumeClient, record: Record, vm_id: str, root: str) -> None:

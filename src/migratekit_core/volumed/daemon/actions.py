@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from migratekit_core.adapters.cloudstack.client import InterruptedJobError
+from migratekit_core.adapters.cloudstack.patience import InterruptedJobError, await_result
 from migratekit_core.common.errors import BusyError, MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.db.models.volumes import VolumeOperation
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.volumed import devices
 from migratekit_core.volumed.daemon import checksum, oma, records, room, snapshots
 from migratekit_core.volumed.daemon.context import COPY_SECONDS, Context, Response, name_of, volume_id_of
-from migratekit_core.volumed.daemon.outcome import ascertain, attempt, await_result
+from migratekit_core.volumed.daemon.outcome import ascertain, attempt
 from migratekit_core.volumed.daemon.reconcile.repair import reconcile
 from migratekit_core.volumed.daemon.records import ABSENT, ATTACHED, ATTACHING, DETACHED, ELSEWHERE
 from migratekit_core.volumed.daemon.storage import Volume

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from migratekit_core.adapters.cloudstack.patience import await_result
 from migratekit_core.db.models.volumes import VolumeOperation
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.volumed import devices
 from migratekit_core.volumed.daemon.context import COPY_SECONDS, Context, Response, name_of, volume_id_of
-from migratekit_core.volumed.daemon.outcome import ascertain, await_result
+from migratekit_core.volumed.daemon.outcome import ascertain
 from migratekit_core.volumed.daemon.storage import Snapshot
 
 

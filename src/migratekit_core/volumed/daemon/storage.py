@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from migratekit_core.adapters.cloudstack import compute
-from migratekit_core.adapters.cloudstack.client import AsyncJobs, Cloud, LostJobError, by_name_or_id
-from migratekit_core.adapters.cloudstack.patience import Patience
+from migratekit_core.adapters.cloudstack.client import AsyncJobs, Cloud, by_name_or_id
+from migratekit_core.adapters.cloudstack.patience import LostJobError, Patience
 from migratekit_core.adapters.cloudstack.refusals import disk_limit
 from migratekit_core.common.errors import AuthError, ErrorCode, MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.common.units import GIB, round_up

@@ -23,16 +23,11 @@ from pyVmomi import SoapAdapter, vim, vmodl
 
 from migratekit_core.adapters.vsphere import client
 from migratekit_core.adapters.vsphere.inventory import wire
+from migratekit_core.adapters.vsphere.patience import Patience
 from migratekit_core.common.errors import OperationFailedError
 
 PAGE = 250
 """Objects per answer: small enough to show the first ones soon, large enough that round trips do not matter."""
-
-ATTEMPTS = 4
-"""How often in a row a retrieval may fail without a single new object."""
-
-PAUSE_SECONDS = 0.5
-"""Before the second attempt; it doubles."""
 
 ANSWER_SECONDS = 120.0
 """That an answer may take: before the first page a busy vCenter goes through thousands of machines."""
@@ -62,6 +57,7 @@ class Retrieval:
         self._service = service
         self._content: Any = None
         self._wanted = {kind: list(paths) for kind, paths in wanted.items()}
+        self._patience = Patience()
         self._first: Future[bytes] | None = None
         self._view: Any = None
 
@@ -122,10 +118,10 @@ class Retrieval:
         """Make the next attempt possible, or raise `error`."""
         if isinstance(error, vmodl.query.InvalidProperty) and self._forget(error.name):
             return
-        transient = (vim.fault.NotAuthenticated, vmodl.query.InvalidProperty, OSError, http.client.HTTPException)
-        if failures >= ATTEMPTS or not isinstance(error, transient):
+        pause = self._patience.pause(error, failures)
+        if pause is None:
             raise error
-        time.sleep(PAUSE_SECONDS * 2 ** (failures - 1))
+        time.sleep(pause)
         with contextlib.suppress(OSError, http.client.HTTPException):  # then the next attempt fails, and says so
             client.log_in_again(self._service)
 
