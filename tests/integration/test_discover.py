@@ -9,6 +9,7 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from pyVim.task import WaitForTask
 from pyVmomi import vim
 
 from migratekit_core.adapters.vsphere import client, inventory, tags
+from migratekit_core.adapters.vsphere.inventory import collector
+from migratekit_core.adapters.vsphere.patience import Patience
 from migratekit_core.common.errors import AuthError, PreconditionError, UnreachableError
 from tests.integration.facts import as_pyvmomi_says, as_we_say
 from tests.integration.source import PASSWORD, Cutter, Source, start
@@ -46,8 +49,8 @@ MACHINES = [
 
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("migratekit_core.adapters.vsphere.inventory.collector.PAGE", PAGE)
-    monkeypatch.setattr("migratekit_core.adapters.vsphere.inventory.collector.PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(collector, "PAGE", PAGE)
+    monkeypatch.setattr(collector, "Patience", partial(Patience, first=0.05))
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,11 @@ class Patience:
 
     attempts: int = 4
     """In a row without a single new object."""
+    first: float = 0.5
+    """Seconds before the second attempt; it doubles."""
 
     def pause(self, error: Exception, failures: int) -> float | None:
         """Return how many seconds to wait before the next attempt, after `failures` in a row; None: there is none."""
         if failures >= self.attempts or not isinstance(error, TRANSIENT):
             return None
-        return growing(failures, 0.5, 4.0)
+        return growing(failures, self.first, 8 * self.first)
