@@ -1,13 +1,16 @@
-"""`python -m tests.reference [--check]`: writes docs/cli.md from the application, or checks that it is up to date."""
+"""`python -m tests.reference [--check]`: writes docs/cli.md and docs/events.md from the code, or checks them."""
 
 from __future__ import annotations
 
+import ast
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+from migratekit_core.joblog import events
 from tests.commands import Command, tree
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 HEAD = """\
 # Commands
 
@@ -18,9 +21,38 @@ Every command and every option. Global options stand before the command. `--outp
 the package `man migratekit`; completion: `migratekit --install-completion`.
 """
 
+EVENTS = """\
+# Events
+
+<!-- Made from joblog/events.py by `python -m tests.reference`; do not edit. -->
+
+The kinds of events that [jobs](jobs.md#events) record. The kind is for programs; the text is for people and may change.
+
+| Kind | Text | |
+|---|---|---|
+"""
+
+
+def render_events() -> str:
+    """Return the page of events."""
+    rows = [
+        f"| `{kind}` | {_cell(kind.text).replace('{', '*').replace('}', '*')} | {_cell(meaning)} |"
+        for kind, meaning in meanings()
+    ]
+    return EVENTS + "\n".join(rows) + "\n"
+
+
+def meanings() -> Iterator[tuple[events.EventKind, str]]:
+    """Yield each kind of event with what the code says of it below its name."""
+    [made] = [node for node in ast.parse(Path(events.__file__).read_text()).body if isinstance(node, ast.ClassDef)]
+    for name, text in zip(made.body, made.body[1:], strict=False):
+        match name, text:
+            case ast.Assign(targets=[ast.Name(id=member)]), ast.Expr(value=ast.Constant(value=str(meaning))):
+                yield events.EventKind[member], meaning
+
 
 def render() -> str:
-    """Return the page."""
+    """Return the page of commands."""
     root = tree()
     return "\n".join([HEAD, *(_section(command) for command in root.walk())]).rstrip() + "\n"
 
@@ -53,15 +85,17 @@ def _cell(text: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or return 1 where it is not what the application says."""
-    wanted = render()
-    if PAGE.exists() and PAGE.read_text() == wanted:
-        return 0
-    if "--check" in arguments:
-        print("docs/cli.md is not what the application says; run: python -m tests.reference", file=sys.stderr)
-        return 1
-    PAGE.write_text(wanted)
-    return 0
+    """Write the pages, or return 1 where one is not what the code says."""
+    failed = 0
+    for page, wanted in ((DOCS / "cli.md", render()), (DOCS / "events.md", render_events())):
+        if page.exists() and page.read_text() == wanted:
+            continue
+        if "--check" in arguments:
+            print(f"docs/{page.name} is not what the code says; run: python -m tests.reference", file=sys.stderr)
+            failed = 1
+        else:
+            page.write_text(wanted)
+    return failed
 
 
 if __name__ == "__main__":

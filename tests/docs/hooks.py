@@ -48,6 +48,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "configuration.md": "Configuration",
         "exit-codes.md": "Exit codes and errors",
         "json.md": "JSON documents",
+        "events.md": "Events of jobs",
         "rules.md": "Rules of assess",
         "permissions.md": "Permissions",
         "readers.md": "Source readers",

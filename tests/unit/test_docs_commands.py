@@ -43,8 +43,8 @@ def test_what_does_not_exist_is_found(words: str, says: str) -> None:
     assert says in said if says else said == ""
 
 
-def test_the_reference_of_commands_is_up_to_date() -> None:
-    assert reference.PAGE.read_text() == reference.render(), "run: python -m tests.reference"
+def test_the_reference_of_commands_and_events_is_up_to_date() -> None:
+    assert reference.main(["--check"]) == 0, "run: python -m tests.reference"
 
 
 def every_class(kind: type[MigrateKitError]) -> list[type[MigrateKitError]]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-import itertools
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from migratekit_core.joblog import events
 from migratekit_core.joblog.events import EventKind
+from tests.reference import meanings
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 CODE = {str(file.relative_to(SRC)): file.read_text() for file in sorted(SRC.rglob("*.py"))}
@@ -181,13 +180,5 @@ def test_going_by_a_message_is_found(planted: str) -> None:
 def test_a_kind_is_named_as_it_is_spelt_and_says_what_it_means() -> None:
     for kind in EventKind:
         assert kind.value == kind.name.lower().replace("_", "-")
-    [body] = [node.body for node in ast.parse(Path(events.__file__).read_text()).body if isinstance(node, ast.ClassDef)]
-    described = {
-        first.targets[0].id
-        for first, second in itertools.pairwise(body)
-        if isinstance(first, ast.Assign)
-        and isinstance(first.targets[0], ast.Name)
-        and isinstance(second, ast.Expr)
-        and isinstance(second.value, ast.Constant)
-    }
+    described = {kind.name for kind, _ in meanings()}
     assert described == set(EventKind.__members__)

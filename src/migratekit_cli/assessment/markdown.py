@@ -28,7 +28,7 @@ def document(assessment: Assessment) -> str:
         lines.append("")
     if assessment.not_checked:
         lines += ["## Not checked", ""]
-        lines += [f"- {line.removeprefix('not checked: ')}" for line in people.not_checked(assessment)]
+        lines += [f"- {line}" for line in people.not_checked(assessment)]
         lines.append("")
     return "\n".join(lines)
 

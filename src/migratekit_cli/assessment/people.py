@@ -99,4 +99,4 @@ def not_checked(assessment: Assessment, most: int | None = None) -> Iterator[str
         rules[each.reason].append(each.rule)
     for reason, ids in rules.items():
         few = most is None or len(ids) <= most
-        yield f"not checked: {reason}: {', '.join(ids) if few else count(len(ids), 'rule')}"
+        yield f"{reason}: {', '.join(ids) if few else count(len(ids), 'rule')}"

@@ -168,7 +168,7 @@ def _findings(severity: Severity, findings: Iterable[Finding]) -> str:
 
 
 def _rest(assessment: Assessment) -> str:
-    lines = [escape(line) for line in people.not_checked(assessment)]
+    lines = [escape(f"not checked: {line}") for line in people.not_checked(assessment)]
     if assessment.accepted:
         lines.insert(0, f"accepted by the baseline: {len(assessment.accepted)} findings")
     items = "".join(f"<li>{line}</li>" for line in lines)

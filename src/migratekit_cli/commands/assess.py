@@ -229,7 +229,7 @@ def _show(found: Assessment, sizing: Sizing, output: Form, fail_on: Severity, wa
         for line in (people.sizes(sizing), *(people.waves(sizing) if waves else ())):
             _note(line)
         for line in people.not_checked(found, MOST_RULES):
-            _note(line)
+            _note(f"not checked: {line}")
     elif output is Form.SARIF:
         log = sarif.document(found, all_rules(), version("migratekit"))
         sys.stdout.write(json.dumps(log, indent=2) + "\n")

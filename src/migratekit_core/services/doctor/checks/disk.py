@@ -23,11 +23,12 @@ INODES = 100
 @check("disk.space", "disk space")
 def space(site: Site) -> Iterator[Answer]:
     """Look how much room is left for databases, state and sockets."""
-    for name, path in {**folders(site.config), "temporary files": Path(tempfile.gettempdir())}.items():
+    places = [(name, path, name == "tunnel.runtime_dir") for name, path in folders(site.config).items()]
+    for name, path, sockets in [*places, ("temporary files", Path(tempfile.gettempdir()), True)]:
         held = next((parent for parent in (path, *path.parents) if parent.exists()), path)
         usage = os.statvfs(held)
         free, total = usage.f_bavail * usage.f_frsize, usage.f_blocks * usage.f_frsize
-        enough, least = (SOCKETS, SOCKETS) if name in ("tunnel.runtime_dir", "temporary files") else (ENOUGH, LEAST)
+        enough, least = (SOCKETS, SOCKETS) if sockets else (ENOUGH, LEAST)
         found = f"{human_bytes(free)} free of {human_bytes(total)} at {held}"
         todo = f"free space there, or move {name}"
         if free < least:
