@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from migratekit_core.adapters.tunnel import SERVICES, pki
+from migratekit_core.adapters.tunnel import SERVICES, Gate, pki
 from migratekit_core.adapters.tunnel import local as local_end
 from migratekit_core.config.schema import Tunnel
-from migratekit_core.engine.job import Gate, Job
+from migratekit_core.engine.job import Job
 from tests.bench.images import random_image
 from tests.bench.measure import GIB, Cpu, Pair, Row, engine, in_turn, nbdcopy, pair, server
 from tests.lab.parts import oma

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from migratekit_core.adapters.tunnel import SERVICES, haproxy, local, pki
+from migratekit_core.adapters.readers.reader import nbd_uri
+from migratekit_core.adapters.tunnel import SERVICES, haproxy, kinds, local, pki
 from migratekit_core.adapters.tunnel.server import render
 from migratekit_core.config.folders import socket_path
 from migratekit_core.config.schema import SshLogin, Tunnel, TunnelServer
-from migratekit_core.engine.job import Done, Event, Gate, Job
+from migratekit_core.engine.job import Done, Event, Job
 from migratekit_core.engine.process import Engines, copy
 from tests.lab.parts import sshd
 from tests.lab.parts.process import answers, launch, wait_until
@@ -43,18 +44,12 @@ class Far:
     ) -> Done:
         """Copy an image to the OMA by the product's engine; `kind` is `tls`, `ssh` or `none` (no tunnel at all)."""
         size = image.stat().st_size
-        gate = None
-        if kind == "tls":
-            gate = Gate(
-                self.wire.address, TLS_PORT, "nbd", str(self.tls.ca_file), str(self.tls.cert_file), "",
-                str(self.tls.crl_file),
-            )  # fmt: skip
-        tunnel = self.ssh if kind == "ssh" else self.tls
-        target = f"nbd+unix:///?socket={socket_path(tunnel, 'nbd')}"
-        if kind == "none":
-            target = f"nbd://{self.wire.address}:{PLAIN_PORT}"
+        target, gate = f"nbd://{self.wire.address}:{PLAIN_PORT}", None
+        tunnel = {"tls": self.tls, "ssh": self.ssh}.get(kind)
+        if tunnel is not None:
+            target, gate = nbd_uri(socket_path(tunnel, "nbd")), kinds.of(tunnel).gate(tunnel, "")
         with self.wire.vma(), _source(self.folder, image) as source:
-            if kind != "none":
+            if tunnel is not None:
                 local.up(tunnel)
             job = Job(f"{kind} disk", source, target, size, True, gate=gate, rate=rate)
             return copy(job, [(0, size)] if areas is None else areas, observe, Engines())
