@@ -20,6 +20,9 @@ from importlinter.contracts.independence import IndependenceContract
 from importlinter.contracts.layers import LayersContract
 from importlinter.contracts.protected import ProtectedContract
 
+from migratekit_core.adapters.readers.readers import READERS
+from migratekit_core.adapters.tunnel.kinds import KINDS
+
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src"
 BIN = Path(sys.executable).parent
@@ -47,14 +50,6 @@ VIOLATIONS = {
     "Volumes are reached through volumed.client; the daemon's insides are its own": [
         (f"{CORE}.services.failover.live", f"{CORE}.volumed.daemon.storage"),
         ("migratekit_cli.session", f"{CORE}.volumed.daemon.storage"),
-    ],
-    "A source reader is known to the registry of readers alone": [
-        (f"{CORE}.services.doctor.checks.host", f"{CORE}.adapters.readers.vddk"),
-        (f"{CORE}.adapters.readers.ssh", f"{CORE}.adapters.readers.https"),
-    ],
-    "A kind of tunnel is known to the registry of kinds alone": [
-        (f"{CORE}.context", f"{CORE}.adapters.tunnel.kinds.tls"),
-        (f"{CORE}.adapters.tunnel.kinds.ssh", f"{CORE}.adapters.tunnel.kinds.tls"),
     ],
     "The core does not know the command line": [
         (f"{CORE}.context", "typer"),
@@ -124,6 +119,34 @@ def test_a_new_package_is_given_its_place(tree: ImportGraph, package: str) -> No
     graph.add_module(f"{package}.another")
     name = next(name for name, each in CONTRACTS.items() if each.get("containers") == [package])
     assert not kept(name, graph)
+
+
+REGISTRIES = {
+    f"{CORE}.adapters.readers.readers": {reader.open.__module__ for reader in READERS.values()},
+    f"{CORE}.adapters.tunnel.kinds": {kind.probe.__module__ for kind in KINDS.values()},
+}
+"""Modules that a registry knows, and nobody else."""
+
+
+def known_elsewhere(graph: ImportGraph) -> list[str]:
+    return [
+        f"{importer} -> {module}"
+        for registry, modules in REGISTRIES.items()
+        for module in sorted(modules)
+        for importer in sorted(graph.find_modules_that_directly_import(module) - {registry})
+    ]
+
+
+def test_a_reader_and_a_kind_of_tunnel_are_known_to_their_registries_alone(tree: ImportGraph) -> None:
+    assert all(modules for modules in REGISTRIES.values())
+    assert known_elsewhere(tree) == []
+    graph = deepcopy(tree)
+    for importer, imported in [
+        (f"{CORE}.services.doctor.checks.host", f"{CORE}.adapters.readers.vddk"),
+        (f"{CORE}.adapters.tunnel.kinds.ssh", f"{CORE}.adapters.tunnel.kinds.tls"),
+    ]:
+        graph.add_import(importer=importer, imported=imported, line_number=1, line_contents=f"import {imported}")
+        assert f"{importer} -> {imported}" in known_elsewhere(graph)
 
 
 def test_an_upward_import_fails_the_build(tmp_path: Path) -> None:
