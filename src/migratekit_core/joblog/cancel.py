@@ -29,7 +29,7 @@ from migratekit_core.db.locks import is_held
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob
 from migratekit_core.db.models.oma import ReplicationJob
 from migratekit_core.joblog.events import EventKind
-from migratekit_core.joblog.search import descendants
+from migratekit_core.joblog.search import descendants, first_event
 from migratekit_core.joblog.states import RUNNING
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ class Request:
 
 def requested(db: Session, family: Sequence[str]) -> Request | None:
     """Return the request for one of these jobs, the first of them."""
-    query = select(JoblogEvent).where(col(JoblogEvent.job_id).in_(family), JoblogEvent.kind == EventKind.STOP_ASKED)
-    event = db.exec(query.order_by(col(JoblogEvent.id))).first()
+    event = first_event(db, family, EventKind.STOP_ASKED)
     if event is None:
         return None
     fields = event.fields or {}
@@ -87,8 +86,7 @@ def ask(tracker: Tracker, job: JoblogJob, reason: str) -> bool:
         now = db.get(JoblogJob, job.id, populate_existing=True)
         if now is None or now.status != RUNNING:
             return f"it is {now.status if now else 'gone'}", False
-        query = select(JoblogEvent).where(JoblogEvent.job_id == job.id, JoblogEvent.kind == EventKind.CANCEL_CLOSED)
-        closed = db.exec(query).first()
+        closed = first_event(db, [job.id], EventKind.CANCEL_CLOSED)
         if closed is not None:
             return str((closed.fields or {}).get("reason", EventKind.CANCEL_CLOSED.text)), False
         if requested(db, [job.id]) is not None:

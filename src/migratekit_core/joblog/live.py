@@ -10,9 +10,9 @@ from sqlmodel import Session, col, select
 
 from migratekit_core.db.engine import session
 from migratekit_core.db.models.base import utcnow
-from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogProgress, JoblogStep
+from migratekit_core.db.models.joblog import JoblogJob, JoblogProgress, JoblogStep
 from migratekit_core.joblog.events import EventKind
-from migratekit_core.joblog.search import descendants, lots
+from migratekit_core.joblog.search import descendants, first_event, lots
 from migratekit_core.joblog.states import RUNNING
 
 
@@ -112,10 +112,7 @@ def _job(db: Session, row: JoblogJob, now: datetime) -> LiveJob:
         running = select(JoblogStep).where(col(JoblogStep.job_id).in_(lot), JoblogStep.status == RUNNING)
         steps += db.exec(running.order_by(col(JoblogStep.id))).all()
         items += db.exec(select(JoblogProgress).where(col(JoblogProgress.job_id).in_(lot))).all()
-        request = select(JoblogEvent.id).where(
-            col(JoblogEvent.job_id).in_(lot), JoblogEvent.kind == EventKind.STOP_ASKED
-        )
-        asked = asked or db.exec(request).first() is not None
+        asked = asked or first_event(db, lot, EventKind.STOP_ASKED) is not None
     steps.sort(key=lambda step: depth[step.job_id])
     items.sort(key=lambda item: (depth[item.job_id], item.item))
     return LiveJob(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from migratekit_core.common.units import parse_duration
 from migratekit_core.db.engine import session
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogStep
+from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.states import STATES
 
 AT_ONCE = 500
@@ -68,6 +69,12 @@ def check_status(text: str) -> str:
     if text not in STATES:
         raise ValueError(f"{text!r} is no status: {', '.join(STATES)}")
     return text
+
+
+def first_event(db: Session, job_ids: Sequence[str], kind: EventKind) -> JoblogEvent | None:
+    """Return the first event of a kind in these jobs; None where there is none."""
+    query = select(JoblogEvent).where(col(JoblogEvent.job_id).in_(job_ids), JoblogEvent.kind == kind)
+    return db.exec(query.order_by(col(JoblogEvent.id))).first()
 
 
 def find(engine: Engine, wanted: Filter) -> list[JoblogJob]:

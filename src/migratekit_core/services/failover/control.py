@@ -3,14 +3,13 @@ joblog, which it looks for. So it works from every host that reaches the databas
 
 from __future__ import annotations
 
-from sqlmodel import select
-
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.context import Runtime
 from migratekit_core.db.engine import write
-from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob
+from migratekit_core.db.models.joblog import JoblogJob
 from migratekit_core.joblog import Job, cancel
 from migratekit_core.joblog.events import EventKind
+from migratekit_core.joblog.search import first_event
 from migratekit_core.joblog.states import RUNNING
 from migratekit_core.services.replication import replica
 
@@ -53,7 +52,5 @@ def _running(runtime: Runtime, vm_name: str) -> JoblogJob:
 
 def released(runtime: Runtime, job: Job) -> bool:
     """Return whether a job was told to cut over now."""
-    asked = select(JoblogEvent.id).where(JoblogEvent.kind == EventKind.CUTOVER_ASKED)
-    return (
-        write(runtime.databases.oma, lambda db: db.exec(asked.where(JoblogEvent.job_id == job.id)).first()) is not None
-    )
+    asked = write(runtime.databases.oma, lambda db: first_event(db, [job.id], EventKind.CUTOVER_ASKED))
+    return asked is not None

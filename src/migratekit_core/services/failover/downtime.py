@@ -16,9 +16,10 @@ from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from migratekit_core.db.engine import write
-from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogStep
+from migratekit_core.db.models.joblog import JoblogJob, JoblogStep
 from migratekit_core.db.models.oma import FailoverState
 from migratekit_core.joblog.events import EventKind
+from migratekit_core.joblog.search import first_event
 
 BEGINS = "shutdown-source"
 ENDS = frozenset({"boot-check", "start-source"})
@@ -63,8 +64,7 @@ def of_failover(engine: Engine, failover_id: str) -> Downtime | None:
 
 def of_job(engine: Engine, job_id: str) -> Downtime | None:
     """Return the downtime of the failover that a job works for; None where it works for none."""
-    query = select(JoblogEvent).where(JoblogEvent.job_id == job_id, JoblogEvent.kind == EventKind.FAILOVER_JOINED)
-    event = write(engine, lambda db: db.exec(query).first())
+    event = write(engine, lambda db: first_event(db, [job_id], EventKind.FAILOVER_JOINED))
     failover_id = (event.fields or {}).get("failover_id") if event is not None else None
     return of_failover(engine, failover_id) if failover_id else None
 
