@@ -379,3 +379,15 @@ UPDATE joblog_events SET kind=CASE WHEN (json_extract(joblog_events.fields, '$.t
 
 UPDATE alembic_version SET version_num='0019_event_kinds' WHERE alembic_version.version_num = '0012_fleet';
 
+-- Running upgrade 0019_event_kinds -> 0020_error_codes
+
+ALTER TABLE wave_vms ADD COLUMN error_code VARCHAR(64);
+
+ALTER TABLE wave_vms ADD COLUMN error_hint JSON;
+
+ALTER TABLE wave_attempts ADD COLUMN error_code VARCHAR(64);
+
+ALTER TABLE wave_attempts ADD COLUMN error_hint JSON;
+
+UPDATE alembic_version SET version_num='0020_error_codes' WHERE alembic_version.version_num = '0019_event_kinds';
+

@@ -16,7 +16,8 @@ import typer
 from migratekit_cli.ask import Interrupted
 from migratekit_cli.session import as_given
 from migratekit_cli.unbroken import reader_is_gone, unbroken_stderr
-from migratekit_core.common.errors import INTERRUPTED_EXIT_CODE, MigrateKitError
+from migratekit_core.common.errors import INTERRUPTED_EXIT_CODE, ErrorCode, MigrateKitError
+from migratekit_core.common.hints import Hint
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,13 +52,14 @@ def reported(command: Callable[P, T]) -> Callable[P, T]:
             sys.stdout.flush()
             return result
         except MigrateKitError as error:
-            _tell(error.what, error.why, error.todo, tuple(error.reasons))
+            _tell(error.what, error.why, error.todo, error.reasons, code=error.code)
             raise typer.Exit(error.exit_code) from None
         except Interrupted as stopped:
-            _tell("interrupted", stopped.unchanged, "run the command again: it asks again")
+            _tell("interrupted", stopped.unchanged, "run the command again: it asks again", code=ErrorCode.CANCELLED)
             raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
         except KeyboardInterrupt:
-            _tell("interrupted", "the run was asked to stop", "run the command again: it goes on from where it was")
+            todo = "run the command again: it goes on from where it was"
+            _tell("interrupted", "the run was asked to stop", todo, code=ErrorCode.CANCELLED)
             raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
@@ -65,9 +67,8 @@ def reported(command: Callable[P, T]) -> Callable[P, T]:
             if isinstance(error, BrokenPipeError) and reader_is_gone():
                 raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                _tell(
-                    "there is no space left", str(error.filename or "where stdout goes"), "free some, then run it again"
-                )
+                where = str(error.filename or "where stdout goes")
+                _tell("there is no space left", where, "free some, then run it again", code=ErrorCode.NO_SPACE)
                 raise typer.Exit(UNEXPECTED_EXIT_CODE) from None
             from migratekit_core.common.redact import redact
 
@@ -75,6 +76,7 @@ def reported(command: Callable[P, T]) -> Callable[P, T]:
                 "migratekit failed unexpectedly",
                 redact(f"{type(error).__name__}: {error}"),
                 "run it again with --debug before the command, and report what it says",
+                code=ErrorCode.UNEXPECTED,
             )
             raise typer.Exit(UNEXPECTED_EXIT_CODE) from None
 
@@ -85,14 +87,14 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _tell(what: str, why: str, todo: str, reasons: tuple[str, ...] = ()) -> None:
+def _tell(what: str, why: str, todo: Hint | str, reasons: tuple[Hint, ...] = (), *, code: ErrorCode) -> None:
     """Write an error; several reasons get a line each, with what to do about it, between what and why in number."""
-    lines = [f"error: {what}"]
+    lines = [f"error: {what} [{code}]"]
     if len(reasons) > 1:
         lines += [f"     - {as_given(reason)}" for reason in reasons]
         why = f"{len(reasons)} things stand in the way"
     if why:
-        lines.append(f"  why: {as_given(why)}")
+        lines.append(f"  why: {why}")
     if todo:
         lines.append(f"   do: {as_given(todo)}")
     from migratekit_core.common.redact import mask_known

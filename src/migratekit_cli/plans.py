@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from migratekit_cli import render
 from migratekit_cli.options import Output
+from migratekit_cli.session import as_given
 from migratekit_core.common.units import human_seconds
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def lines(plan: Plan) -> list[str]:
     for check in plan.checks:
         found.append(f"  {MARKS[check.state]}  {check.name}: {check.detail}")
         # What to do about the failed ones is the error's, below.
-        found += [f"        do: {check.todo}"] if check.state == "warning" and check.todo else []
+        found += [f"        do: {as_given(check.todo)}"] if check.state == "warning" and check.todo else []
     found += ["steps", *(f"  {number}. {step}" for number, step in enumerate(plan.steps, 1))]
     if plan.calls:
         found += ["calls that change something", *(f"  {call}" for call in plan.calls)]

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from migratekit_cli.options import Output
-from migratekit_cli.session import as_given
 
 ID = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 """What is never broken in a table, for somebody has to copy it: without room for it, each row is drawn as a record."""
@@ -23,7 +22,7 @@ def result(output: Output, schema: str, data: dict[str, Any], table: Table | Non
     """Write a result. `schema` names its JSON form and version (docs/json.md); `table` or `text` is for people."""
     if output is Output.TABLE:
         if text:
-            sys.stdout.write(as_given(text).rstrip("\n") + "\n")
+            sys.stdout.write(text.rstrip("\n") + "\n")
         if table is not None:
             table.write()
         return

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from migratekit_cli.watch import watching
-from migratekit_core.common import advice
+from migratekit_core.common import hints
+from migratekit_core.common.hints import Command, Hint
 
 if TYPE_CHECKING:
     from migratekit_core.config import Config
@@ -33,17 +34,17 @@ class Globals:
     @property
     def arguments(self) -> list[str]:
         """Return them as a command line has them."""
-        return [*self.files, *advice.options({"--vcenter": self.vcenter, "--oma": self.oma})]
+        return [*self.files, *hints.options({"--vcenter": self.vcenter, "--oma": self.oma})]
 
     @property
     def names(self) -> list[str]:
         """Return those that choose out of the configuration."""
-        return advice.options({"--profile": self.profile, "--vcenter": self.vcenter, "--oma": self.oma})
+        return hints.options({"--profile": self.profile, "--vcenter": self.vcenter, "--oma": self.oma})
 
     @property
     def files(self) -> list[str]:
         """Return those that say what the configuration is, for a process that chooses out of it by itself."""
-        return advice.options({"--config": self.config, "--profile": self.profile})
+        return hints.options({"--config": self.config, "--profile": self.profile})
 
 
 _given = Globals(None, None)
@@ -55,12 +56,12 @@ def remember(given: Globals) -> None:
     _given = given
 
 
-def as_given(text: str) -> str:
-    """Return a text whose commands choose the same vCenter, OMA and profile as this one was told to.
+def as_given(*parts: Hint | Command | str) -> str:
+    """Return a hint, or the parts of one, as a text whose commands choose the vCenter, OMA and profile of this one.
 
     `--config` is left out: whoever passes it knows, and it would make every text long.
     """
-    return advice.with_options(text, _given.names)
+    return hints.hint(*parts).render(_given.names)
 
 
 def configuration(context: typer.Context) -> Config:

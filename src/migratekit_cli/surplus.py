@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from migratekit_cli.session import as_given
 from migratekit_core.common.units import human_bytes
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def plain(volumes: Iterable[SurplusVolume]) -> list[dict[str, Any]]:
         {
             **asdict(one),
             "last_sync": one.last_sync.isoformat() if one.last_sync is not None else None,
-            "commands": list(one.commands),
+            "commands": list(map(str, one.commands)),
         }
         for one in volumes
     ]
@@ -35,7 +36,10 @@ def lines(volumes: Iterable[SurplusVolume]) -> list[str]:
     for one in volumes:
         synced = f"last synced {one.last_sync:%Y-%m-%d %H:%M} UTC" if one.last_sync else "never wholly synced"
         told += [f"surplus volume {one.name} ({human_bytes(one.size_bytes)}, {synced}): {one.why}"]
-        told += [f"  {'remove' if number == 0 else 'then  '}: {line}" for number, line in enumerate(one.commands)]
+        told += [
+            f"  {'remove' if number == 0 else 'then  '}: {as_given(command)}"
+            for number, command in enumerate(one.commands)
+        ]
     return told
 
 

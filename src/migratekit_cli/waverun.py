@@ -19,6 +19,7 @@ from migratekit_cli.options import Output
 from migratekit_cli.render import count
 from migratekit_cli.session import Globals, as_given
 from migratekit_core.common.errors import INTERRUPTED_EXIT_CODE, BusyError, PreconditionError, UnreachableError
+from migratekit_core.common.hints import Hint, hint, migratekit
 from migratekit_core.common.units import human_seconds
 
 if TYPE_CHECKING:
@@ -99,7 +100,10 @@ def driven(context: typer.Context, opened: Runtime, name: str) -> Iterator[Calla
     except Interrupted:
         raise
     except KeyboardInterrupt:
-        _say(f"wave {name} was stopped; nothing of it goes on", f"migratekit wave run {name}, or wave cutover {name}")
+        _say(
+            f"wave {name} was stopped; nothing of it goes on",
+            hint(migratekit("wave", "run", name), f", or wave cutover {name}"),
+        )
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
 
 
@@ -116,7 +120,13 @@ def _by_the_fleet(opened: Runtime, name: str) -> Iterator[Callable[[], None]]:
         busy = len(look.snapshot(opened.databases.oma, name).of(RUNNING))
         _say(
             f"wave {name} goes on without this command: the fleet works on {count(busy, 'machine')} of it",
-            f"look: migratekit wave status {name}; stop: migratekit wave pause {name}, or wave cancel {name}",
+            hint(
+                "look: ",
+                migratekit("wave", "status", name),
+                "; stop: ",
+                migratekit("wave", "pause", name),
+                f", or wave cancel {name}",
+            ),
         )
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
 
@@ -136,7 +146,7 @@ def ask(opened: Runtime, chosen: Chosen, wanted: Asked, detach: bool, output: Ou
     asked = runs.ask(opened.databases.oma, chosen.name, wanted)
     if not detach or opened.config.fleet.scheduler is None:
         return True
-    text = f"wave {chosen.name}: asked for; look: migratekit wave status {chosen.name}"
+    text = as_given(f"wave {chosen.name}: asked for; look: ", migratekit("wave", "status", chosen.name))
     data = {"wave": chosen.name, "phase": asked.course.phase, "asked_by": asked.asked_by}
     render.result(output, "migratekit.wave-asked/1", data, text=text)
     return False
@@ -156,7 +166,7 @@ def _check_fleet(opened: Runtime) -> None:
     tls.check(fleet)
 
 
-def _say(what: str, todo: str) -> None:
+def _say(what: str, todo: Hint) -> None:
     sys.stderr.write(f"{what}\n{as_given(todo)}\n")
 
 
@@ -189,6 +199,13 @@ def follow(opened: Runtime, name: str, check: Callable[[], None], until: Callabl
     return found
 
 
+def _note(run: Run) -> str:
+    """Return what a run says of itself; what it waits for at the gate with the options in force."""
+    from migratekit_core.services.fleet import phases
+
+    return as_given(phases.gate(run.wave)) if run.course.phase == phases.GATE else run.note
+
+
 def finish(opened: Runtime, run: Run, seconds: float, output: Output, schema: str) -> None:
     """Say what came of a run, and end with exit 1 where it failed."""
     from migratekit_core.services.waves import look
@@ -202,7 +219,7 @@ def finish(opened: Runtime, run: Run, seconds: float, output: Output, schema: st
             "state": each.state,
             "attempts": each.attempts,
             "result": each.result,
-            "error": {"what": each.error.what, "why": each.error.why, "todo": each.error.todo} if each.error else None,
+            "error": each.error.fields if each.error else None,
         }
         for each in seen.machines
     ]
@@ -217,9 +234,11 @@ def finish(opened: Runtime, run: Run, seconds: float, output: Output, schema: st
         "machines": machines,
     }
     states = ", ".join(f"{number} {state}" for state, number in counts.items())
-    text = f"wave {run.wave}: {states}; after {human_seconds(seconds)}" + (f"\n{run.note}" if run.note else "")
+    text = f"wave {run.wave}: {states}; after {human_seconds(seconds)}" + (f"\n{_note(run)}" if run.note else "")
     if run.failed:
-        text += f"\nlook: migratekit wave status {run.wave}; again: migratekit wave retry {run.wave}"
+        text += as_given(
+            "\nlook: ", migratekit("wave", "status", run.wave), "; again: ", migratekit("wave", "retry", run.wave)
+        )
     render.result(output, schema, data, text=text)
     if run.failed:
         raise typer.Exit(FAILED_EXIT_CODE)

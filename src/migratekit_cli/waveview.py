@@ -13,6 +13,8 @@ from migratekit_cli import render
 from migratekit_cli.display import Display
 from migratekit_cli.jobview import clock, pair, percent
 from migratekit_cli.options import Output
+from migratekit_cli.session import as_given
+from migratekit_core.common.hints import migratekit
 from migratekit_core.common.units import human_rate, human_seconds
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ def machine(each: MachineState) -> dict[str, Any]:
     """Return a machine of a wave for machines."""
     plain = asdict(each)
     plain["vm"], plain["vm_uuid"] = plain.pop("name"), plain.pop("vm_id")
+    plain["error"] = each.error.fields if each.error else None
     return {key: _plain(value) for key, value in plain.items()}
 
 
@@ -130,7 +133,7 @@ def trouble(each: MachineState) -> Iterator[str]:
     doing = f"{each.task}{attempt}" if each.task and each.state == "failed" else each.state
     yield f"  {each.name} ({doing}): {each.error.what if each.error else each.state}"
     if each.error is not None:
-        yield from (f"    {text}" for text in (each.error.why, each.error.todo) if text)
+        yield from (f"    {text}" for text in (each.error.why, as_given(each.error.todo)) if text)
 
 
 def drawn(view: Overview, width: int, most: int = 20, notice: str = "") -> Any:
@@ -163,7 +166,12 @@ def drawn(view: Overview, width: int, most: int = 20, notice: str = "") -> Any:
     for each in view.troubles[:MOST_TROUBLES]:
         parts += [Text(text, "red" if number == 0 else "") for number, text in enumerate(trouble(each))]
     if len(view.troubles) > MOST_TROUBLES:
-        parts.append(Text(f"  and {len(view.troubles) - MOST_TROUBLES} more: migratekit wave show {wave.name}", "red"))
+        parts.append(
+            Text(
+                as_given(f"  and {len(view.troubles) - MOST_TROUBLES} more: ", migratekit("wave", "show", wave.name)),
+                "red",
+            )
+        )
     if notice:
         parts += ["", Text(notice, "yellow")]
     return Group(*parts)

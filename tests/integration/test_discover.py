@@ -372,7 +372,7 @@ def test_what_is_read_is_written_at_once_and_ctrl_c_waits_for_nobody(tmp_path: P
                 assert len({process.stdout.readline() for _ in range(250)}) == 250
                 process.send_signal(number)
                 assert process.wait(timeout=60) == 130
-                assert process.stderr.read().startswith("error: interrupted\n")
+                assert process.stderr.read().startswith("error: interrupted [cancelled]\n")
 
 
 def test_a_single_host(host: Source) -> None:

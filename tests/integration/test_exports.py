@@ -219,7 +219,7 @@ def test_a_port_that_is_taken_is_a_clear_error(settings: Daemon) -> None:
         with pytest.raises(OperationFailedError) as caught:
             exporter_of(settings).start()
     assert caught.value.what == f"the NBD exporter does not start on 127.0.0.1:{settings.nbd_port}"
-    assert caught.value.todo == "free the port or set daemon.nbd_port"
+    assert str(caught.value.todo) == "free the port or set daemon.nbd_port"
     exporter_of(settings).stop()
 
 

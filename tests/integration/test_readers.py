@@ -169,7 +169,7 @@ def test_vddk_says_what_is_missing(lab: Lab, library: Vddk, tmp_path: Path) -> N
     assert "cannot be loaded" in missing(broken.parent).what
     found = missing(plugin="vddk")
     assert "nbdkit has no plugin vddk" in found.what
-    assert "source.vddk.plugin" in found.todo
+    assert "source.vddk.plugin" in str(found.todo)
     vddk.require(config.Vddk(libdir=library.libdir, plugin=str(PLUGIN)))
 
 

@@ -147,7 +147,7 @@ def test_what_would_not_work_is_refused_before_anything_is_written(folder: Path,
 def test_a_user_that_is_missing_is_named_with_the_command_that_makes_it(folder: Path) -> None:
     with pytest.raises(PreconditionError) as caught:
         install(settings(folder), dry_run=False, user="nobody-of-this-name", root=folder / "root")
-    assert caught.value.todo.startswith("useradd ")
+    assert str(caught.value.todo).startswith("useradd ")
 
 
 def test_check_tells_what_is_wrong_and_that_all_is_well(folder: Path) -> None:

@@ -230,5 +230,5 @@ def texts() -> Iterable[Any]:
 def test_a_rule_says_what_why_and_what_to_do(rule: Any) -> None:
     assert rule.what
     assert rule.why.endswith(".")
-    assert rule.remedy.endswith(".")
+    assert str(rule.remedy).endswith(".")
     assert rule.severity in Severity

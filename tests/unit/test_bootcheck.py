@@ -82,7 +82,7 @@ def wait(cloud: Cloud, check: str, timeout: float = 0.3) -> tuple[bootcheck.Boot
 def fails(cloud: Cloud, check: str, timeout: float = 0.3) -> str:
     with pytest.raises(OperationFailedError) as caught:
         wait(cloud, check, timeout)
-    assert "look at its console in CloudStack" in caught.value.todo
+    assert "look at its console in CloudStack" in str(caught.value.todo)
     return str(caught.value)
 
 

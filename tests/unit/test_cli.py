@@ -126,7 +126,7 @@ def test_a_secret_in_an_unexpected_error_is_never_shown(
 
 def test_an_error_is_three_lines_whatever_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
     assert raising(BusyError("a\nb", "c\r\nd", "e")) == 8
-    assert capsys.readouterr().err == "error: a b\n  why: c d\n   do: e\n"
+    assert capsys.readouterr().err == "error: a b [unknown]\n  why: c d\n   do: e\n"
 
 
 def test_an_interrupt_is_exit_130(capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,7 +137,7 @@ def test_an_interrupt_is_exit_130(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as caught:
         command()
     assert caught.value.exit_code == 130
-    assert capsys.readouterr().err.startswith("error: interrupted\n")
+    assert capsys.readouterr().err.startswith("error: interrupted [cancelled]\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

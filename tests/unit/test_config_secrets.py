@@ -41,7 +41,7 @@ def test_a_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> Non
     with pytest.raises(AuthError) as caught:
         SecretSource(file=path).read("vcenter.password")
     assert "vcenter.password" in caught.value.what
-    assert f"chmod 600 {path}" in caught.value.todo
+    assert f"chmod 600 {path}" in str(caught.value.todo)
     assert caught.value.exit_code == 5
 
 
@@ -130,7 +130,7 @@ def test_a_secret_as_plain_value_is_refused_and_not_repeated(tmp_path: Path) -> 
     file.write_text(f"[vcenter]\nhost = 'x'\nuser = 'u'\npassword = '{PLANTED}'\n")
     with pytest.raises(UsageError) as caught:
         load_config(file, environ={})
-    told = "".join(traceback.format_exception(caught.value)) + caught.value.todo
+    told = "".join(traceback.format_exception(caught.value)) + str(caught.value.todo)
     assert "vcenter.password" in told
     assert PLANTED not in told
 

@@ -51,4 +51,4 @@ def test_what_is_no_key_is_refused_without_repeating_it(key: str) -> None:
     for use in (lambda: encrypt("x", key), lambda: decrypt("x", key)):
         with pytest.raises(UsageError) as caught:
             use()
-        assert not key or key not in str(caught.value) + caught.value.todo
+        assert not key or key not in str(caught.value) + str(caught.value.todo)

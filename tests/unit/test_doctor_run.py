@@ -127,4 +127,4 @@ def test_a_host_where_nothing_is_configured_is_not_well() -> None:
     found = examine(NOTHING, topics=["settings"])
     assert found.exit_code == 2
     assert [line.what for line in found.lines if line.status is Status.FAILED] == ["configuration"]
-    assert "migratekit config init" in next(line.todo for line in found.lines if line.what == "configuration")
+    assert "migratekit config init" in next(str(line.todo) for line in found.lines if line.what == "configuration")

@@ -51,8 +51,13 @@ EVENTS = st.one_of(
         Done, total=COUNTS, read=COUNTS, written=COUNTS, zeroed=COUNTS, seconds=FIGURES, retries=COUNTS,
         event=st.just("done"),
     ),
-    st.builds(Failure, what=st.text(), why=st.text(), todo=st.text(), exit_code=st.integers(1, 8),
-              event=st.just("error")),
+    st.builds(
+        Failure,
+        error=st.fixed_dictionaries(
+            {"what": st.text(), "why": st.text(), "todo": st.text(), "exit_code": st.integers(1, 8)}
+        ),
+        event=st.just("error"),
+    ),
 )  # fmt: skip
 
 

@@ -28,14 +28,17 @@ def test_each_class_has_the_exit_code_of_the_design() -> None:
 
 @pytest.mark.parametrize(("name", "code"), CODES.items())
 def test_an_error_comes_back_as_its_class(name: str, code: int) -> None:
-    error = errors.from_fields("what", "why", "todo", code)
+    error = errors.from_fields({"what": "what", "why": "why", "todo": "todo", "exit_code": code})
     assert type(error).__name__ == name
-    assert (error.what, error.why, error.todo, error.exit_code) == ("what", "why", "todo", code)
+    assert (error.what, error.why, str(error.todo), error.exit_code) == ("what", "why", "todo", code)
 
 
 @pytest.mark.parametrize("code", [0, -9, 3, 9, 255])
 def test_an_unknown_code_is_a_failure(code: int) -> None:
-    assert type(errors.from_fields("what", "", "", code)) is errors.OperationFailedError
+    assert (
+        type(errors.from_fields({"what": "what", "why": "", "todo": "", "exit_code": code}))
+        is errors.OperationFailedError
+    )
 
 
 def test_the_text_is_what_and_why() -> None:

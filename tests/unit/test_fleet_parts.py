@@ -212,7 +212,7 @@ def test_a_run_is_joined_and_another_kind_is_refused(engine: Engine) -> None:
     assert (again.course.phase, again.failed, again.note) == (REHEARSE, False, "")
     with pytest.raises(PreconditionError, match="waits"):
         runs.open_gate(engine, "w")
-    runs.note(engine, "w", "host:1", GATE, phases.gate_note("w"))
+    runs.note(engine, "w", "host:1", GATE, str(phases.gate("w")))
     runs.open_gate(engine, "w")
     found = runs.of(engine, "w")
     assert found is not None

@@ -28,4 +28,4 @@ def test_a_missing_program_is_named_with_its_package() -> None:
     with pytest.raises(PreconditionError) as caught:
         programs.find("no-such-program-at-all", "its-package")
     assert "no-such-program-at-all" in caught.value.what
-    assert "apt-get install its-package" in caught.value.todo
+    assert "apt-get install its-package" in str(caught.value.todo)

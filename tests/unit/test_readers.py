@@ -102,7 +102,7 @@ def test_a_library_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(PreconditionError) as caught:
         chosen(replace(FLAT, has_parent=True))
     assert "source.vddk.libdir /nowhere" in caught.value.what
-    assert "get VDDK" in caught.value.todo
+    assert "get VDDK" in str(caught.value.todo)
     assert chosen(FLAT) == "https", "what needs no library does not ask for it"
 
 

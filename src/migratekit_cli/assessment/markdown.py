@@ -23,7 +23,7 @@ def document(assessment: Assessment) -> str:
             continue
         lines += [f"## {heading}", "", "| Machine | Rule | Finding | What to do |", "|---|---|---|---|"]
         for each in findings:
-            cells = (each.where or "site", each.rule, f"{each.what}: {each.message}", each.remedy)
+            cells = (each.where or "site", each.rule, f"{each.what}: {each.message}", str(each.remedy))
             lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
         lines.append("")
     if assessment.not_checked:

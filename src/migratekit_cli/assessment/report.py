@@ -157,7 +157,7 @@ def _findings(severity: Severity, findings: Iterable[Finding]) -> str:
             _path(found.where or "site"),
             escape(found.rule),
             f"<b>{escape(found.what)}</b>: {escape(found.message)}",
-            escape(found.remedy),
+            escape(str(found.remedy)),
         ]
         for found in mine
     ]

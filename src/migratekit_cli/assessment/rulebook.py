@@ -58,7 +58,7 @@ def document(rules: Iterable[Rule]) -> dict[str, Any]:
                 "severity": rule.severity.value,
                 "what": rule.what,
                 "why": rule.why,
-                "remedy": rule.remedy,
+                "remedy": str(rule.remedy),
                 "needs": list(rule.needs),
             }
             for rule in rules

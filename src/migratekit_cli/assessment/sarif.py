@@ -51,7 +51,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "id": rule.id,
         "shortDescription": {"text": rule.what},
         "fullDescription": {"text": rule.why},
-        "help": {"text": rule.remedy, "markdown": f"{rule.why}\n\n**Remedy:** {rule.remedy}"},
+        "help": {"text": str(rule.remedy), "markdown": f"{rule.why}\n\n**Remedy:** {rule.remedy}"},
         "defaultConfiguration": {"level": LEVELS[rule.severity]},
         "properties": {"tags": [rule.topic.lower(), rule.severity.value]},
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,8 +11,9 @@ from migratekit_cli import render, surplus
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
 from migratekit_cli.render import count, named
-from migratekit_cli.session import runtime
+from migratekit_cli.session import as_given, runtime
 from migratekit_core.common.errors import UsageError
+from migratekit_core.common.hints import hint, migratekit
 
 if TYPE_CHECKING:
     from migratekit_core.services.replication.surplus import Surplus
@@ -39,7 +39,9 @@ def cleanup(
     searched. Volumes of replicas that nothing needs any more are named, with the commands that remove them, and left.
     """
     if orphans == (vm is not None):
-        raise UsageError("name a machine, or pass --orphans", "one of the two is needed", "see: migratekit cleanup -h")
+        raise UsageError(
+            "name a machine, or pass --orphans", "one of the two is needed", hint("see: ", migratekit("cleanup", "-h"))
+        )
     if vm is None:
         _orphans(context, yes and not dry_run, output)
         return
@@ -76,10 +78,11 @@ def cleanup(
     if done.kept_machines:
         text += "".join(f"\nmachine {machine}: {STAYS}" for machine in done.kept_machines)
     if done.unfinished is not None:
-        text += (
-            f"\nits live failover {done.unfinished} is not done: go on with: "
-            f"migratekit failover {quote(done.vm_name)}; or give it back with: "
-            f"migratekit rollback {quote(done.vm_name)}"
+        text += as_given(
+            f"\nits live failover {done.unfinished} is not done: go on with: ",
+            migratekit("failover", done.vm_name),
+            "; or give it back with: ",
+            migratekit("rollback", done.vm_name),
         )
     data = named(asdict(done))
     data["unfinished_failover"] = data.pop("unfinished")

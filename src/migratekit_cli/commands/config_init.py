@@ -15,8 +15,9 @@ from migratekit_cli.ask import hidden, possible
 from migratekit_cli.ask import text as ask
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption
-from migratekit_cli.session import Globals
+from migratekit_cli.session import Globals, as_given
 from migratekit_core.common.errors import UsageError
+from migratekit_core.common.hints import hint, migratekit, program
 
 if TYPE_CHECKING:
     from migratekit_core.config.draft import Role
@@ -147,7 +148,7 @@ def _answers(role: Role, folder: Path, given: dict[str, str]) -> dict[str, str]:
         raise UsageError(
             "the configuration lacks answers",
             f"not given: {', '.join(missing)}, and there is no terminal to ask on",
-            "give them as options: migratekit config init --help",
+            hint("give them as options: ", program("migratekit", "config", "init", "--help")),
         )
     return answers | {name: value for name, value in given.items() if name not in answers}
 
@@ -190,6 +191,6 @@ def _tell(output: Output, path: Path, role: str, sources: Mapping[str, SecretSou
     lines += [
         f"write, with mode 0600: {each['source'][5:]} ({each['setting']})" for each in found if not each["present"]
     ]
-    lines.append("then: migratekit config validate, and migratekit doctor")
+    lines.append(as_given("then: ", program("migratekit", "config", "validate"), ", and ", migratekit("doctor")))
     data = {"file": str(path), "role": role, "secrets": found}
     render.result(output, "migratekit.config-init/1", data, text="\n".join(lines))

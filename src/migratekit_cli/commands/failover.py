@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -13,8 +12,9 @@ from migratekit_cli.ask import confirm
 from migratekit_cli.downtime import drawn, fields
 from migratekit_cli.errors import reported
 from migratekit_cli.options import ConvertOption, DryRunOption, Output, OutputOption, VmArgument, YesOption
-from migratekit_cli.session import runtime
+from migratekit_cli.session import as_given, runtime
 from migratekit_core.common.errors import UsageError
+from migratekit_core.common.hints import migratekit
 from migratekit_core.common.units import human_seconds, parse_duration
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def failover(
         f"{done.vm_name} runs in CloudStack as {done.destination_name} ({done.destination_vm_id})\n"
         f"downtime {human_seconds(done.downtime.seconds)}; the source is off (by {done.shutdown})\n"
         + drawn(done.downtime)
-        + f"\nto go back, without what it writes from now on: migratekit rollback {quote(done.vm_name)}"
+        + as_given("\nto go back, without what it writes from now on: ", migratekit("rollback", done.vm_name))
     )
     render.result(output, "migratekit.failover/1", _data(done), text=text)
 
@@ -138,5 +138,5 @@ def _tell(context: typer.Context, vm: str, release: bool, cancel: bool, output: 
         require_schema(opened.databases)
         job = control.release(opened, vm) if release else control.stop(opened, vm)
     what = "cut over now" if release else "stop"
-    text = f"the failover of {vm} was told to {what}; watch it with: migratekit jobs show {job.id[:8]}"
+    text = as_given(f"the failover of {vm} was told to {what}; watch it with: ", migratekit("jobs", "show", job.id[:8]))
     render.result(output, "migratekit.failover-told/1", {"job_id": job.id, "vm": vm, "told": what}, text=text)

@@ -9,7 +9,8 @@ import typer
 from migratekit_cli import render
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
-from migratekit_cli.session import runtime
+from migratekit_cli.session import as_given, runtime
+from migratekit_core.common.hints import migratekit
 from migratekit_core.common.units import human_bytes
 
 
@@ -64,7 +65,7 @@ def _text(found: dict[str, Any] | None, scheduler: str | None, going: list[dict[
 
 def _again(run: dict[str, Any]) -> str:
     """Return the command that drives a run on without a fleet."""
-    return f"migratekit wave {run['kind']} {run['wave']}"
+    return as_given(migratekit("wave", run["kind"], run["wave"]))
 
 
 def _table(found: dict[str, Any] | None) -> render.Table | None:

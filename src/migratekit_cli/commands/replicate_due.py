@@ -11,7 +11,8 @@ import typer
 from migratekit_cli import render
 from migratekit_cli.options import Output
 from migratekit_cli.render import count
-from migratekit_cli.session import runtime
+from migratekit_cli.session import as_given, runtime
+from migratekit_core.common.hints import migratekit
 from migratekit_core.common.units import human_age, human_bytes, human_seconds
 
 if TYPE_CHECKING:
@@ -130,8 +131,10 @@ def summary(done: Result) -> str:
 def surplus(done: Result) -> list[str]:
     """Return which machines have volumes that nothing needs any more."""
     return [
-        f"{each.name}: {count(len(each.surplus), 'volume')} that nothing needs any more; they are in: "
-        "migratekit volumes drift"
+        as_given(
+            f"{each.name}: {count(len(each.surplus), 'volume')} that nothing needs any more; they are in: ",
+            migratekit("volumes", "drift"),
+        )
         for each in done.outcomes
         if each.surplus
     ]

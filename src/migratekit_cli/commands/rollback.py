@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from shlex import quote
 
 import typer
 
@@ -12,7 +11,8 @@ from migratekit_cli.ask import confirm
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, VmArgument, YesOption
 from migratekit_cli.render import named
-from migratekit_cli.session import runtime
+from migratekit_cli.session import as_given, runtime
+from migratekit_core.common.hints import migratekit
 
 
 @reported
@@ -50,9 +50,9 @@ def rollback(
     if done.job_id is None:
         text = f"{done.vm_name}: failover {done.failover_id} was rolled back before"
     elif done.content == UNKNOWN:
-        text += f"\n{core.NEXT_SYNC}: migratekit replicate {quote(done.vm_name)} --compare"
+        text += as_given(f"\n{core.NEXT_SYNC}: ", migratekit("replicate", done.vm_name, "--compare"))
     else:
-        text += f"\nthe next sync is incremental: migratekit replicate {quote(done.vm_name)}"
+        text += as_given("\nthe next sync is incremental: ", migratekit("replicate", done.vm_name))
     render.result(output, "migratekit.rollback/1", named(asdict(done)), text=text)
 
 

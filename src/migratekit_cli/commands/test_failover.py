@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from shlex import quote
 
 import typer
 
@@ -11,7 +10,8 @@ from migratekit_cli import plans, render
 from migratekit_cli.errors import reported
 from migratekit_cli.options import ConvertOption, DryRunOption, Output, OutputOption, VmArgument
 from migratekit_cli.render import named
-from migratekit_cli.session import runtime
+from migratekit_cli.session import as_given, runtime
+from migratekit_core.common.hints import migratekit
 from migratekit_core.common.units import human_seconds
 
 
@@ -32,8 +32,9 @@ def test_failover(
             plans.show(plan, output, "migratekit.test-failover-plan/1")
             return
         done = rehearsal.rehearse(opened, vm, convert)
-    text = (
+    text = as_given(
         f"{done.vm_name}: rehearsal {done.destination_name} runs ({done.destination_vm_id}), "
-        f"after {human_seconds(done.seconds)}\ntake it away with: migratekit cleanup {quote(done.vm_name)}"
+        f"after {human_seconds(done.seconds)}\ntake it away with: ",
+        migratekit("cleanup", done.vm_name),
     )
     render.result(output, "migratekit.test-failover/1", named(asdict(done)), text=text)

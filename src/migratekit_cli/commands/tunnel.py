@@ -11,7 +11,7 @@ from migratekit_cli import render
 from migratekit_cli.commands import tunnel_pki, tunnel_server
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
-from migratekit_cli.session import configuration
+from migratekit_cli.session import as_given, configuration
 from migratekit_core.common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,13 +55,13 @@ def show_status(context: typer.Context, output: OutputOption = Output.TABLE) -> 
     status, seen = local.status(settings), probe(settings)
     problem = seen.problem
     ends = f", its certificate holds until {seen.certificate_ends:%Y-%m-%d}" if seen.certificate_ends else ""
-    answer = f"{problem}\n  do: {problem.todo}" if problem else f"answers ({seen.protocol}{ends})"
+    answer = f"{problem}\n  do: {as_given(problem.todo)}" if problem else f"answers ({seen.protocol}{ends})"
     text = f"local end: {'up' if status.up else 'down'}\nOMA {status.remote}: {answer}"
     data = {
         **asdict(status),
         "remote_answers": problem is None,
         "remote_problem": str(problem) if problem else "",
-        "remote_todo": problem.todo if problem else "",
+        "remote_todo": str(problem.todo) if problem else "",
         "protocol": seen.protocol,
         "oma_certificate_ends": seen.certificate_ends.isoformat() if seen.certificate_ends else None,
     }

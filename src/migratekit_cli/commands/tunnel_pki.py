@@ -13,7 +13,9 @@ from migratekit_cli import render
 from migratekit_cli.ask import confirm
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
+from migratekit_cli.session import as_given
 from migratekit_core.common.errors import UsageError
+from migratekit_core.common.hints import on_oma
 
 app = typer.Typer(help="Certificates of the tunnel.", no_args_is_help=True)
 
@@ -91,7 +93,7 @@ def rotate(
         confirm(question, yes)
         path = pki.finish_ca(folder) if finish else pki.rotate_ca(folder)
         todo = (
-            "copy ca.pem and crl.pem to all hosts; on the OMA: migratekit tunnel server install"
+            as_given("copy ca.pem and crl.pem to all hosts; on the OMA: ", on_oma("tunnel", "server", "install"))
             if finish
             else "copy ca.pem and crl.pem to all hosts; rotate each host; end with: tunnel pki rotate ca --finish"
         )
@@ -125,7 +127,9 @@ def revoke(
     confirm(f"Revoke {which} of {name}? It cannot be taken back.", yes)
     revoked = pki.revoke(folder, name, old_only=old)
     lines = [f"revoked {one.name} {one.serial}" for one in revoked]
-    lines.append(f"copy {folder / pki.CRL_FILE} to all hosts; on the OMA: migratekit tunnel server install")
+    lines.append(
+        as_given(f"copy {folder / pki.CRL_FILE} to all hosts; on the OMA: ", on_oma("tunnel", "server", "install"))
+    )
     data = {"revoked": [asdict(one) for one in revoked], "crl_file": str(folder / pki.CRL_FILE)}
     render.result(output, "migratekit.pki-revoke/1", data, text="\n".join(lines))
 

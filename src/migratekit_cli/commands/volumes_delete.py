@@ -8,7 +8,7 @@ from migratekit_cli import render
 from migratekit_cli.ask import confirm
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, VolumeArgument, YesOption
-from migratekit_cli.session import runtime
+from migratekit_cli.session import as_given, runtime
 
 
 @reported
@@ -46,10 +46,10 @@ def delete(
             f"delete {planned.volume_name} ({planned.volume_id})",
             *(f"  {number}. {step}" for number, step in enumerate(planned.steps, 1)),
             "what is lost",
-            *(f"  - {line}" for line in planned.lost),
+            *(f"  - {as_given(line)}" for line in planned.lost),
         ]
         if dry_run:
-            data = {**about, "steps": list(planned.steps), "lost": list(planned.lost)}
+            data = {**about, "steps": list(planned.steps), "lost": list(map(str, planned.lost))}
             render.result(output, "migratekit.volume-plan/1", data, text="\n".join(lines))
             return
         confirm("Delete this volume for good?", yes, about=lines)

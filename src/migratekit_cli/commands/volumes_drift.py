@@ -7,7 +7,8 @@ import typer
 from migratekit_cli import render, surplus
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
-from migratekit_cli.session import runtime
+from migratekit_cli.session import as_given, runtime
+from migratekit_core.common.hints import from_fields
 
 LEFT = 1
 """Exit code where something is left for an operator."""
@@ -36,12 +37,12 @@ def drift(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
         lines.append(f"{found['volumes']} volumes compared at {found['compared_at']} UTC{skipped}")
     lines.append(f"{len(found['drift']) or 'nothing'} to put right, {len(found['repaired']) or 'nothing'} repaired")
     for one in found["drift"]:
-        lines += ["", f"{one['kind']}: {one['what']}", f"  why: {one['why']}", f"   do: {one['todo']}"]
+        lines += ["", f"{one['kind']}: {one['what']}", f"  why: {one['why']}", f"   do: {as_given(from_fields(one))}"]
         lines.append(f"since: {one['since']} UTC")
     for one in found["repaired"]:
         by = f", operation {one['operation_id']}" if one["operation_id"] else ""
         lines += ["", f"repaired {one['kind']}: {one['what']}", f"  why: {one['why']}"]
-        lines.append(f" done: {one['todo']} ({one['at']} UTC{by})")
+        lines.append(f" done: {as_given(from_fields(one))} ({one['at']} UTC{by})")
     for told in (surplus.lines(left.volumes), surplus.unchecked(left)):
         lines += ["", *told] if told else []
     data = {"reconcile": found, **surplus.document(left)}

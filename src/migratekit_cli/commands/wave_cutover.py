@@ -15,6 +15,7 @@ from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
 from migratekit_cli.render import count
 from migratekit_cli.session import runtime
 from migratekit_core.common.errors import PreconditionError
+from migratekit_core.common.hints import hint, migratekit
 
 
 def _percent(text: str) -> float:
@@ -82,7 +83,7 @@ def cutover(
                 raise PreconditionError(
                     f"wave {chosen.name} cannot be cut over",
                     "; ".join(problems),
-                    f"first: migratekit wave run {chosen.name}",
+                    hint("first: ", migratekit("wave", "run", chosen.name)),
                 )
         if not first and not joins:
             confirm(_question(chosen), yes)

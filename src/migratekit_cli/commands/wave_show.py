@@ -10,7 +10,7 @@ import typer
 from migratekit_cli import render, waveplan
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
-from migratekit_cli.session import configuration, runtime
+from migratekit_cli.session import as_given, configuration, runtime
 from migratekit_core.common.units import human_bytes
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _show_stored(wave: Wave, seen: Snapshot, output: Output) -> None:
         right=("STAGE", "BYTES", "ATTEMPTS"),
     )  # fmt: skip
     for each in seen.machines:
-        wrong = f"{each.error.what}: {each.error.why}; {each.error.todo}" if each.error else ""
+        wrong = f"{each.error.what}: {each.error.why}; {as_given(each.error.todo)}" if each.error else ""
         state = f"{each.state} ({each.task})" if each.state in ("running", "failed") else each.state
         size = f"{human_bytes(each.bytes_done)} of {human_bytes(each.bytes_total)}"
         job = (each.job_id or "")[:8]

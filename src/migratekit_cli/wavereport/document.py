@@ -29,7 +29,7 @@ def document(report: WaveReport) -> dict[str, Any]:
 
 
 def _attempt(each: Attempt) -> dict[str, Any]:
-    plain = _plain(asdict(each))
+    plain = {**_plain(asdict(each)), "error": each.error.fields if each.error else None}
     plain["vm"], plain["vm_uuid"] = plain.pop("name"), plain.pop("vm_id")
     return plain
 

@@ -82,7 +82,7 @@ def _failures(report: WaveReport) -> str:
             str(each.attempts),
             escape(each.error.what),
             escape(each.error.why),
-            escape(each.error.todo),
+            escape(str(each.error.todo)),
         ]
         for each in report.seen.machines
         if each.error is not None

@@ -5,7 +5,15 @@ Exit codes are part of the interface (docs/exit-codes.md); scripts branch on the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
+
+from migratekit_core.common import hints
+from migratekit_core.common.hints import Hint, hint
+
+Fact = str | int | float | bool | None
+"""A plain value that an error is about: a name, an id, a number of bytes."""
 
 
 class ErrorCode(StrEnum):
@@ -13,6 +21,12 @@ class ErrorCode(StrEnum):
 
     UNKNOWN = "unknown"
     """None of the others: reported as it came."""
+    UNEXPECTED = "unexpected"
+    """An error of MigrateKit itself."""
+    CANCELLED = "cancelled"
+    """The run was asked to stop: by Ctrl-C, by SIGTERM, or by another command."""
+    NO_SPACE = "no-space"
+    """A file system is full."""
     GONE = "gone"
     """The thing that the call names does not exist (any more)."""
     ATTACHED = "attached"
@@ -66,18 +80,28 @@ class MigrateKitError(Exception):
     """Something an operator has to know about.
 
     `what` is one line naming the thing that failed, `why` the cause as far as it is known, `todo` the next step.
-    None of the three may hold a secret: they go to terminals, logs and the joblog. `code` says what it is to programs.
+    `code` says what it is to programs, and `facts` what it is about, by name. Nothing of it may hold a secret: it goes
+    to terminals, logs and the joblog.
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, why: str = "", todo: str = "", *, code: ErrorCode = ErrorCode.UNKNOWN) -> None:
+    def __init__(
+        self,
+        what: str,
+        why: str = "",
+        todo: Hint | str = "",
+        *,
+        code: ErrorCode = ErrorCode.UNKNOWN,
+        facts: Mapping[str, Fact] | None = None,
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.why = why
-        self.todo = todo
+        self.todo = hint(todo)
         self.code = code
-        self.reasons: tuple[str, ...] = ()
+        self.facts: dict[str, Fact] = dict(facts or {})
+        self.reasons: tuple[Hint, ...] = ()
         """Where several things are wrong at once: each of them, and what to do about it; `why` has them in one line."""
 
     def __str__(self) -> str:
@@ -157,10 +181,28 @@ _BY_EXIT_CODE: dict[int, type[MigrateKitError]] = {
 _CODES = frozenset(code.value for code in ErrorCode)
 
 
-def from_fields(what: str, why: str, todo: str, exit_code: int, code: str = ErrorCode.UNKNOWN) -> MigrateKitError:
+def to_fields(error: MigrateKitError) -> dict[str, Any]:
+    """Return an error for JSON, with secrets masked; `from_fields` makes an error of it."""
+    # Within: the engine starts without it.
+    from migratekit_core.common.redact import redact
+
+    return {
+        "what": redact(error.what),
+        "why": redact(error.why),
+        "todo": redact(str(error.todo)),
+        "exit_code": error.exit_code,
+        "code": error.code.value,
+        "facts": {name: redact(fact) if isinstance(fact, str) else fact for name, fact in error.facts.items()},
+        "hint": error.todo.mapped(redact).fields(),
+    }
+
+
+def from_fields(fields: Mapping[str, Any]) -> MigrateKitError:
     """Return the error that another process (the engine, the daemon) reported, as the class it was there.
 
-    A code that this version does not know, as a newer process may send, is `unknown`.
+    Without `code`, `facts` and `hint`, as a former version wrote it, it is `unknown`; so is a code that this version
+    does not know, as a newer process may send.
     """
-    known = ErrorCode(code) if code in _CODES else ErrorCode.UNKNOWN
-    return _BY_EXIT_CODE.get(exit_code, OperationFailedError)(what, why, todo, code=known)
+    kind = _BY_EXIT_CODE.get(fields["exit_code"], OperationFailedError)
+    code = ErrorCode(fields["code"]) if fields.get("code") in _CODES else ErrorCode.UNKNOWN
+    return kind(fields["what"], fields["why"], hints.from_fields(fields), code=code, facts=fields.get("facts"))

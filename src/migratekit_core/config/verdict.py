@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from migratekit_core.common.errors import MigrateKitError, UsageError
+from migratekit_core.common.hints import Hint
 from migratekit_core.config.load import Sources, problems
 from migratekit_core.config.names import named_tables, secrets, settings
 from migratekit_core.config.schema import Config
@@ -24,7 +25,7 @@ class Finding:
 
     setting: str
     what: str
-    todo: str
+    todo: Hint | str
     exit_code: int
 
 

@@ -22,6 +22,7 @@ from migratekit_core.common.errors import (
     OperationFailedError,
     UnreachableError,
 )
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.config.folders import sqlite_dir
 from migratekit_core.config.schema import Database
 from migratekit_core.db.look import CONNECT_TIMEOUT
@@ -173,9 +174,11 @@ def database_error(error: DBAPIError, engine: Engine) -> MigrateKitError:
             # A tunnel takes the connection and closes it where it cannot reach the other end.
             reason = f"{reason} (the tunnel took the connection, and closed it)"
         return OmaUnreachableError(
-            f"{where} does not answer", reason, "check that the server runs; look with: migratekit tunnel status"
+            f"{where} does not answer",
+            reason,
+            hint("check that the server runs; look with: ", migratekit("tunnel", "status")),
         )
-    return OperationFailedError(f"{where} refused a statement", reason, "run: migratekit db check")
+    return OperationFailedError(f"{where} refused a statement", reason, hint("run: ", migratekit("db", "check")))
 
 
 def db_time(db: Session) -> datetime:

@@ -26,6 +26,7 @@ from sqlmodel import Session
 
 from migratekit_core.common.errors import BusyError
 from migratekit_core.common.files import PRIVATE
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import crowded, database_error, session, write
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.oma import VmLock
@@ -204,4 +205,6 @@ def _busy(engine: Engine, name: str) -> BusyError:
     who = "another run"
     if held is not None:
         who = f"{held.holder}, since {held.acquired_at:%Y-%m-%d %H:%M:%S} UTC"
-    return BusyError("this machine is being worked on", f"held by {who}", "wait for it (migratekit jobs list)")
+    return BusyError(
+        "this machine is being worked on", f"held by {who}", hint("wait for it (", migratekit("jobs", "list"), ")")
+    )

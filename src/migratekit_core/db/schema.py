@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, ForeignKeyConstraint, MetaData, Table
 from sqlalchemy.exc import DBAPIError
 
 from migratekit_core.common.errors import SchemaMismatchError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import Databases, database_error
 from migratekit_core.db.models import fleet, joblog, networks, oma, volumes, waves  # noqa: F401  (importing registers their tables)
 from migratekit_core.db.models.base import oma_metadata, volumes_metadata
@@ -177,13 +178,13 @@ def mismatch(differences: list[Difference]) -> SchemaMismatchError:
         return SchemaMismatchError(
             f"the {differences[0].database} database is empty",
             "its tables have not been made yet",
-            "make them with: migratekit db upgrade",
+            hint("make them with: ", migratekit("db", "upgrade")),
         )
     more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
     return SchemaMismatchError(
         "the database schema is not the one this version writes",
         f"{differences[0]}{more}",
-        "look with: migratekit db check; bring it up to date with: migratekit db upgrade",
+        hint("look with: ", migratekit("db", "check"), "; bring it up to date with: ", migratekit("db", "upgrade")),
     )
 
 

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 
-from migratekit_core.common.errors import INTERRUPTED_EXIT_CODE, MigrateKitError
+from migratekit_core.common.errors import INTERRUPTED_EXIT_CODE, MigrateKitError, to_fields
 from migratekit_core.engine.control import Control
 from migratekit_core.engine.copier import Copier, Interrupted
 from migratekit_core.engine.job import Event, Failure, encode
@@ -39,7 +39,7 @@ def main() -> int:
     except (Interrupted, EOFError):
         return INTERRUPTED_EXIT_CODE
     except MigrateKitError as error:
-        emit(Failure(error.what, error.why, error.todo, error.exit_code))
+        emit(Failure(to_fields(error)))
         return error.exit_code
     except BrokenPipeError:
         return INTERRUPTED_EXIT_CODE

@@ -69,10 +69,8 @@ class Done(NamedTuple):
 class Failure(NamedTuple):
     """The copy ended early; the last checkpoint says how far it got."""
 
-    what: str
-    why: str
-    todo: str
-    exit_code: int
+    error: dict[str, Any]
+    """Its fields (errors.to_fields)."""
     event: str = "error"
 
 

@@ -111,7 +111,7 @@ def copy(
         if code in (INTERRUPTED_EXIT_CODE, -signal.SIGTERM):
             raise KeyboardInterrupt
         if isinstance(last, Failure):
-            raise from_fields(last.what, last.why, last.todo, last.exit_code)
+            raise from_fields(last.error)
         stderr.seek(0)
         words = stderr.read().strip().splitlines()
         raise OperationFailedError(

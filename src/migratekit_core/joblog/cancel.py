@@ -23,6 +23,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from migratekit_core.common.errors import CancelledError, MigrateKitError, PreconditionError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.common.redact import redact
 from migratekit_core.db.engine import session
 from migratekit_core.db.locks import is_held
@@ -99,7 +100,9 @@ def ask(tracker: Tracker, job: JoblogJob, reason: str) -> bool:
         problem, first = tracker._write(change)
     if problem:
         raise PreconditionError(
-            f"{job.kind} {job.id} cannot be cancelled", problem, "look with: migratekit jobs list --status running"
+            f"{job.kind} {job.id} cannot be cancelled",
+            problem,
+            hint("look with: ", migratekit("jobs", "list", "--status", "running")),
         )
     return first
 
@@ -132,7 +135,9 @@ def give_up(tracker: Tracker, job: JoblogJob) -> None:
 
     problem = tracker._write(change)
     if problem:
-        raise PreconditionError(f"{job.kind} {job.id} cannot be given up", problem, "look with: migratekit jobs watch")
+        raise PreconditionError(
+            f"{job.kind} {job.id} cannot be given up", problem, hint("look with: ", migratekit("jobs", "watch"))
+        )
 
 
 def check(job: JoblogJob) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from migratekit_core.common.errors import PreconditionError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.show import details
@@ -34,7 +35,9 @@ def ask(tracker: Tracker, beginning: str, settings: dict[str, Any]) -> JoblogJob
         problem = f"it is {job.status}"
     if problem:
         raise PreconditionError(
-            f"job {job.id} cannot be changed", problem, "look with: migratekit jobs list --status running"
+            f"job {job.id} cannot be changed",
+            problem,
+            hint("look with: ", migratekit("jobs", "list", "--status", "running")),
         )
     tracker.note(job, EventKind.SETTINGS_ASKED, settings)
     return job

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from migratekit_core.common.errors import PreconditionError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogStep
 from migratekit_core.joblog.search import Found, trees
 from migratekit_core.joblog.tracker import Tracker
@@ -26,7 +27,9 @@ def one(tracker: Tracker, beginning: str) -> JoblogJob:
     found = tracker.jobs(beginning=beginning)
     if len(found) != 1:
         problem = "none does" if not found else f"{len(found)} do"
-        raise PreconditionError(f"no single job begins with {beginning!r}", problem, "look with: migratekit jobs list")
+        raise PreconditionError(
+            f"no single job begins with {beginning!r}", problem, hint("look with: ", migratekit("jobs", "list"))
+        )
     return found[0]
 
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from sqlalchemy import Engine
 
 from migratekit_core.common.errors import MigrateKitError, PreconditionError, UsageError
+from migratekit_core.common.hints import migratekit
 from migratekit_core.common.redact import redact, remember
 from migratekit_core.config.base import is_loopback
 from migratekit_core.config.schema import Otel
@@ -87,7 +88,7 @@ def on_end(traces: Traces, engine: Engine, note: Callable[[str], None]) -> Calla
             if job is not None:
                 traces.send(trees(engine, [job]))
         except MigrateKitError as error:
-            note(f"{error}; send it again with: migratekit jobs export {job_id[:8]} --otel")
+            note(f"{error}; send it again with: {migratekit('jobs', 'export', job_id[:8], '--otel')}")
         except Exception as error:
             note(f"traces were not sent: {redact(f'{type(error).__name__}: {error}')}")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from migratekit_core.common.errors import PreconditionError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.volumed.client import VolumeClient
 
 Action = Literal["attach", "detach", "export", "unexport"]
@@ -34,7 +35,9 @@ def find(client: VolumeClient, volume: str) -> dict[str, Any]:
     found = client.get(volume) if volume.replace("-", "").isalnum() and volume.isascii() and len(volume) <= 36 else None
     if found is None:
         raise PreconditionError(
-            f"no volume {volume!r}", "neither an id nor the name of one of ours", "look with: migratekit volumes list"
+            f"no volume {volume!r}",
+            "neither an id nor the name of one of ours",
+            hint("look with: ", migratekit("volumes", "list")),
         )
     return found
 
@@ -47,7 +50,7 @@ def plan_attach(client: VolumeClient, volume: str, vm_id: str | None, device_id:
         raise PreconditionError(
             f"volume {found['name']} is attached already",
             f"to virtual machine {found['vm_id']}",
-            f"detach it first: migratekit volumes detach {found['id']}",
+            hint("detach it first: ", migratekit("volumes", "detach", found["id"])),
         )
     steps = [f"attach volume {found['name']} to {where}"]
     if vm_id is None:
@@ -62,7 +65,7 @@ def plan_detach(client: VolumeClient, volume: str) -> Change:
         raise PreconditionError(
             f"volume {found['name']} is exported",
             f"as {found['export_name']}",
-            f"take that back first: migratekit volumes unexport {found['id']}",
+            hint("take that back first: ", migratekit("volumes", "unexport", found["id"])),
         )
     steps = [f"detach volume {found['name']} from virtual machine {found['vm_id']}"] if found["vm_id"] else []
     return _change("detach", found, steps, {})
@@ -75,7 +78,7 @@ def plan_export(client: VolumeClient, volume: str, vm_name: str, disk: str) -> C
         raise PreconditionError(
             f"volume {found['name']} is not attached to the OMA",
             f"it is {found['cloudstack_state']}, Linux has it {found['linux_state']}",
-            f"attach it first: migratekit volumes attach {found['id']}",
+            hint("attach it first: ", migratekit("volumes", "attach", found["id"])),
         )
     steps = [f"export volume {found['name']} over NBD on loopback, and prove it with a handshake"]
     return _change("export", found, steps, {"vm_name": vm_name, "disk": disk})

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx
 
-from migratekit_core.common import errors
+from migratekit_core.common import errors, hints
 from migratekit_core.common import failpoints as points
 from migratekit_core.common.errors import (
     AuthError,
@@ -21,6 +21,7 @@ from migratekit_core.common.errors import (
     OperationFailedError,
     PreconditionError,
 )
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.common.patience import patiently
 from migratekit_core.engine.digests import blocks
 from migratekit_core.engine.digests.blocks import Range
@@ -196,7 +197,7 @@ class VolumeClient:
                     raise OperationFailedError(
                         f"volume operation {operation['id']} does not end",
                         f"{operation['type']} is {operation['status']} after {time.monotonic() - began:.0f} s",
-                        "look with: migratekit volumes operations",
+                        hint("look with: ", migratekit("volumes", "operations")),
                     )
                 wait = {"wait": min(POLL_SECONDS, left)}
                 operation = self._send("GET", f"/api/v1/operations/{operation['id']}", params=wait)
@@ -219,7 +220,7 @@ class VolumeClient:
             raise OmaUnreachableError(
                 f"the volume daemon does not answer ({self._where})",
                 str(error) or type(error).__name__,
-                "check that it runs on the OMA and that the tunnel is up (migratekit tunnel status)",
+                hint("check that it runs on the OMA and that the tunnel is up (", migratekit("tunnel", "status"), ")"),
             ) from None
         if answer.is_success:
             found: dict[str, Any] = answer.json()
@@ -257,11 +258,9 @@ def _refusal(answer: httpx.Response) -> MigrateKitError:
     if answer.status_code == 401:
         return AuthError("the volume daemon refused the token", fields["why"], "check volumes.token")
     if answer.status_code == 404:
-        return NotFoundError(fields["what"], fields["why"], fields["todo"], code=errors.ErrorCode.GONE)
+        return NotFoundError(fields["what"], fields["why"], hints.from_fields(fields), code=errors.ErrorCode.GONE)
     return _as_error(fields)
 
 
 def _as_error(fields: dict[str, Any]) -> MigrateKitError:
-    # Rows that a former version wrote, and its daemon, have no code.
-    code = fields.get("code", errors.ErrorCode.UNKNOWN)
-    return errors.from_fields(fields["what"], fields["why"], fields["todo"], fields["exit_code"], code)
+    return errors.from_fields(fields)

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from migratekit_core.common.errors import BusyError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import write
 from migratekit_core.db.locks import Lock, vm_lock
 from migratekit_core.db.models.joblog import JoblogJob
@@ -42,7 +43,7 @@ def alone(engine: Engine, purpose: str) -> Iterator[Lock]:
         if held:
             raise
         raise BusyError(
-            "another probe runs", error.why, "wait for its end: migratekit jobs list --type probe"
+            "another probe runs", error.why, hint("wait for its end: ", migratekit("jobs", "list", "--type", "probe"))
         ) from None
 
 
@@ -84,7 +85,7 @@ def settle(engine: Engine, volumes: VolumeClient, seconds: float) -> None:
             raise BusyError(
                 "the volume daemon still works for a probe",
                 f"operation {mine['id']} ({mine['type']}) does not end",
-                "look with: migratekit volumes operations",
+                hint("look with: ", migratekit("volumes", "operations")),
             )
         time.sleep(POLL_SECONDS)
 

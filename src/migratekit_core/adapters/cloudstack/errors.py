@@ -14,6 +14,7 @@ from migratekit_core.common.errors import (
     OperationFailedError,
     PreconditionError,
 )
+from migratekit_core.common.hints import Hint, hint, migratekit
 from migratekit_core.common.redact import redact
 
 
@@ -23,7 +24,7 @@ class _Told:
 
     kind: type[MigrateKitError]
     what: str
-    todo: str
+    todo: Hint | str
 
 
 _LOG = "look for the call in the management server's log (/var/log/cloudstack/management/management-server.log)"
@@ -41,12 +42,12 @@ _TOLD: Mapping[ErrorCode, _Told] = {
     ErrorCode.NOT_PERMITTED: _Told(
         AuthError,
         "{where} refused {command}: the resource belongs to another account, domain or project",
-        "use the keys of a user of the account that owns the OMA; migratekit doctor compares them",
+        hint("use the keys of a user of the account that owns the OMA; ", migratekit("doctor"), " compares them"),
     ),
     ErrorCode.DIFFERENT_ACCOUNTS: _Told(
         PreconditionError,
         "{where} refused {command}: volume and virtual machine belong to different accounts",
-        "use the keys of a user of the account that owns the OMA; migratekit doctor compares them",
+        hint("use the keys of a user of the account that owns the OMA; ", migratekit("doctor"), " compares them"),
     ),
     ErrorCode.QUOTA: _Told(
         PreconditionError,
@@ -71,7 +72,11 @@ _TOLD: Mapping[ErrorCode, _Told] = {
     ErrorCode.VM_FULL: _Told(
         PreconditionError,
         "{where} attaches no more disks to this virtual machine",
-        "detach what it does not need (migratekit volumes list); a UEFI machine takes few disks while it runs",
+        hint(
+            "detach what it does not need (",
+            migratekit("volumes", "list"),
+            "); a UEFI machine takes few disks while it runs",
+        ),
     ),
     ErrorCode.VM_HAS_SNAPSHOTS: _Told(
         PreconditionError,
@@ -86,7 +91,7 @@ _TOLD: Mapping[ErrorCode, _Told] = {
     ErrorCode.ATTACHED_ELSEWHERE: _Told(
         PreconditionError,
         "{where} refused {command}: the volume is attached to a virtual machine",
-        "see which: migratekit volumes list; detach it there first",
+        hint("see which: ", migratekit("volumes", "list"), "; detach it there first"),
     ),
     ErrorCode.WRONG_STATE: _Told(
         OperationFailedError,
@@ -142,4 +147,4 @@ def refusal(where: str, command: str, error: Any, *, in_job: bool = False) -> Mi
     exception = number(fields.get("cserrorcode"), NO_EXCEPTION)
     detail = f", exception {exception}" if exception not in (NO_EXCEPTION, 0) else ""
     why = f"{command}: {text}{detail} (error {status})"
-    return told.kind(told.what.format(**words), why, told.todo.format(**words), code=code)
+    return told.kind(told.what.format(**words), why, told.todo, code=code)

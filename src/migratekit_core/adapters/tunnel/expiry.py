@@ -15,6 +15,7 @@ from pathlib import Path
 
 from migratekit_core.adapters.tunnel import SEEN_FILE, kinds
 from migratekit_core.common.files import write_private
+from migratekit_core.common.hints import Hint, at_ca, hint
 from migratekit_core.config.folders import runtime_dir
 from migratekit_core.config.schema import Config
 
@@ -30,7 +31,7 @@ class Expiry:
     what: str
     """`this host's certificate (/etc/migratekit/vma.pem)`"""
     ends: datetime
-    todo: str
+    todo: Hint | str
 
     def warning(self, now: datetime) -> str:
         """Return one line about it; "" while there is time."""
@@ -52,10 +53,10 @@ def expiries(config: Config) -> list[Expiry]:
     tunnel = config.tunnel
     # First: where one file is the tunnel's as well, it is called so.
     fleet = config.fleet
-    todo = "issue or rotate it, then restart the fleet's services: migratekit tunnel pki rotate NAME"
-    named: list[tuple[str, Path | None, str]] = [
+    todo = hint("issue or rotate it, then restart the fleet's services: ", at_ca("tunnel", "pki", "rotate", "NAME"))
+    named: list[tuple[str, Path | None, Hint | str]] = [
         ("the fleet's certificate", fleet.cert_file, todo),
-        ("the fleet's CA", fleet.ca_file, "migratekit tunnel pki rotate ca"),
+        ("the fleet's CA", fleet.ca_file, hint(at_ca("tunnel", "pki", "rotate", "ca"))),
         ("the fleet's list of revoked certificates", fleet.crl_file, "copy a new crl.pem here"),
     ]
     own = kinds.of(tunnel).certificates(tunnel)
@@ -63,8 +64,8 @@ def expiries(config: Config) -> list[Expiry]:
     if tunnel.server is not None:
         server = tunnel.server
         named += [
-            ("the OMA's certificate", server.cert_file, "migratekit tunnel pki rotate oma"),
-            ("the tunnel's CA", server.ca_file, "migratekit tunnel pki rotate ca"),
+            ("the OMA's certificate", server.cert_file, hint(at_ca("tunnel", "pki", "rotate", "oma"))),
+            ("the tunnel's CA", server.ca_file, hint(at_ca("tunnel", "pki", "rotate", "ca"))),
             ("the tunnel's list of revoked certificates", server.crl_file, "copy a new crl.pem here"),
         ]
     if all(path is None for _, path, _ in named):
@@ -74,7 +75,7 @@ def expiries(config: Config) -> list[Expiry]:
     ends = _ends(folder, list(files))
     found = [Expiry(f"{what} ({file})", ends[file], todo) for file, (what, todo) in files.items() if file in ends]
     if own and (seen := _seen(folder)):
-        found.append(Expiry("the OMA's certificate", seen, "migratekit tunnel pki rotate oma"))
+        found.append(Expiry("the OMA's certificate", seen, hint(at_ca("tunnel", "pki", "rotate", "oma"))))
     return found
 
 

@@ -24,6 +24,7 @@ from migratekit_core.adapters.tunnel.haproxy import check, program, write_config
 from migratekit_core.adapters.tunnel.server import render
 from migratekit_core.common.errors import OperationFailedError, PreconditionError
 from migratekit_core.common.files import write_private
+from migratekit_core.common.hints import Hint, hint, on_oma
 from migratekit_core.config.schema import TunnelServer
 
 UNIT = "migratekit-tunnel.service"
@@ -44,7 +45,7 @@ class Finding:
     check: str
     ok: bool
     detail: str
-    todo: str = ""
+    todo: Hint | str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def look(settings: TunnelServer, root: Path = Path("/")) -> list[Finding]:
     return [*found, _listening(settings), *_services(settings)]
 
 
-INSTALL = "run: migratekit tunnel server install"
+INSTALL = hint("run: ", on_oma("tunnel", "server", "install"))
 
 
 def install(settings: TunnelServer, *, dry_run: bool, user: str = USER, root: Path = Path("/")) -> list[Change]:

@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from migratekit_core.common.errors import AuthError, MigrateKitError, PreconditionError, UnreachableError
+from migratekit_core.common.hints import Hint, at_ca, hint, on_oma
 from migratekit_core.common.redact import redact
 
-NEW_OMA = "rotate it: migratekit tunnel pki rotate oma, put the new oma.pem on the OMA, tunnel server install"
-NEW_VMA = "rotate it: migratekit tunnel pki rotate vma, and put the new file in place of tunnel.cert_file"
+NEW_OMA = hint(
+    "rotate it: ", at_ca("tunnel", "pki", "rotate", "oma"), ", put the new oma.pem on the OMA, tunnel server install"
+)
+_NEW_VMA = hint(at_ca("tunnel", "pki", "rotate", "vma"), ", and put the new file in place of tunnel.cert_file")
+NEW_VMA = hint("rotate it: ", _NEW_VMA)
 SAME_CA = "both hosts need files of one CA: compare ca.pem on both (sha256sum), or issue the certificate anew"
 
 
@@ -24,7 +28,7 @@ class Words(NamedTuple):
 
     what: str
     why: str
-    todo: str
+    todo: Hint | str
 
 
 THEIRS: dict[int, Words] = {
@@ -62,7 +66,7 @@ OURS: dict[str, Words] = {
     "SSLV3_ALERT_CERTIFICATE_REVOKED": Words(
         "this host's certificate is revoked",
         "the OMA refuses it: the list of revoked certificates names it",
-        "if that was not meant, issue a new one: " + NEW_VMA.partition(": ")[2],
+        hint("if that was not meant, issue a new one: ", _NEW_VMA),
     ),
     "TLSV1_ALERT_UNKNOWN_CA": Words(
         "this host's certificate is of another CA", "the OMA refuses it: its CA did not sign it", SAME_CA
@@ -151,7 +155,9 @@ def explained(error: OSError, where: str) -> MigrateKitError:
 def _unanswered(error: OSError, where: str) -> Words:
     if isinstance(error, ClosedError | ssl.SSLError):
         return Words(
-            "the OMA closed the connection", str(error), "check the service on the OMA: migratekit tunnel server check"
+            "the OMA closed the connection",
+            str(error),
+            hint("check the service on the OMA: ", on_oma("tunnel", "server", "check")),
         )
     if isinstance(error, socket.gaierror):
         return Words("the OMA's name is not known", f"{where}: {error.strerror}", "check tunnel.host and the resolver")

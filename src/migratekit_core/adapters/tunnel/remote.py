@@ -16,6 +16,7 @@ from migratekit_core.adapters.tunnel.facts import RemoteFacts, facts_here, from_
 from migratekit_core.adapters.tunnel.ssh.login import connect, login_of, passphrase_of
 from migratekit_core.adapters.tunnel.ssh.server import FACTS
 from migratekit_core.common.errors import OperationFailedError, PreconditionError, UnreachableError
+from migratekit_core.common.hints import hint, on_oma
 from migratekit_core.common.redact import redact
 from migratekit_core.config.schema import Config
 
@@ -84,5 +85,7 @@ def _no_facts(code: int, text: str) -> OperationFailedError | PreconditionError:
             "install it there, and write its path into authorized_keys",
         )
     return OperationFailedError(
-        "the OMA's answer holds no facts", f"exit {code}: {redact(last)}", "on the OMA: migratekit tunnel server facts"
+        "the OMA's answer holds no facts",
+        f"exit {code}: {redact(last)}",
+        hint("on the OMA: ", on_oma("tunnel", "server", "facts")),
     )

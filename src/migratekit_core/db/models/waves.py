@@ -74,6 +74,9 @@ class WaveMachine(OmaTable, table=True):
     error_what: str | None = Field(default=None, sa_type=LongText)
     error_why: str | None = Field(default=None, sa_type=LongText)
     error_todo: str | None = Field(default=None, sa_type=LongText)
+    error_code: str | None = Field(default=None, max_length=64)
+    error_hint: list[Any] | None = Field(default=None, sa_column=Column("error_hint", JSON))
+    """error_todo in parts (hints.Hint.fields); NULL where a former version wrote the row."""
     exit_code: int | None = None
     result: dict[str, Any] | None = Field(default=None, sa_column=Column("result", JSON))
     """What the tasks found worth keeping, such as downtime_seconds."""
@@ -99,6 +102,9 @@ class WaveAttempt(OmaTable, table=True):
     error_what: str | None = Field(default=None, sa_type=LongText)
     error_why: str | None = Field(default=None, sa_type=LongText)
     error_todo: str | None = Field(default=None, sa_type=LongText)
+    error_code: str | None = Field(default=None, max_length=64)
+    error_hint: list[Any] | None = Field(default=None, sa_column=Column("error_hint", JSON))
+    """error_todo in parts (hints.Hint.fields); NULL where a former version wrote the row."""
     exit_code: int | None = None
     started_at: datetime = Field(default_factory=utcnow, sa_type=Time)
     ended_at: datetime | None = Field(default=None, sa_type=Time)

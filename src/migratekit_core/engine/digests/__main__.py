@@ -2,7 +2,7 @@
 
     {"uri": …, "disk": …, "size": …, "request_size": …}
     {"ranges": [[offset, length] …], "block_size": …, "data": [[offset, length] …]}
-    {"progress": bytes} … {"digests": …, "read": bytes}    or    {"error": {what, why, todo, exit_code}}
+    {"progress": bytes} … {"digests": …, "read": bytes}    or    {"error": {its fields, see errors.to_fields}}
 
 `data` is where there may be anything but zeros. The end of stdin ends the process, whatever it does.
 """
@@ -17,7 +17,7 @@ import threading
 import time
 from typing import Any
 
-from migratekit_core.common.errors import MigrateKitError
+from migratekit_core.common.errors import MigrateKitError, to_fields
 from migratekit_core.engine.digests import blocks, hashing
 from migratekit_core.engine.digests.disk import Disk
 
@@ -35,8 +35,7 @@ def main() -> int:
         while True:
             _say(_answer(disk, lines.get()))
     except MigrateKitError as error:
-        fields = {"what": error.what, "why": error.why, "todo": error.todo, "exit_code": error.exit_code}
-        _say({"error": fields})
+        _say({"error": to_fields(error)})
         return error.exit_code
 
 

@@ -42,7 +42,7 @@ class Hasher:
             if "progress" in said:
                 observe(said["progress"])
             elif "error" in said:
-                raise from_fields(**said["error"])
+                raise from_fields(said["error"])
             else:
                 count = sum(1 for _ in blocks.cut(ranges, block_size))
                 return blocks.unpack(said["digests"], count), said["read"]

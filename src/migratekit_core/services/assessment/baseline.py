@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from migratekit_core.common.errors import UsageError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.services.assessment.assessment import Assessment
 from migratekit_core.services.assessment.rule import Finding
 
@@ -62,7 +63,7 @@ class Applied:
 
 def read(path: Path) -> Baseline:
     """Read a baseline. Raises UsageError where it cannot be read or is none."""
-    todo = "write one with: migratekit assess --all --write-baseline FILE"
+    todo = hint("write one with: ", migratekit("assess", "--all", "--write-baseline", "FILE"))
     try:
         document = yaml.safe_load(path.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:

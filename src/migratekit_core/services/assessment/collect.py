@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from migratekit_core.adapters.readers import readers
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine, choose
 from migratekit_core.common.errors import MigrateKitError, UsageError
+from migratekit_core.common.hints import Hint, hint, migratekit
 from migratekit_core.config.load import require
 from migratekit_core.config.schema import Config, Networks
 from migratekit_core.services.assessment.site import Site
@@ -55,7 +56,9 @@ def collect(
         chosen = choose(machines, names, everything)
         if with_tags and any(vm.tags is None for vm in chosen):
             raise UsageError(
-                f"{offline} has no tags", "they were not read", "write it with: migratekit discover --tags -o json"
+                f"{offline} has no tags",
+                "they were not read",
+                hint("write it with: ", migratekit("discover", "--tags", "-o", "json")),
             )
         facts["missing"]["privileges"] = "the assessment is offline (--offline)"
     else:
@@ -111,7 +114,7 @@ def _from_vsphere(
 
 def read_inventory(path: Path) -> tuple[VirtualMachine, ...]:
     """Return the machines of a `discover --output json` document (`-`: stdin). Raises UsageError where it is none."""
-    todo = "write one with: migratekit discover --output json > inventory.json"
+    todo = hint("write one with: ", migratekit("discover", "--output", "json"), " > inventory.json")
     document = read_document(path, INVENTORY_SCHEMA, "inventory", todo)
     try:
         return tuple(TypeAdapter(tuple[VirtualMachine, ...]).validate_python(document.get("vms")))
@@ -121,7 +124,7 @@ def read_inventory(path: Path) -> tuple[VirtualMachine, ...]:
         raise UsageError(f"{path} is no inventory", f"vms.{where}: {first['msg']}", todo) from None
 
 
-def read_document(path: Path, schema: str, kind: str, todo: str) -> dict[str, Any]:
+def read_document(path: Path, schema: str, kind: str, todo: Hint | str) -> dict[str, Any]:
     """Return a JSON document of ours (`-`: from stdin). Raises UsageError, with `todo`, where it is no `kind`."""
     try:
         document = json.loads(sys.stdin.read() if path == STDIN else path.read_text())

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine
+from migratekit_core.common.hints import Hint
 from migratekit_core.services.assessment.site import Site
 
 
@@ -51,7 +52,7 @@ class Rule:
     severity: Severity
     what: str
     why: str
-    remedy: str
+    remedy: Hint | str
     needs: tuple[str, ...]
     """Facts of the site (dotted names) without which it cannot be checked."""
     machine_check: MachineCheck | None = None
@@ -76,7 +77,7 @@ class Finding:
     subject: str
     message: str
     why: str
-    remedy: str
+    remedy: Hint | str
 
     @property
     def fingerprint(self) -> str:
@@ -95,7 +96,7 @@ RULES: dict[str, Rule] = {}
 
 
 def machine_rule(
-    rule_id: str, severity: Severity, what: str, *, why: str, remedy: str, needs: tuple[str, ...] = ()
+    rule_id: str, severity: Severity, what: str, *, why: str, remedy: Hint | str, needs: tuple[str, ...] = ()
 ) -> Callable[[MachineCheck], MachineCheck]:
     """Make a rule of a function that looks at one machine."""
 
@@ -107,7 +108,7 @@ def machine_rule(
 
 
 def site_rule(
-    rule_id: str, severity: Severity, what: str, *, why: str, remedy: str, needs: tuple[str, ...] = ()
+    rule_id: str, severity: Severity, what: str, *, why: str, remedy: Hint | str, needs: tuple[str, ...] = ()
 ) -> Callable[[SiteCheck], SiteCheck]:
     """Make a rule of a function that looks at the whole: permissions, the target's room."""
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from migratekit_core.common.errors import ErrorCode, MigrateKitError, PreconditionError
+from migratekit_core.common.hints import Hint, hint
 from migratekit_core.common.redact import mask_known, redact
 from migratekit_core.config.schema import Config
 
@@ -33,7 +34,7 @@ class Answer:
     what: str
     status: Status
     found: str
-    todo: str = ""
+    todo: Hint | str = ""
     exit_code: int = 0
     """What a command that needs it would end with; 0 unless failed."""
     cause: MigrateKitError | None = None
@@ -51,7 +52,7 @@ class Line:
     what: str
     status: Status
     found: str
-    todo: str
+    todo: Hint
     exit_code: int
     seconds: float
     code: str = ""
@@ -111,12 +112,12 @@ def ok(what: str, found: str) -> Answer:
     return Answer(what, Status.OK, found)
 
 
-def warning(what: str, found: str, todo: str) -> Answer:
+def warning(what: str, found: str, todo: Hint | str) -> Answer:
     """Return the answer that something will be wrong, or may be."""
     return Answer(what, Status.WARNING, found, todo)
 
 
-def failed(what: str, found: str, todo: str, exit_code: int = PreconditionError.exit_code) -> Answer:
+def failed(what: str, found: str, todo: Hint | str, exit_code: int = PreconditionError.exit_code) -> Answer:
     """Return the answer that a run cannot work so."""
     return Answer(what, Status.FAILED, found, todo, exit_code)
 
@@ -136,7 +137,7 @@ def line_of(check: str, answer: Answer, seconds: float) -> Line:
         what=answer.what,
         status=answer.status,
         found=redact(answer.found),
-        todo=mask_known(answer.todo),
+        todo=hint(answer.todo).mapped(mask_known),
         exit_code=answer.exit_code if failed_one else 0,
         seconds=seconds,
         code=answer.code.value if failed_one and answer.code is not None else "",

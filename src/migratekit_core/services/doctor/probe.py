@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from migratekit_core.adapters.tunnel import kinds
 from migratekit_core.common import failpoints as points
 from migratekit_core.common.errors import CancelledError, MigrateKitError, OperationFailedError, PreconditionError
+from migratekit_core.common.hints import Hint
 from migratekit_core.common.units import GIB, MIB, human_bytes
 from migratekit_core.config.schema import Config
 from migratekit_core.context import Runtime, open_runtime
@@ -102,7 +103,8 @@ def _there_and_back(runtime: Runtime, trail: Trail, job: Job, volumes: VolumeCli
         _there(runtime, trail, job, volumes)
     except BaseException as error:
         outcome = error
-    left, todo = REMOVED, "run it again"
+    left = REMOVED
+    todo: Hint | str = "run it again"
     try:
         volumes.until = time.monotonic() + REMOVE_SECONDS
         _back(runtime, trail, job, volumes)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import migratekit_core.services.doctor.checks  # noqa: F401 (fills CHECKS)
 from migratekit_core.common.errors import MigrateKitError, OperationFailedError, UnreachableError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.config.schema import Config
 from migratekit_core.services.doctor.model import (
     CHECKS,
@@ -99,7 +100,7 @@ class _Running:
         """Take what has been found so far, and that it is not all where the time was not enough."""
         took, self._settled = self._took, list(self._answers)
         if took is None:
-            todo = "look at what it asks, or allow more time: migratekit doctor --timeout"
+            todo = hint("look at what it asks, or allow more time: ", migratekit("doctor", "--timeout"))
             found = f"no answer within {limit:.0f} s"
             self._settled.append(failed(self._check.what, found, todo, UnreachableError.exit_code))
         self._seconds = round(time.monotonic() - self._began if took is None else took, 3)

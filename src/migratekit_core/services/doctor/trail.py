@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from migratekit_core.common.errors import CancelledError, MigrateKitError, OperationFailedError
+from migratekit_core.common.hints import hint, joined, migratekit
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.doctor.model import Answer, Line, Status, failed, failure, line_of, ok, warning
@@ -23,7 +24,9 @@ STEPS = {
 }
 """What the line of each step is called; in their order."""
 LEFTOVERS = "left by an earlier probe"
-LEFT_LATER = "remove it later: migratekit doctor --probe does, and migratekit cleanup --orphans --yes"
+LEFT_LATER = hint(
+    "remove it later: ", migratekit("doctor", "--probe"), " does, and ", migratekit("cleanup", "--orphans", "--yes")
+)
 
 
 class Trail:
@@ -95,7 +98,7 @@ class Trail:
             text = f"the check itself failed: {type(error).__name__}: {error}"
             answer = failed(what, text, "report this", OperationFailedError.exit_code)
         if name == "remove":
-            answer = replace(answer, todo=f"{answer.todo}; {LEFT_LATER}" if answer.todo else LEFT_LATER)
+            answer = replace(answer, todo=joined("; ", (answer.todo, LEFT_LATER)))
         self._add(name, answer, began)
 
     def _add(self, name: str, answer: Answer, began: float) -> None:

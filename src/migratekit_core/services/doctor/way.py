@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from migratekit_core.adapters.tunnel import kinds, local
 from migratekit_core.adapters.tunnel.probe import probe
 from migratekit_core.common.errors import PreconditionError, UsageError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.config.folders import runtime_dir, sqlite_dir
 from migratekit_core.config.schema import Config, Volumes
 from migratekit_core.config.secret import SecretSource
@@ -42,7 +43,9 @@ def open_both(config: Config) -> Databases:
         folder = sqlite_dir(config.database)
         # Opening would make them.
         if not (folder / "oma.sqlite").exists():
-            raise PreconditionError(f"there is no database in {folder} yet", "", "make it: migratekit db upgrade")
+            raise PreconditionError(
+                f"there is no database in {folder} yet", "", hint("make it: ", migratekit("db", "upgrade"))
+            )
     opened = open_databases(config.database, local_end(config, "db"))
     for engine in (opened.oma, opened.volumes):
         try:

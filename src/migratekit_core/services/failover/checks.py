@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from migratekit_core.common.errors import PreconditionError
+from migratekit_core.common.hints import Hint, hint
 
 OK, WARNING, FAILED, UNCHECKED = "ok", "warning", "failed", "unchecked"
 
@@ -18,15 +19,15 @@ class Check:
     state: str
     """ok, warning (it works, but somebody should know), failed, or unchecked (nobody could look)."""
     detail: str
-    todo: str = ""
+    todo: Hint | str = ""
 
 
-def failed(name: str, problems: Iterable[str], todo: str) -> list[Check]:
+def failed(name: str, problems: Iterable[str], todo: Hint | str) -> list[Check]:
     """Return a failed check for each problem."""
     return [Check(name, FAILED, problem, todo) for problem in dict.fromkeys(problems)]
 
 
-def judged(name: str, problems: Iterable[str], fine: str, todo: str) -> list[Check]:
+def judged(name: str, problems: Iterable[str], fine: str, todo: Hint | str) -> list[Check]:
     """Return a failed check for each problem, or one that says what is fine."""
     return failed(name, problems, todo) or [Check(name, OK, fine)]
 
@@ -36,6 +37,10 @@ class RefusedError(PreconditionError):
 
     def __init__(self, what: str, checks: Iterable[Check]) -> None:
         found = [check for check in checks if check.state == FAILED]
-        todo = "mend each of these, then run the command again" if len(found) > 1 else found[0].todo if found else ""
+        todo: Hint | str = (
+            "mend each of these, then run the command again" if len(found) > 1 else found[0].todo if found else ""
+        )
         super().__init__(what, "; ".join(check.detail for check in found), todo)
-        self.reasons = tuple(f"{check.detail} ({check.todo})" if check.todo else check.detail for check in found)
+        self.reasons = tuple(
+            hint(check.detail, " (", check.todo, ")") if check.todo else hint(check.detail) for check in found
+        )

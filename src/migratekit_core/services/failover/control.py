@@ -4,6 +4,7 @@ joblog, which it looks for. So it works from every host that reaches the databas
 from __future__ import annotations
 
 from migratekit_core.common.errors import PreconditionError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.context import Runtime
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.joblog import JoblogJob
@@ -45,7 +46,7 @@ def _running(runtime: Runtime, vm_name: str) -> JoblogJob:
         raise PreconditionError(
             f"no single failover of {vm_name} can be told anything",
             problem,
-            "look with: migratekit jobs list --status running",
+            hint("look with: ", migratekit("jobs", "list", "--status", "running")),
         )
     return found[0]
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from datetime import time as clock_time
-from shlex import quote
 from typing import Any
 
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine, find_vm
 from migratekit_core.common.errors import BusyError, OperationFailedError, PreconditionError, UnreachableError
+from migratekit_core.common.hints import migratekit
 from migratekit_core.common.units import human_rate, human_seconds
 from migratekit_core.context import Runtime
 from migratekit_core.db.locks import Lock
@@ -190,7 +190,7 @@ def wait(
         max_downtime=when.max_downtime,
         hold=when.hold,
     )
-    told = f"from elsewhere: migratekit failover {quote(vm.name)} --release (cut over now) or --cancel"
+    told = f"from elsewhere: {migratekit('failover', vm.name, '--release')} (cut over now) or --cancel"
     runtime.observer.note(f"{vm.name} is synced until it may be cut over; it keeps running. To tell it {told}")
     predictions: list[Prediction] = []
     synced, failures = time.monotonic(), 0

@@ -14,6 +14,7 @@ from migratekit_core.adapters.tunnel.probe import probe
 from migratekit_core.adapters.vsphere import client
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine
 from migratekit_core.common.errors import MigrateKitError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.common.units import GIB, human_bytes, human_seconds, round_up
 from migratekit_core.context import Runtime
 from migratekit_core.db.models.base import utcnow
@@ -29,7 +30,7 @@ from migratekit_core.services.replication import replica as replicas
 from migratekit_core.services.replication.replica import COMPLETED, Replica
 from migratekit_core.volumed.client import oma_problem
 
-REPLICATE = "run: migratekit replicate"
+REPLICATE = hint("run: ", migratekit("replicate"))
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,9 @@ def infrastructure(runtime: Runtime, case: Case) -> list[Check]:
         current = local.status(runtime.config.tunnel)
         problem = probe(runtime.config.tunnel).problem if current.up else None
         why = str(problem) if problem is not None else "" if current.up else "its local end is down"
-        todo = "look with: migratekit tunnel status"
+        look = hint("look with: ", migratekit("tunnel", "status"))
         checks += judged(
-            "tunnel", [f"the tunnel does not work: {why}"] if why else [], f"up, to {current.remote}", todo
+            "tunnel", [f"the tunnel does not work: {why}"] if why else [], f"up, to {current.remote}", look
         )
     volumes = runtime.volumes()
     try:

@@ -4,7 +4,6 @@ back; after it nothing is, and the error says both ways on."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from shlex import quote
 from typing import TypeVar
 
 from migratekit_core.adapters.vsphere import power
@@ -15,6 +14,7 @@ from migratekit_core.common.errors import (
     MigrateKitError,
     OperationFailedError,
 )
+from migratekit_core.common.hints import Hint, hint, joined, migratekit
 from migratekit_core.common.redact import redact
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.tracker import describe
@@ -34,7 +34,7 @@ def while_waiting(vm: VirtualMachine, wait: Callable[[], T]) -> T:
         raise CancelledError(
             f"the failover of {vm.name} was cancelled",
             f"{asked}before its source was shut down: it runs, and its replica is kept",
-            f"cut it over later: migratekit failover {quote(vm.name)}",
+            hint("cut it over later: ", migratekit("failover", vm.name)),
         ) from None
 
 
@@ -42,8 +42,12 @@ def half_way(error: MigrateKitError, vm: VirtualMachine) -> None:
     """Add to an error that keeps a killed failover from going on what there is to do about its source."""
     _add(
         error,
-        f"the source {vm.name} was shut down by a failover that did not end: go on with: "
-        f"migratekit failover {quote(vm.name)}; or back with: migratekit rollback {quote(vm.name)}",
+        hint(
+            f"the source {vm.name} was shut down by a failover that did not end: go on with: ",
+            migratekit("failover", vm.name),
+            "; or back with: ",
+            migratekit("rollback", vm.name),
+        ),
     )
 
 
@@ -69,7 +73,8 @@ def after(error: BaseException, way: Way, job: Job) -> MigrateKitError:
     except (Exception, KeyboardInterrupt) as second:
         # Whatever it is: the source may be off, and whoever reads this has to know what to run.
         _add(
-            told, f"giving everything back failed, too ({_text(second)}); run: migratekit rollback {quote(way.vm.name)}"
+            told,
+            hint(f"giving everything back failed, too ({_text(second)}); run: ", migratekit("rollback", way.vm.name)),
         )
     finally:
         way.volumes.close()
@@ -95,29 +100,31 @@ def _lock_lost(way: Way) -> bool:
     return False
 
 
-def _both_ways(way: Way) -> str:
+def _both_ways(way: Way) -> Hint:
     name, vm_id = way.vm.name, way.record.row().destination_vm_id
-    return (
-        f"the point of no return is passed: the source is off and its new machine {vm_id} may run; "
-        f"go on with: migratekit failover {quote(name)}; or back, without what that one wrote: "
-        f"migratekit rollback {quote(name)}"
+    return hint(
+        f"the point of no return is passed: the source is off and its new machine {vm_id} may run; go on with: ",
+        migratekit("failover", name),
+        "; or back, without what that one wrote: ",
+        migratekit("rollback", name),
     )
 
 
-def _given_back(way: Way, started: bool) -> str:
+def _given_back(way: Way, started: bool) -> Hint | str:
     name = way.vm.name
     if started:
         return f"everything was given back and the source {name} runs again"
     if power.is_off(way.managed):
         return f"everything was given back; the source {name} is off, as before"
-    return (
-        f"the source {name} still runs; its guest was asked to shut down and may yet do so: if it does, run: "
-        f"migratekit failover {quote(name)}, or power it on in vCenter"
+    return hint(
+        f"the source {name} still runs; its guest was asked to shut down and may yet do so: if it does, run: ",
+        migratekit("failover", name),
+        ", or power it on in vCenter",
     )
 
 
-def _add(error: MigrateKitError, text: str) -> None:
-    error.todo = f"{error.todo}; {text}" if error.todo else text
+def _add(error: MigrateKitError, text: Hint | str) -> None:
+    error.todo = joined("; ", (error.todo, text))
 
 
 def _text(error: BaseException) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from shlex import quote
 from typing import Any
 
 from migratekit_core.adapters.cloudstack.client import Cloud
 from migratekit_core.adapters.vsphere import client, power
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine, find_vm, managed_object
 from migratekit_core.common.errors import MigrateKitError, OperationFailedError, PreconditionError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.config.load import require
 from migratekit_core.context import Runtime
 from migratekit_core.db.locks import Lock, whole_lock
@@ -212,8 +212,11 @@ def _hand_over(parts: Parts, record: Record) -> tuple[str, SyncResult | None]:
         raise PreconditionError(
             f"{vm.name} runs again since its volumes were handed over",
             "what it has written since is not on them, and going on would lose it",
-            f"keep it with: migratekit rollback {quote(vm.name)}; or power it off, if that may be lost, "
-            "and run this again",
+            hint(
+                "keep it with: ",
+                migratekit("rollback", vm.name),
+                "; or power it off, if that may be lost, and run this again",
+            ),
         )
     if not committed:
         _take_places(parts)
@@ -278,7 +281,7 @@ def _verify(parts: Parts, final: SyncResult) -> None:
             raise OperationFailedError(
                 f"the replica of {vm.name} differs from its source",
                 f"by digests, on {differing}",
-                f"repair it with: migratekit replicate {quote(vm.name)} --compare",
+                hint("repair it with: ", migratekit("replicate", vm.name, "--compare")),
             )
         step.log(EventKind.DIGESTS_IDENTICAL, disks=len(result.disks))
 
@@ -332,10 +335,10 @@ def _start(parts: Parts, record: Record, vm_id: str) -> None:
             "power it off if what it writes may be lost, then run this again",
         )
     with parts.job.step("no-return"):
-        parts.job.point_of_no_return(f"{NO_RETURN} is passed; go back with: migratekit rollback {quote(parts.vm.name)}")
+        parts.job.point_of_no_return(f"{NO_RETURN} is passed; go back with: {migratekit('rollback', parts.vm.name)}")
         record.remember(start_intent=True)
     parts.runtime.observer.note(
-        f"{NO_RETURN} is passed: the new machine starts; going back (migratekit rollback) loses what it writes"
+        f"{NO_RETURN} is passed: the new machine starts; going back ({migratekit('rollback')}) loses what it writes"
     )
     deploy.start(parts.cloud, parts.runtime, parts.job, record, vm_id)
 

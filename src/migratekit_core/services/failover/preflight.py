@@ -9,6 +9,7 @@ from migratekit_core.adapters.cloudstack import guest_os, offerings
 from migratekit_core.adapters.cloudstack.client import Cloud
 from migratekit_core.adapters.cloudstack.compute import VmSpec
 from migratekit_core.adapters.cloudstack.offerings import Choice, Size
+from migratekit_core.common.hints import Hint, hint, migratekit
 from migratekit_core.context import Runtime
 from migratekit_core.services.assessment import target as clouds
 from migratekit_core.services.failover import facts, machine, outlook
@@ -19,7 +20,7 @@ from migratekit_core.services.failover.outlook import Outlook
 from migratekit_core.services.networks import store
 from migratekit_core.services.networks.model import join
 
-MAP = "map it: migratekit networks --set SOURCE=TARGET, or --wizard (docs/networks.md)"
+MAP = hint("map it: ", migratekit("networks", "--set", "SOURCE=TARGET"), ", or --wizard (docs/networks.md)")
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def _cards(runtime: Runtime, case: Case, found: clouds.Target) -> tuple[machine.
     ground = machine.Ground(mapping, found.networks, found.machines or ())
     settings = runtime.config
     cards = machine.cards(case.vm, ground, settings.networks, settings.failover, test=case.test)
-    todo = "set networks.test, or networks.test_map" if case.test else MAP
+    todo: Hint | str = "set networks.test, or networks.test_map" if case.test else MAP
     return cards, judged("networks", cards.problems, "; ".join(cards.lines), todo)
 
 

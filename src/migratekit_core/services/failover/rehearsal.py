@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from shlex import quote
 
 from migratekit_core.adapters.cloudstack.client import Cloud
 from migratekit_core.adapters.vsphere import client
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine, find_vm
 from migratekit_core.common.errors import CancelledError, MigrateKitError, PreconditionError
+from migratekit_core.common.hints import Hint, hint, joined, migratekit
 from migratekit_core.common.redact import redact
 from migratekit_core.config.load import require
 from migratekit_core.context import Runtime
@@ -152,7 +152,7 @@ def refuse_standing(runtime: Runtime, subject: Subject, *, but_for: str | None =
             raise PreconditionError(
                 f"a rehearsal of {subject.name} runs already",
                 f"as machine {row.destination_vm_id}, since {row.completed_at:%Y-%m-%d %H:%M} UTC",
-                f"take it away first: migratekit cleanup {quote(subject.name)}",
+                hint("take it away first: ", migratekit("cleanup", subject.name)),
             )
 
 
@@ -174,14 +174,14 @@ def _gone_or_kept(
         told = CancelledError(f"the rehearsal of {subject.name} was cancelled", why, "")
     try:
         record.end(FAILED, redact(describe(error)))
-        by_hand = f"take away what it made: migratekit cleanup {quote(subject.name)}"
+        by_hand: Hint | str = hint("take away what it made: ", migratekit("cleanup", subject.name))
         if cancelled or not record.state().get("start_intent"):
             cleanup.take_away(runtime, cloud, volumes, job, subject, syncing=False)
             by_hand = "what it had made was taken away"
     except (Exception, KeyboardInterrupt):  # whatever it was, it must not hide what went wrong first
-        by_hand = f"taking away what it made failed, too: migratekit cleanup {quote(subject.name)}"
+        by_hand = hint("taking away what it made failed, too: ", migratekit("cleanup", subject.name))
     if isinstance(told, MigrateKitError):
-        told.todo = f"{told.todo}; {by_hand}" if told.todo else by_hand
+        told.todo = joined("; ", (told.todo, by_hand))
     return told
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from shlex import quote
 from typing import Any
 
 from sqlalchemy import Engine
 
 from migratekit_core.common.errors import ErrorCode, PreconditionError
+from migratekit_core.common.hints import Hint, hint, migratekit
 from migratekit_core.common.units import human_bytes
 from migratekit_core.context import Runtime
 from migratekit_core.db.locks import whole_lock
@@ -42,7 +42,7 @@ class Removal:
     last_sync: datetime | None
     surplus: str
     """Why nothing needs it (replication.surplus), or ""."""
-    lost: tuple[str, ...]
+    lost: tuple[Hint | str, ...]
     """For people."""
 
     @property
@@ -103,7 +103,7 @@ def delete(runtime: Runtime, planned: Removal) -> tuple[str, dict[str, Any]]:
 
 def refuse(engine: Engine, volume: dict[str, Any]) -> None:
     """Raise PreconditionError where a volume, as the daemon tells of it, must not be deleted."""
-    name, volume_id = volume["name"], quote(volume["id"])
+    name, volume_id = volume["name"], volume["id"]
     if TAG not in volume["tags"]:
         raise PreconditionError(
             f"volume {name} is not MigrateKit's",
@@ -117,7 +117,7 @@ def refuse(engine: Engine, volume: dict[str, Any]) -> None:
         raise PreconditionError(
             f"volume {name} is exported",
             f"as {volume['export_name']}",
-            f"take that back first: migratekit volumes unexport {volume_id}",
+            hint("take that back first: ", migratekit("volumes", "unexport", volume_id)),
             code=ErrorCode.EXPORTED,
         )
     if volume["vm_id"] is not None:
@@ -125,14 +125,14 @@ def refuse(engine: Engine, volume: dict[str, Any]) -> None:
         raise PreconditionError(
             f"volume {name} is attached",
             f"to {where}",
-            f"detach it first: migratekit volumes detach {volume_id}",
+            hint("detach it first: ", migratekit("volumes", "detach", volume_id)),
             code=ErrorCode.ATTACHED,
         )
 
 
 def _refuse_in_rehearsal(engine: Engine, volume: dict[str, Any]) -> None:
     volume_id, vm = volume["id"], _vm_name(volume)
-    todo = f"take the rehearsal away first: migratekit cleanup {quote(vm)}"
+    todo = hint("take the rehearsal away first: ", migratekit("cleanup", vm))
     if FAILOVER_TAG in volume["tags"]:
         raise PreconditionError(
             f"volume {volume['name']} is a rehearsal's copy",
@@ -161,13 +161,13 @@ def _refuse_in_failover(engine: Engine, volume: dict[str, Any]) -> None:
     if volume["id"] not in {disk.ossea_volume_id for disk in (current.disks if current is not None else ())}:
         return
     row = found.row()
-    back = f"migratekit rollback {quote(vm)}"
+    back = migratekit("rollback", vm)
     if row.status == COMPLETED:
         why = f"{vm} is failed over: it is a disk of the new machine {row.destination_vm_id}"
-        todo = f"to have it as a replica again: {back}"
+        todo = hint("to have it as a replica again: ", back)
     else:
         why = f"failover {found.id} of {vm} is {row.status}"
-        todo = f"go on with: migratekit failover {quote(vm)}, or give it back with: {back}"
+        todo = hint("go on with: ", migratekit("failover", vm), ", or give it back with: ", back)
     raise PreconditionError(f"volume {volume['name']} is part of a failover", why, todo, code=ErrorCode.IN_FAILOVER)
 
 
@@ -176,11 +176,13 @@ def _vm_name(volume: dict[str, Any]) -> str:
     return str(tags.get(f"{TAG}-vm") or tags[TAG])
 
 
-def _lost(volume: dict[str, Any], origin: Origin | None, judged: Surplus, snapshots: int) -> list[str]:
+def _lost(volume: dict[str, Any], origin: Origin | None, judged: Surplus, snapshots: int) -> list[Hint | str]:
     """Return what is lost, a sentence each."""
     size = human_bytes(volume["size"])
     if origin is None:
-        lines = [f"{size} that carry the tag of {_vm_name(volume)}; no sync of this database has recorded this volume"]
+        lines: list[Hint | str] = [
+            f"{size} that carry the tag of {_vm_name(volume)}; no sync of this database has recorded this volume"
+        ]
     else:
         synced = f"last synced {origin.last_sync:%Y-%m-%d %H:%M} UTC" if origin.last_sync else "never wholly synced"
         lines = [f"the replica of {origin.disk} of {origin.vm}: {size}, {synced}"]
@@ -190,5 +192,7 @@ def _lost(volume: dict[str, Any], origin: Origin | None, judged: Surplus, snapsh
         unsure = f" (not checked: {'; '.join(judged.not_checked)})" if judged.not_checked else ""
         lines.append(f"the next sync of {origin.vm} makes a new volume and copies all of {origin.disk}{unsure}")
     if snapshots:
-        lines.append(f"its snapshots ({snapshots}) stay in CloudStack; those of ours: migratekit cleanup --orphans")
+        lines.append(
+            hint(f"its snapshots ({snapshots}) stay in CloudStack; those of ours: ", migratekit("cleanup", "--orphans"))
+        )
     return lines

@@ -7,7 +7,6 @@ acts, so running them again finishes them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from shlex import quote
 from typing import Any
 
 from migratekit_core.adapters.cloudstack import compute
@@ -24,6 +23,7 @@ from migratekit_core.common.errors import (
     OperationFailedError,
     PreconditionError,
 )
+from migratekit_core.common.hints import hint, joined, migratekit
 from migratekit_core.config.load import require
 from migratekit_core.context import Runtime
 from migratekit_core.db.locks import Lock, whole_lock
@@ -156,8 +156,8 @@ def rollback(runtime: Runtime, name: str) -> RolledBack:
 
 def to_go_on(error: MigrateKitError, vm: VirtualMachine) -> MigrateKitError:
     """Return an error that says how to go on with the rollback that it has stopped."""
-    way = f"the machine may be off on both sides: go on with: migratekit rollback {quote(vm.name)}"
-    error.todo = f"{error.todo}; {way}" if error.todo else way
+    way = hint("the machine may be off on both sides: go on with: ", migratekit("rollback", vm.name))
+    error.todo = joined("; ", (error.todo, way))
     return error
 
 
@@ -167,7 +167,7 @@ def _record(runtime: Runtime, vm: VirtualMachine) -> Record:
         raise PreconditionError(
             f"{vm.name} was never failed over",
             "there is nothing to take back",
-            f"a rehearsal is taken away with: migratekit cleanup {quote(vm.name)}",
+            hint("a rehearsal is taken away with: ", migratekit("cleanup", vm.name)),
         )
     return found
 
@@ -254,7 +254,7 @@ def _start_source(way: Way, vm_id: str | None) -> str:
         raise OperationFailedError(
             f"{way.vm.name} is not started",
             f"its new machine {vm_id} is {state}, and both must never run",
-            f"stop that machine in CloudStack, then run: migratekit rollback {quote(way.vm.name)}",
+            hint("stop that machine in CloudStack, then run: ", migratekit("rollback", way.vm.name)),
         )
     way.lock.ensure()
     power.start(way.managed)
@@ -270,7 +270,7 @@ def _destroy(way: Way, job: Job, vm_id: str, volume_ids: list[str]) -> None:
             raise BusyError(
                 f"machine {vm_id} is not destroyed",
                 f"it holds the replica's volumes {', '.join(left)} again",
-                f"see who works on it, then run: migratekit rollback {quote(way.vm.name)}",
+                hint("see who works on it, then run: ", migratekit("rollback", way.vm.name)),
             )
         kept = {KEPT_MACHINE: vm_id}
         fate = destroy(way.cloud, way.volumes, vm_id, jobs, lambda: way.record.remember(**kept))

@@ -27,8 +27,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from migratekit_core.common.advice import with_options
-from migratekit_core.common.errors import INTERRUPTED_EXIT_CODE, MigrateKitError
+from migratekit_core.common.errors import CancelledError, MigrateKitError, OperationFailedError, to_fields
 from migratekit_core.common.redact import redact
 from migratekit_core.config.load import load_config
 from migratekit_core.context import open_runtime
@@ -188,25 +187,22 @@ def main() -> int:
             voice.listen_to(runtime.tracker)
             result = perform(runtime, work.task, work.machine.uuid, verify=work.verify)
     except MigrateKitError as error:
-        voice.say(error=_words(error, work))
+        # Its machine may be of another vCenter or OMA than whoever reads it has in force.
+        error.todo = error.todo.bound(work.machine.options)
+        voice.say(error=to_fields(error))
         return error.exit_code
     except KeyboardInterrupt:
-        voice.say(
-            error=["it was stopped", "its worker was asked to", "it goes on from where it was", INTERRUPTED_EXIT_CODE]
-        )
-        return INTERRUPTED_EXIT_CODE
+        stopped = CancelledError("it was stopped", "its worker was asked to", "it goes on from where it was")
+        voice.say(error=to_fields(stopped))
+        return stopped.exit_code
     except Exception as error:
         # What it is must reach the wave's report: this process has no terminal.
-        why = redact(describe(error))
-        voice.say(error=["it failed unexpectedly", why, "run the command by hand, with --debug", 1])
-        return 1
+        why, todo = redact(describe(error)), "run the command by hand, with --debug"
+        unexpected = OperationFailedError("it failed unexpectedly", why, todo)
+        voice.say(error=to_fields(unexpected))
+        return unexpected.exit_code
     voice.say(result=result)
     return 0
-
-
-def _words(error: MigrateKitError, work: Work) -> list[Any]:
-    why, todo = (with_options(text, work.machine.options) for text in (error.why, error.todo))
-    return [redact(error.what), redact(why), redact(todo), error.exit_code]
 
 
 def _interrupt(number: int, frame: Any) -> None:

@@ -24,6 +24,7 @@ from sqlalchemy import Engine
 from sqlmodel import select
 
 from migratekit_core.common.errors import BusyError, MigrateKitError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import write
 from migratekit_core.db.locks import Lock, vm_lock
 from migratekit_core.db.models.waves import WaveMachine
@@ -122,7 +123,9 @@ class Driver:
                     self._reap(0.2)
         except BusyError as error:
             raise BusyError(
-                "the fleet has a driver already", error.why, "look: migratekit fleet status, migratekit wave list"
+                "the fleet has a driver already",
+                error.why,
+                hint("look: ", migratekit("fleet", "status"), ", ", migratekit("wave", "list")),
             ) from None
 
     def begun(self) -> int:

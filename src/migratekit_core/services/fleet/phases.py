@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from migratekit_core.common.hints import Hint, hint, migratekit
 from migratekit_core.db.wavestates import (
     CUT_OVER,
     CUTOVER,
@@ -75,7 +76,7 @@ def turn(course: Course, seen: Snapshot, waiting: bool) -> Turn:
     if phase == REHEARSE and _too_few(course, seen):
         return Turn(DONE, _score(seen, course) + "; nothing was cut over", failed=True)
     if phase in (REHEARSE, GATE):
-        return Turn(CUTOVER) if course.gate_open else Turn(GATE, gate_note(seen.wave.name))
+        return Turn(CUTOVER) if course.gate_open else Turn(GATE, str(gate(seen.wave.name)))
     if phase == ROLLBACK:
         stuck = [each.name for each in seen.of(FAILED) if each.task == ROLLBACK]
         why = f"; the rollback failed of {', '.join(stuck)}" if stuck else ""
@@ -84,9 +85,11 @@ def turn(course: Course, seen: Snapshot, waiting: bool) -> Turn:
     return Turn(DONE, failed=bool(bad))
 
 
-def gate_note(name: str) -> str:
+def gate(name: str) -> Hint:
     """Return what a wave of that name waits for at the gate."""
-    return f"every machine is rehearsed; the cut-over waits for a yes: migratekit wave cutover {name} --yes"
+    return hint(
+        "every machine is rehearsed; the cut-over waits for a yes: ", migratekit("wave", "cutover", name, "--yes")
+    )
 
 
 def lost(seen: Snapshot) -> int:

@@ -159,4 +159,4 @@ def hear(news: News, words: dict[str, Any]) -> None:
     elif "result" in words:
         news.result = words["result"]
     elif "error" in words:
-        news.error = from_fields(*words["error"])
+        news.error = from_fields(words["error"])

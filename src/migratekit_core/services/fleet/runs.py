@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from migratekit_core.common.errors import BusyError, PreconditionError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import db_time, write
 from migratekit_core.db.locks import is_held
 from migratekit_core.db.models.fleet import FleetRun
@@ -71,7 +72,7 @@ def ask(engine: Engine, wave: str, wanted: Asked) -> Run:
                 raise BusyError(
                     f"wave {wave} is busy",
                     f"its {found.kind} goes on ({found.phase}), asked for by {found.asked_by}",
-                    f"wait for it, or: migratekit wave cancel {wave}",
+                    hint("wait for it, or: ", migratekit("wave", "cancel", wave)),
                 )
             found.gate_open = found.gate_open or wanted.gate_open
             return _run(wave, found)
@@ -96,7 +97,7 @@ def open_gate(engine: Engine, wave: str) -> None:
             raise PreconditionError(
                 f"no cut-over of wave {wave} waits",
                 f"its run is {found.phase if found else 'not begun'}",
-                f"look: migratekit wave status {wave}",
+                hint("look: ", migratekit("wave", "status", wave)),
             )
         found.gate_open = True
 

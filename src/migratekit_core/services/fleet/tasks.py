@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from shlex import quote
 from typing import Any
 
 from migratekit_core.adapters.vsphere import client
 from migratekit_core.adapters.vsphere.inventory import find_vm
 from migratekit_core.common.errors import OperationFailedError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.common.units import human_bytes
 from migratekit_core.context import Runtime
 from migratekit_core.db.wavestates import CUTOVER, REHEARSE, REPLICATE, ROLLBACK
@@ -48,7 +48,7 @@ def _replicate(runtime: Runtime, vm: str, check: bool) -> dict[str, Any]:
             raise OperationFailedError(
                 f"the replica of {done.vm.name} differs from its source",
                 f"{human_bytes(different)} are not the same",
-                f"run: migratekit replicate {quote(done.vm.name)} --compare",
+                hint("run: ", migratekit("replicate", done.vm.name, "--compare")),
             )
         found["verified"] = True
     return found

@@ -16,6 +16,7 @@ from distributed import Security
 from migratekit_core.adapters.tunnel import refusal
 from migratekit_core.adapters.tunnel.certificates import fleet_role
 from migratekit_core.common.errors import AuthError, MigrateKitError, PreconditionError, UnreachableError
+from migratekit_core.common.hints import Command, Hint, at_ca, hint
 from migratekit_core.config.fleet import Fleet
 
 PROBE_SECONDS = 5.0
@@ -23,7 +24,10 @@ SCHEDULER, WORKER, CLIENT = "scheduler", "worker", "client"
 CALLED_BY = {SCHEDULER: (SCHEDULER, WORKER, CLIENT), WORKER: (SCHEDULER,), CLIENT: ()}
 """Whom each part answers. The scheduler is a client of itself: it drives the waves."""
 CALLS = {SCHEDULER: (SCHEDULER, WORKER), WORKER: (SCHEDULER,), CLIENT: (SCHEDULER,)}
-ISSUE = "issue one: migratekit tunnel pki issue NAME --fleet"
+
+
+def _issue(part: str) -> Command:
+    return at_ca("tunnel", "pki", "issue", "NAME", "--fleet", part)
 
 
 class _Socket(ssl.SSLSocket):
@@ -77,7 +81,7 @@ def security(fleet: Fleet, part: str) -> FleetSecurity:
         raise AuthError(
             f"this host's certificate is none for a fleet's {part}",
             f"fleet.cert_file ({fleet.cert_file}) names {f'a {mine}' if mine else 'no part in a fleet'}",
-            f"{ISSUE} {part}",
+            hint("issue one: ", _issue(part)),
         )
     return FleetSecurity(fleet, part)
 
@@ -132,30 +136,39 @@ def _explained(error: OSError, where: str) -> MigrateKitError:
         return AuthError(
             f"what answers on {where} is no scheduler of a fleet",
             "its certificate was not issued for one",
-            f"check fleet.scheduler; for the scheduler's host: {ISSUE[11:]} scheduler",
+            hint("check fleet.scheduler; for the scheduler's host: ", _issue(SCHEDULER)),
         )
     if isinstance(error, refusal.ClosedError | ConnectionResetError):
         return AuthError(
             "the scheduler refuses this host's certificate",
             f"{where} closed the connection after the handshake",
-            f"is it of the same CA, not revoked, and for a fleet? {ISSUE} worker",
+            hint("is it of the same CA, not revoked, and for a fleet? issue one: ", _issue(WORKER)),
         )
     if isinstance(error, ConnectionRefusedError):
         return UnreachableError(
             "no scheduler runs", f"nothing listens on {where}", "start it: systemctl start migratekit-fleet-scheduler"
         )
     found = refusal.explained(error, where)
-    texts = [found.what, found.why, _todo(found)]
+    return type(found)(
+        _of_a_fleet(found.what),
+        _of_a_fleet(found.why),
+        hint(_todo(found)).mapped(_of_a_fleet),
+        code=found.code,
+        facts=found.facts,
+    )
+
+
+def _of_a_fleet(text: str) -> str:
     for old, new in _WORDS:
-        texts = [text.replace(old, new) for text in texts]
-    return type(found)(*texts)
+        text = text.replace(old, new)
+    return text
 
 
-def _todo(found: MigrateKitError) -> str:
+def _todo(found: MigrateKitError) -> Hint | str:
     if isinstance(found, AuthError):
-        return f"compare ca.pem and crl.pem on both hosts; if need be {ISSUE} scheduler|worker|client"
+        return hint("compare ca.pem and crl.pem on both hosts; if need be issue one: ", _issue("PART"))
     if isinstance(found, PreconditionError):
-        return found.todo.replace("[tunnel]", "[fleet]")
+        return found.todo.mapped(lambda text: text.replace("[tunnel]", "[fleet]"))
     return "check fleet.scheduler, the network, and the scheduler's log: journalctl -u migratekit-fleet-scheduler"
 
 

@@ -23,6 +23,7 @@ from migratekit_core.adapters.vsphere.inventory import VirtualMachine
 from migratekit_core.common import failpoints as points
 from migratekit_core.common import programs
 from migratekit_core.common.errors import MigrateKitError, OperationFailedError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.common.redact import redact
 from migratekit_core.joblog import Job, Step
 from migratekit_core.joblog.cancel import watched
@@ -171,7 +172,11 @@ def convert(folder: Path, vm: VirtualMachine, files: list[Path], settings: Setti
     raise OperationFailedError(
         f"the guest of {vm.name} was not converted",
         f"{TOOL}: {failed}: {_last_words(lines)}",
-        "see all it said with: migratekit jobs show; mend that, then run again, or without conversion: --no-convert",
+        hint(
+            "see all it said with: ",
+            migratekit("jobs", "show"),
+            "; mend that, then run again, or without conversion: --no-convert",
+        ),
     )
 
 

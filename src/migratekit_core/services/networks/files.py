@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from migratekit_core.common.errors import UsageError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.services.networks.model import Entry
 
 SCHEMA = "migratekit.network-map/1"
@@ -128,4 +129,6 @@ def _checked(path: Path, entries: list[Entry]) -> tuple[Entry, ...]:
 
 
 def _wrong(path: Path, why: str) -> UsageError:
-    return UsageError(f"mapping {path} is none", why, "write one with: migratekit networks --export toml")
+    return UsageError(
+        f"mapping {path} is none", why, hint("write one with: ", migratekit("networks", "--export", "toml"))
+    )

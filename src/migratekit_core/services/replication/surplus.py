@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from shlex import quote
 from typing import Any
 
 from sqlalchemy import Engine, and_, func
@@ -21,6 +20,7 @@ from sqlmodel import Session, col, select
 from migratekit_core.adapters.vsphere import client
 from migratekit_core.adapters.vsphere.inventory import Identities, identities
 from migratekit_core.common.errors import MigrateKitError
+from migratekit_core.common.hints import Command, migratekit
 from migratekit_core.context import Runtime
 from migratekit_core.db.engine import session
 from migratekit_core.db.models.oma import FailoverJob, FailoverState, ReplicationJob, VmDisk
@@ -79,10 +79,10 @@ class SurplusVolume:
         }[self.reason]
 
     @property
-    def commands(self) -> tuple[str, ...]:
+    def commands(self) -> tuple[Command, ...]:
         """Return what removes it, one after the other."""
         words = (("unexport", self.exported), ("detach", self.attached), ("delete", True))
-        return tuple(f"migratekit volumes {word} {quote(self.volume_id)}" for word, needed in words if needed)
+        return tuple(migratekit("volumes", word, self.volume_id) for word, needed in words if needed)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import contextlib
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from shlex import quote
 from typing import Any
 
 from sqlmodel import Session
@@ -16,6 +15,7 @@ from migratekit_core.adapters.readers import readers
 from migratekit_core.adapters.vsphere import cbt, client, snapshots
 from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine, find_vm, managed_object, read_disks
 from migratekit_core.common.errors import MigrateKitError, PreconditionError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.common.redact import redact
 from migratekit_core.common.units import GIB, round_up
 from migratekit_core.config.load import require
@@ -94,7 +94,7 @@ def replicate(runtime: Runtime, name: str, options: Options = DEFAULTS) -> SyncR
             if vm.power == "poweredOff" and replica.interrupted_failover(runtime.databases.oma, vm.uuid) is not None:
                 runtime.observer.note(
                     f"{vm.name} is off since a failover that was interrupted; go on with: "
-                    f"migratekit failover {quote(vm.name)}, or back with: migratekit rollback {quote(vm.name)}"
+                    f"{migratekit('failover', vm.name)}, or back with: {migratekit('rollback', vm.name)}"
                 )
             with runtime.tracker.job("replication", owner=vm.name) as job:
                 done = sync(runtime, lock, job, service, vm, options)
@@ -103,11 +103,11 @@ def replicate(runtime: Runtime, name: str, options: Options = DEFAULTS) -> SyncR
 
 def failed_over(vm: VirtualMachine, over: FailoverJob) -> PreconditionError:
     """Return the error for a machine whose volumes belong to a new one."""
-    forward, back = f"migratekit failover {quote(vm.name)}", f"migratekit rollback {quote(vm.name)}"
+    forward, back = migratekit("failover", vm.name), migratekit("rollback", vm.name)
     state, todo = {
-        replica.COMPLETED: ("is failed over", f"nothing is left to replicate; to give it back: {back}"),
-        replica.ROLLING_BACK: ("is being rolled back", f"go on with: {back}"),
-    }.get(over.status, ("is being failed over", f"go on with: {forward}, or give it back with: {back}"))
+        replica.COMPLETED: ("is failed over", hint("nothing is left to replicate; to give it back: ", back)),
+        replica.ROLLING_BACK: ("is being rolled back", hint("go on with: ", back)),
+    }.get(over.status, ("is being failed over", hint("go on with: ", forward, ", or give it back with: ", back)))
     return PreconditionError(
         f"{vm.name} {state}",
         f"failover {over.id} is {over.status}; the volumes belong to the new machine {over.destination_vm_id or ''}",

@@ -7,13 +7,13 @@ change id that is recorded for the volume), so it is left out and told apart: pe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from shlex import quote
 from typing import Any
 
 from migratekit_core.adapters.readers import readers
 from migratekit_core.adapters.vsphere import cbt, client, snapshots
 from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine, find_vm, managed_object, read_disks
 from migratekit_core.common.errors import PreconditionError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.common.units import human_bytes
 from migratekit_core.config.load import require
 from migratekit_core.context import Runtime
@@ -167,7 +167,7 @@ def _known(runtime: Runtime, vm: VirtualMachine) -> dict[int, VmDisk]:
             raise PreconditionError(
                 f"{disk.label} of {vm.name} cannot be verified",
                 reason,
-                f"run first: migratekit replicate {quote(vm.name)}",
+                hint("run first: ", migratekit("replicate", vm.name)),
             )
     return {disk.key: known[disk.key] for disk in vm.disks}
 

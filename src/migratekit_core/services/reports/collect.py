@@ -9,6 +9,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from migratekit_core.common.errors import PreconditionError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import Databases, session
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogStep
 from migratekit_core.db.models.oma import FailoverJob, ReplicationJob, VmDisk
@@ -84,7 +85,7 @@ def _job(db: Session, beginning: str) -> list[JoblogJob]:
         raise PreconditionError(
             f"nothing is known of {beginning!r}",
             "no machine of that name was worked on, and no single job begins so",
-            "look with: migratekit jobs list",
+            hint("look with: ", migratekit("jobs", "list")),
         )
     return rows
 

@@ -7,12 +7,11 @@ import os
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from shlex import quote
 
 from sqlalchemy import Engine, update
 from sqlmodel import Session, col, select
 
-from migratekit_core.common.advice import with_options
+from migratekit_core.common.hints import Hint, hint, migratekit
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.waves import WaveMachine, WaveRow
 from migratekit_core.db.wavestates import (
@@ -109,7 +108,7 @@ def retry(engine: Engine, name: str, vms: Sequence[str] = (), *, dry_run: bool =
             # What came back from a cut-over may have lost its change ids: it begins with a sync.
             each.state = each.came_from if each.state != ROLLED_BACK and each.came_from in REPLICAS else WAITING
             each.came_from, each.cancel_asked, each.exit_code = each.state, False, None
-            each.error_what = each.error_why = each.error_todo = None
+            each.error_what = each.error_why = each.error_todo = each.error_code = each.error_hint = None
         _settle(db, row)
         return Asked(name, first, _names(again), (), tuple(left))
 
@@ -118,11 +117,13 @@ def retry(engine: Engine, name: str, vms: Sequence[str] = (), *, dry_run: bool =
 
 def _rollback(machine: WaveMachine) -> str:
     options = options_of(machine.vcenter, machine.oma)
-    return with_options(f"migratekit rollback {quote(machine.vm_name)}", options)
+    return str(Hint(migratekit("rollback", machine.vm_name)).bound(options))
 
 
 def skip(engine: Engine, name: str, vm_id: str, why: str) -> bool:
     """Note that a machine is not begun, for something that it depends on failed; return whether it was not yet so."""
+
+    todo = hint("mend that, then: ", migratekit("wave", "retry", name))
 
     def change(db: Session) -> bool:
         row = rows.row_of(db, name)
@@ -135,7 +136,8 @@ def skip(engine: Engine, name: str, vm_id: str, why: str) -> bool:
                 (col(WaveMachine.state), SKIPPED),
                 (col(WaveMachine.error_what), "not begun"),
                 (col(WaveMachine.error_why), why),
-                (col(WaveMachine.error_todo), f"mend that, then: migratekit wave retry {name}"),
+                (col(WaveMachine.error_todo), str(todo)),
+                (col(WaveMachine.error_hint), todo.fields()),
             )
         )
         return bool(rows.met(db, take))

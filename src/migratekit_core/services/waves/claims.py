@@ -16,7 +16,8 @@ from typing import Any
 from sqlalchemy import Engine, update
 from sqlmodel import Session, col, select
 
-from migratekit_core.common.errors import BusyError, MigrateKitError
+from migratekit_core.common.errors import BusyError, MigrateKitError, to_fields
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.common.redact import redact
 from migratekit_core.db.engine import db_time, write
 from migratekit_core.db.models.waves import WaveAttempt, WaveMachine, WaveRow
@@ -122,6 +123,8 @@ def claim(engine: Engine, wave: str, vm_id: str, task: str, worker: str, *, agai
                 (col(WaveMachine.error_what), None),
                 (col(WaveMachine.error_why), None),
                 (col(WaveMachine.error_todo), None),
+                (col(WaveMachine.error_code), None),
+                (col(WaveMachine.error_hint), None),
                 (col(WaveMachine.exit_code), None),
                 (col(WaveMachine.started_at), now),
                 (col(WaveMachine.ended_at), None),
@@ -199,7 +202,11 @@ def fail(engine: Engine, held: Claim, error: MigrateKitError) -> None:
 
 def cancelled(engine: Engine, held: Claim, error: MigrateKitError | None = None) -> None:
     """Note that the task was stopped because somebody asked for it. Raises LostClaimError."""
-    said = {"error_what": redact(error.what), "error_why": redact(error.why)} if error is not None else {}
+    said = (
+        {"error_what": redact(error.what), "error_why": redact(error.why), "error_code": error.code.value}
+        if error is not None
+        else {}
+    )
     _close(engine, held, CANCELLED, CANCELLED, lambda _: {**said, "rate": 0, "cancel_asked": False}, said)
 
 
@@ -244,11 +251,14 @@ def _taker(row: WaveMachine, limit: datetime) -> Callable[[Session], Released | 
 
 
 def _said(error: MigrateKitError) -> dict[str, Any]:
+    fields = to_fields(error)
     return {
-        "error_what": redact(error.what),
-        "error_why": redact(error.why),
-        "error_todo": redact(error.todo),
-        "exit_code": error.exit_code,
+        "error_what": fields["what"],
+        "error_why": fields["why"],
+        "error_todo": fields["todo"],
+        "error_code": fields["code"],
+        "error_hint": fields["hint"],
+        "exit_code": fields["exit_code"],
     }
 
 
@@ -288,5 +298,5 @@ def _lost(held: Claim) -> LostClaimError:
     return LostClaimError(
         f"{held.vm_name} is not this worker's any more",
         f"it gave no sign of life for too long, and wave {held.wave} gave the machine to another worker",
-        f"nothing; look with: migratekit wave status {held.wave}",
+        hint("nothing; look with: ", migratekit("wave", "status", held.wave)),
     )

@@ -12,6 +12,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from migratekit_core.common.errors import UsageError
+from migratekit_core.common.hints import Hint, hint
 
 T = TypeVar("T")
 Place = tuple[str | int, ...]
@@ -38,17 +39,17 @@ class Document:
             place = place[:-1]
         return self.lines.get(place, 1)
 
-    def error(self, mistakes: list[tuple[Place, str]], todo: str) -> UsageError:
+    def error(self, mistakes: list[tuple[Place, str]], todo: Hint | str) -> UsageError:
         """Return the error that names these mistakes, each with its line."""
         found = sorted((self.line(place), _dotted(place), why) for place, why in mistakes)
         told = [f"line {line}: {f'{where}: ' if where else ''}{why}" for line, where, why in found]
         rest = f"; and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
         error = UsageError(f"{self.what} is wrong", "; ".join(told[:SHOWN]) + rest, todo)
-        error.reasons = tuple(told)
+        error.reasons = tuple(map(hint, told))
         return error
 
 
-def read(path: Path, kind: str, schema: str, todo: str) -> Document:
+def read(path: Path, kind: str, schema: str, todo: Hint | str) -> Document:
     """Return the document of a file. Raises UsageError where it cannot be read, or is none of this schema."""
     try:
         return parse(path.read_text(encoding="utf-8"), f"{kind} {path}", schema, todo)
@@ -57,7 +58,7 @@ def read(path: Path, kind: str, schema: str, todo: str) -> Document:
         raise UsageError(f"{kind} {path} cannot be read", why, "check the name of the file") from None
 
 
-def parse(text: str, what: str, schema: str, todo: str) -> Document:
+def parse(text: str, what: str, schema: str, todo: Hint | str) -> Document:
     """Return the document of a text. Raises UsageError where it is no YAML, or none of this schema."""
     lines: dict[Place, int] = {}
     twice: list[Place] = []
@@ -88,7 +89,7 @@ def parse(text: str, what: str, schema: str, todo: str) -> Document:
     return document
 
 
-def check(document: Document, adapter: TypeAdapter[T], todo: str) -> T:
+def check(document: Document, adapter: TypeAdapter[T], todo: Hint | str) -> T:
     """Return what the document describes. Raises UsageError, naming every mistake with its line."""
     try:
         return adapter.validate_python(document.content)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from migratekit_core.common.files import write_private
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.services.waves import documents
 from migratekit_core.services.waves.documents import Document, Place
 from migratekit_core.services.waves.model import ADAPTER, SCHEMA, Wave
 
-TODO = "make one with: migratekit wave plan; docs/waves.md describes it"
+TODO = hint("make one with: ", migratekit("wave", "plan"), "; docs/waves.md describes it")
 
 
 def load(path: Path) -> Wave:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
+from migratekit_core.common.hints import Hint, from_fields
 from migratekit_core.db.engine import db_time, write
 from migratekit_core.db.models.waves import WaveAttempt, WaveMachine
 from migratekit_core.db.wavestates import (
@@ -38,8 +39,16 @@ class Said:
 
     what: str
     why: str
-    todo: str
+    todo: Hint
+    code: str
+    """Of ErrorCode; "" where a former version wrote the row."""
     exit_code: int | None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        told = {"todo": str(self.todo), "code": self.code or None, "hint": self.todo.fields()}
+        return {"what": self.what, "why": self.why, **told, "exit_code": self.exit_code}
 
 
 @dataclass(frozen=True)
@@ -196,7 +205,8 @@ def _of_stage(chosen: list[MachineState], busy: set[int], *, latest: bool) -> tu
 def _said(row: WaveMachine | WaveAttempt) -> Said | None:
     if row.error_what is None:
         return None
-    return Said(row.error_what, row.error_why or "", row.error_todo or "", row.exit_code)
+    todo = from_fields({"hint": row.error_hint, "todo": row.error_todo or ""})
+    return Said(row.error_what, row.error_why or "", todo, row.error_code or "", row.exit_code)
 
 
 def _state(row: WaveMachine) -> MachineState:

@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BeforeValidator, ConfigDict, Field, TypeAdap
 from pydantic.dataclasses import dataclass
 
 from migratekit_core.adapters.cloudstack.limits import DATA_DISKS
-from migratekit_core.common import advice
+from migratekit_core.common import hints
 from migratekit_core.common.units import SLOWEST, parse_rate
 
 SCHEMA = "migratekit.wave/1"
@@ -124,7 +124,7 @@ class Machine:
 
 def options_of(vcenter: str, oma: str) -> list[str]:
     """Return the global options of a command about a machine of this vCenter, that goes to this OMA."""
-    return advice.options({"--vcenter": vcenter, "--oma": oma})
+    return hints.options({"--vcenter": vcenter, "--oma": oma})
 
 
 @dataclass(frozen=True, kw_only=True, config=_CLOSED)

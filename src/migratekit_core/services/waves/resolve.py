@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from migratekit_core.common.errors import MigrateKitError, UsageError
+from migratekit_core.common.hints import Hint
 from migratekit_core.config.profiles import chosen
 from migratekit_core.config.schema import Config
 from migratekit_core.services.waves.model import Machine, Wave
@@ -41,7 +42,7 @@ def config_for(config: Config, wave: Wave, machine: Machine) -> Config:
 
 def check(config: Config, wave: Wave) -> None:
     """Raise UsageError, naming all of them, where machines name vCenters or OMAs that the configuration has not."""
-    problems: dict[str, str] = {}
+    problems: dict[str, Hint] = {}
     for machine in wave.machines:
         try:
             config_for(config, wave, machine)

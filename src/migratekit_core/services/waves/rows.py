@@ -9,6 +9,7 @@ from sqlalchemy.engine import CursorResult
 from sqlmodel import Session, col, select
 
 from migratekit_core.common.errors import PreconditionError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.models.waves import WaveMachine, WaveRow
 
 
@@ -24,7 +25,9 @@ def row_of(db: Session, name: str, *, lock: bool = False) -> WaveRow:
     row = db.exec(query.with_for_update() if lock else query).first()
     if row is None:
         known = ", ".join(db.exec(select(WaveRow.name).order_by(col(WaveRow.created_at).desc()).limit(5))) or "none"
-        raise PreconditionError(f"no wave {name!r}", f"the newest stored are: {known}", "look: migratekit wave list")
+        raise PreconditionError(
+            f"no wave {name!r}", f"the newest stored are: {known}", hint("look: ", migratekit("wave", "list"))
+        )
     return row
 
 
@@ -34,7 +37,7 @@ def refuse_cancelled(row: WaveRow) -> None:
         raise PreconditionError(
             f"wave {row.name} was cancelled",
             f"by {row.asked_by or 'somebody'}",
-            f"to go on with it: migratekit wave retry {row.name}",
+            hint("to go on with it: ", migratekit("wave", "retry", row.name)),
         )
 
 
@@ -51,7 +54,7 @@ def machines_of(db: Session, row: WaveRow, vms: Sequence[str] = (), *, lock: boo
         raise PreconditionError(
             f"no machine {missing[0]!r} in wave {row.name}",
             f"it has {len(rows)}",
-            f"look: migratekit wave show {row.name}",
+            hint("look: ", migratekit("wave", "show", row.name)),
         )
     return [each for each in rows if not vms or each.vm_name in vms or each.vm_id in vms]
 

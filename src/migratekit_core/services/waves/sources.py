@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from migratekit_core.common.errors import UsageError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.config.profiles import chosen
 from migratekit_core.config.schema import Config
 from migratekit_core.services.assessment import baseline as baselines
@@ -66,7 +67,7 @@ def gather(
 
 def judged(path: Path, machines: Sequence[Found]) -> KeptOut:
     """Return what an `assess --output json` document says is blocked. Raises UsageError where it is none."""
-    todo = "write one with: migratekit assess --all --output json > assessment.json"
+    todo = hint("write one with: ", migratekit("assess", "--all", "--output", "json"), " > assessment.json")
     document = read_document(path, ASSESS_SCHEMA, "assessment", todo)
     try:
         verdicts = {(each["vm_uuid"], each["vm_path"]): each["verdict"] for each in document["machines"]}

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, delete, select
 
 from migratekit_core.common.errors import OperationFailedError, PreconditionError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.waves import WaveMachine, WaveRow
@@ -220,7 +221,7 @@ def _refuse_shared(db: Session, wave: Wave) -> None:
             raise PreconditionError(
                 f"{names[vm_id]} cannot be in wave {wave.name}",
                 f"it is in wave {other} already ({state})",
-                f"leave it out, or: migratekit wave cancel {other} --vm {names[vm_id]}",
+                hint("leave it out, or: ", migratekit("wave", "cancel", other, "--vm", names[vm_id])),
             )
 
 

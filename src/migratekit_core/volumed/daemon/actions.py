@@ -11,6 +11,7 @@ from functools import partial
 
 from migratekit_core.adapters.cloudstack.patience import InterruptedJobError, await_result
 from migratekit_core.common.errors import BusyError, MigrateKitError, OperationFailedError, PreconditionError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.models.volumes import VolumeOperation
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.volumed import devices
@@ -329,7 +330,9 @@ def _volume(context: Context, volume_id: str) -> Volume:
     volume = context.storage.get(volume_id)
     if volume is None:
         raise PreconditionError(
-            f"no volume {volume_id}", "CloudStack does not know it (any more)", "look with: migratekit volumes list"
+            f"no volume {volume_id}",
+            "CloudStack does not know it (any more)",
+            hint("look with: ", migratekit("volumes", "list")),
         )
     return volume
 

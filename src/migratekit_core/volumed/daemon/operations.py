@@ -24,8 +24,10 @@ from migratekit_core.common.errors import (
     PreconditionError,
     UnreachableError,
     UsageError,
+    to_fields,
 )
 from migratekit_core.common.failpoints import Points
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.common.redact import redact
 from migratekit_core.config.schema import Daemon
 from migratekit_core.db.engine import Databases, session, write
@@ -208,7 +210,7 @@ class Operations:
             raise BusyError(
                 f"volume {volume_id} is being worked on",
                 f"operation {holder.id} ({holder.type}), since {since} UTC, for {whom}",
-                f"wait for it to end (migratekit jobs show {job[:8]})" if job else "wait for it to end",
+                hint("wait for it to end (", migratekit("jobs", "show", job[:8]), ")") if job else "wait for it to end",
             )
 
     def _run(self, operation_id: str) -> MigrateKitError | None:
@@ -243,7 +245,7 @@ class Operations:
             if response is not None and operation.volume_id is None:
                 operation.volume_id = response.get("volume_id")
             if error is not None:
-                operation.error = json.dumps(as_problem(error))
+                operation.error = json.dumps(to_fields(error))
 
         while True:
             try:
@@ -316,14 +318,3 @@ def _begun(db: Session, operation_id: str) -> VolumeOperation:
     operation = _found(db, operation_id)
     operation.status = RUNNING
     return operation
-
-
-def as_problem(error: MigrateKitError) -> dict[str, Any]:
-    """Return an error as the fields that a client makes the same error of."""
-    return {
-        "what": redact(error.what),
-        "why": redact(error.why),
-        "todo": redact(error.todo),
-        "exit_code": error.exit_code,
-        "code": error.code.value,
-    }

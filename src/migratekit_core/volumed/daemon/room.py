@@ -14,6 +14,7 @@ from enum import Enum
 from sqlmodel import Session, col, func, select
 
 from migratekit_core.common.errors import BusyError, ErrorCode, MigrateKitError, PreconditionError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import write
 from migratekit_core.db.locks import LockKind, whole_lock
 from migratekit_core.db.models.joblog import JoblogJob
@@ -126,9 +127,13 @@ def _no_room(kept: Counter[Stays]) -> MigrateKitError:
     return PreconditionError(
         "the OMA has no room for one more volume, and will have none by itself",
         why,
-        "detach what was attached by hand (migratekit volumes list, volumes detach VOLUME); a machine with more disks "
-        "than the OMA takes needs a BIOS OMA where this one is UEFI (it takes few disks while it runs), else a higher "
-        "max_data_volumes_limit of KVM in CloudStack",
+        hint(
+            "detach what was attached by hand (",
+            migratekit("volumes", "list"),
+            ", volumes detach VOLUME); a machine with more disks "
+            "than the OMA takes needs a BIOS OMA where this one is UEFI (it takes few disks while it runs), "
+            "else a higher max_data_volumes_limit of KVM in CloudStack",
+        ),
         code=ErrorCode.VM_FULL,
     )
 

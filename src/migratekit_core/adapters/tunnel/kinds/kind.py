@@ -10,6 +10,7 @@ from pathlib import Path
 
 from migratekit_core.adapters.tunnel import Gate
 from migratekit_core.common.errors import MigrateKitError
+from migratekit_core.common.hints import Hint
 from migratekit_core.config.folders import socket_path
 from migratekit_core.config.schema import Tunnel
 
@@ -56,7 +57,7 @@ class CertificateFile:
     """Its name in the [tunnel] table."""
     what: str
     path: Path
-    todo: str
+    todo: Hint | str
     """What to do when it ends."""
     revoked: bool = False
     """Whether it is a list of revoked certificates."""

@@ -23,6 +23,7 @@ from migratekit_core.adapters.tunnel.kinds.kind import (
     Seen,
 )
 from migratekit_core.common.errors import MigrateKitError
+from migratekit_core.common.hints import at_ca, hint
 from migratekit_core.common.redact import child_environment
 from migratekit_core.config.folders import runtime_dir, socket_path
 from migratekit_core.config.schema import Tunnel
@@ -136,10 +137,11 @@ def dial(tunnel: Tunnel, service: str) -> socket.socket:
 def certificates(tunnel: Tunnel) -> tuple[CertificateFile, ...]:
     """Return this host's certificate, the CA and the list of revoked ones, where there is one."""
     assert tunnel.ca_file and tunnel.cert_file, "the schema asks for them"
-    rotate = "migratekit tunnel pki rotate"
     found = [
-        CertificateFile("ca_file", "the tunnel's CA", tunnel.ca_file, f"{rotate} ca"),
-        CertificateFile("cert_file", "this host's certificate", tunnel.cert_file, f"{rotate} vma"),
+        CertificateFile("ca_file", "the tunnel's CA", tunnel.ca_file, hint(at_ca("tunnel", "pki", "rotate", "ca"))),
+        CertificateFile(
+            "cert_file", "this host's certificate", tunnel.cert_file, hint(at_ca("tunnel", "pki", "rotate", "vma"))
+        ),
     ]
     if tunnel.crl_file is not None:
         what = "the tunnel's list of revoked certificates"

@@ -19,6 +19,7 @@ import paramiko
 from migratekit_core.adapters.tunnel import KEEPALIVE, SERVICES, kinds
 from migratekit_core.common.errors import AuthError, MigrateKitError, PreconditionError, UnreachableError
 from migratekit_core.common.files import write_private
+from migratekit_core.common.hints import hint, on_oma
 from migratekit_core.common.redact import child_environment, redact
 from migratekit_core.config.folders import socket_path
 from migratekit_core.config.schema import Services, Tunnel
@@ -214,7 +215,7 @@ def _authenticate(transport: paramiko.Transport, login: Login, keys: Sequence[pa
     raise AuthError(
         f"the OMA refuses {login.user}'s key",
         f"{shown} {'is not' if login.key_file else 'is'} in that user's authorized_keys",
-        "on the OMA: migratekit tunnel server authorize KEY.pub",
+        hint("on the OMA: ", on_oma("tunnel", "server", "authorize", "KEY.pub")),
     )
 
 

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 
 from migratekit_core.adapters.vsphere.inventory.model import VirtualMachine
 from migratekit_core.common.errors import PreconditionError
+from migratekit_core.common.hints import Hint, hint, migratekit
 
 POWER = {"on": "poweredOn", "off": "poweredOff", "suspended": "suspended"}
 
@@ -51,13 +52,13 @@ def _ancestors(folder: str) -> list[str]:
     return ["/" + "/".join(parts[: n + 1]) for n in range(len(parts))] + parts
 
 
-def similar(wanted: str, names: Iterable[str]) -> str:
+def similar(wanted: str, names: Iterable[str]) -> Hint:
     """Return what to do about a name that no machine has: those that it may have been meant for."""
     by_lower = {name.lower(): name for name in names}
     close = difflib.get_close_matches(wanted.lower(), by_lower, n=3, cutoff=0.7)
     if not close:
-        return "look with: migratekit discover"
-    return f"similar names: {', '.join(by_lower[each] for each in close)}; all of them: migratekit discover"
+        return hint("look with: ", migratekit("discover"))
+    return hint(f"similar names: {', '.join(by_lower[each] for each in close)}; all of them: ", migratekit("discover"))
 
 
 def choose(machines: tuple[VirtualMachine, ...], names: Sequence[str], everything: bool) -> tuple[VirtualMachine, ...]:

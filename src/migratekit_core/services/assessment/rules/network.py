@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from migratekit_core.adapters.vsphere.inventory import Nic, VirtualMachine
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.services.assessment.rule import Hit, Severity, machine_rule, site_rule
 from migratekit_core.services.assessment.site import Site
 
@@ -52,8 +53,12 @@ def unresolved(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     Severity.BLOCKER,
     "unmapped network",
     why="Every card needs a network of the target before failover; nothing is guessed.",
-    remedy="Map it with `migratekit networks`, or by a line in [networks.map]: docs/networks.md. What is stored in the "
-    "database is known to `assess --history` only.",
+    remedy=hint(
+        "Map it with `",
+        migratekit("networks"),
+        "`, or by a line in [networks.map]: docs/networks.md. What is stored in the database is known to "
+        "`assess --history` only.",
+    ),
     needs=("network_map",),
 )
 def unmapped(vm: VirtualMachine, site: Site) -> Iterator[Hit]:

@@ -12,17 +12,18 @@ from urllib.parse import urlsplit
 from migratekit_core.adapters.tunnel import kinds
 from migratekit_core.adapters.tunnel.expiry import WARN, validity
 from migratekit_core.common.errors import AuthError, UnreachableError
+from migratekit_core.common.hints import Hint, at_ca, hint
 from migratekit_core.config.schema import Config
 from migratekit_core.services.doctor.model import Answer, check, failed, ok, warning
 from migratekit_core.services.doctor.site import Site
 
 CONNECT_SECONDS = 10.0
-NEW_PKI = "make new ones (migratekit tunnel pki), and copy them to both hosts"
+NEW_PKI = hint("make new ones (", at_ca("tunnel", "pki"), "), and copy them to both hosts")
 
 
-def _files(config: Config) -> dict[str, tuple[Path, str]]:
+def _files(config: Config) -> dict[str, tuple[Path, Hint | str]]:
     """Return certificate files by setting, each with what to do when it ends."""
-    found: dict[str, tuple[Path, str]] = {}
+    found: dict[str, tuple[Path, Hint | str]] = {}
     if config.vcenter is not None and config.vcenter.ca_file:
         found["vcenter.ca_file"] = (config.vcenter.ca_file, "get vCenter's new CA: https://VCENTER/certs/download.zip")
     if config.ossea is not None and config.ossea.ca_file:
@@ -73,7 +74,7 @@ def _secured(config: Config) -> tuple[str, int] | None:
     return (parts.hostname or "", parts.port or 443) if parts.scheme == "https" else None
 
 
-def _shown(what: str, host: str, port: int, ca_file: Path | None, todo: str) -> Answer:
+def _shown(what: str, host: str, port: int, ca_file: Path | None, todo: Hint | str) -> Answer:
     try:
         context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
         with (
@@ -94,7 +95,7 @@ def _time(text: str) -> datetime:
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), UTC)
 
 
-def _judged(what: str, where: str, begins: datetime, ends: datetime, todo: str) -> Answer:
+def _judged(what: str, where: str, begins: datetime, ends: datetime, todo: Hint | str) -> Answer:
     now, day = datetime.now(UTC), f"{ends:%Y-%m-%d}"
     if ends <= now:
         return failed(what, f"{where} has expired on {day}", todo, AuthError.exit_code)

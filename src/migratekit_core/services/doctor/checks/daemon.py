@@ -9,6 +9,7 @@ from pathlib import Path
 
 from migratekit_core.adapters.cloudstack.limits import DATA_DISKS
 from migratekit_core.common.errors import UnreachableError
+from migratekit_core.common.hints import from_fields
 from migratekit_core.config.schema import Config
 from migratekit_core.services.doctor.model import Answer, check, failed, ok, warning
 from migratekit_core.services.doctor.site import Site
@@ -45,7 +46,7 @@ def oma(site: Site) -> Iterator[Answer]:
         return  # a daemon of an earlier version
     if found["problem"] is not None:
         problem = found["problem"]
-        yield failed("OMA's disks", f"{problem['what']}: {problem['why']}", problem["todo"], problem["exit_code"])
+        yield failed("OMA's disks", f"{problem['what']}: {problem['why']}", from_fields(problem), problem["exit_code"])
         return
     limit = found["max_disks"]
     most = f"of {limit}" if limit else f"; how many it takes is not known, {DATA_DISKS} are assumed"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from migratekit_core.common.errors import AuthError, MigrateKitError, UsageError
+from migratekit_core.common.hints import hint, program
 from migratekit_core.config import names
 from migratekit_core.config.schema import Config
 from migratekit_core.services.doctor.model import Answer, Status, check, failed, ok, warning
@@ -21,7 +22,12 @@ def configured(site: Site) -> Iterator[Answer]:
     yield failed(
         "configuration",
         "neither a source ([vcenter]), nor a target ([ossea]), nor an OMA's part ([daemon], [tunnel.server]) is set",
-        "write one: migratekit config init; or name yours: migratekit --config FILE doctor",
+        hint(
+            "write one: ",
+            program("migratekit", "config", "init"),
+            "; or name yours: ",
+            program("migratekit", "--config", "FILE", "doctor"),
+        ),
         UsageError.exit_code,
     )
 

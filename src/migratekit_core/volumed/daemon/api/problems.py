@@ -12,8 +12,13 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
-from migratekit_core.common.errors import MigrateKitError, OperationFailedError, PreconditionError, UsageError
-from migratekit_core.volumed.daemon.operations import as_problem
+from migratekit_core.common.errors import (
+    MigrateKitError,
+    OperationFailedError,
+    PreconditionError,
+    UsageError,
+    to_fields,
+)
 
 MEDIA_TYPE = "application/problem+json"
 STATUS = {1: 502, 2: 422, 4: 409, 5: 403, 6: 503, 7: 500, 8: 409}
@@ -43,6 +48,10 @@ class ProblemDocument(BaseModel):
     todo: str = Field(description="The next step, in one line.")
     exit_code: int = Field(description="What a command that meets this error exits with (docs/exit-codes.md).")
     code: str = Field(description="What the error is, for programs; `unknown` where it is none of the known ones.")
+    facts: dict[str, str | int | float | bool | None] = Field(description="What it is about, by name.")
+    hint: list[str | dict[str, Any]] = Field(
+        description="`todo` in parts: texts, and commands as objects of `argv` and `where`."
+    )
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -68,7 +77,7 @@ _CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocumen
 
 def answer(path: str, request_id: str, status: int, error: MigrateKitError) -> JSONResponse:
     """Return the answer that tells an error."""
-    fields = as_problem(error)
+    fields = to_fields(error)
     document = ProblemDocument(
         type="about:blank",
         title=fields["what"],

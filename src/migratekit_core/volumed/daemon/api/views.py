@@ -11,12 +11,11 @@ from pydantic import BaseModel, Field, WithJsonSchema
 from sqlalchemy import Engine
 from sqlmodel import col, select
 
-from migratekit_core.common.errors import PreconditionError
+from migratekit_core.common.errors import PreconditionError, to_fields
 from migratekit_core.db.engine import session
 from migratekit_core.db.models.volumes import DeviceMapping, NbdExport, VolumeOperation
 from migratekit_core.volumed.daemon.context import ORIGIN
 from migratekit_core.volumed.daemon.oma import look, unfit
-from migratekit_core.volumed.daemon.operations import as_problem
 from migratekit_core.volumed.daemon.reconcile.reconciler import Report
 from migratekit_core.volumed.daemon.storage import Storage, Volume
 
@@ -79,6 +78,7 @@ class _Disagreement(BaseModel):
     what: str = Field(description="What does not agree.")
     why: str = Field(description="What each side says.")
     todo: str = Field(description="The next step, or what the daemon does about it by itself.")
+    hint: list[str | dict[str, Any]] = Field(description="`todo` in parts, as an error has it.")
 
 
 class DriftView(_Disagreement):
@@ -115,6 +115,10 @@ class OperationError(BaseModel):
     todo: str = Field(description="The next step.")
     exit_code: int = Field(description="What a command that meets this error exits with.")
     code: str = Field("unknown", description="What the error is, for programs.")
+    facts: dict[str, str | int | float | bool | None] = Field({}, description="What it is about, by name.")
+    hint: list[str | dict[str, Any]] = Field(
+        [], description="`todo` in parts: texts, and commands as objects of `argv` and `where`."
+    )
 
 
 class OmaView(BaseModel):
@@ -182,11 +186,9 @@ def oma_view(storage: Storage) -> OmaView:
         found = look(storage)
     except PreconditionError as error:
         nothing: dict[str, Any] = {"vm_snapshots": None, "backup_offering": "", "data_disks": 0, "max_disks": None}
-        return OmaView(
-            id="", name="", account="", hypervisor="", problem=OperationError(**as_problem(error)), **nothing
-        )
+        return OmaView(id="", name="", account="", hypervisor="", problem=OperationError(**to_fields(error)), **nothing)
     problem = unfit(found)
-    return OmaView(**asdict(found), problem=OperationError(**as_problem(problem)) if problem else None)
+    return OmaView(**asdict(found), problem=OperationError(**to_fields(problem)) if problem else None)
 
 
 def operation_view(operation: VolumeOperation) -> OperationView:
@@ -212,9 +214,9 @@ def reconcile_view(report: Report) -> ReconcileView:
         volumes=report.volumes,
         skipped=report.skipped,
         error=report.error,
-        drift=[DriftView(**asdict(found.drift), since=found.since) for found in report.drift],
+        drift=[DriftView(**found.drift.fields, since=found.since) for found in report.drift],
         repaired=[
-            RepairView(**asdict(done.drift), at=done.at, operation_id=done.operation_id) for done in report.repaired
+            RepairView(**done.drift.fields, at=done.at, operation_id=done.operation_id) for done in report.repaired
         ],
     )
 

@@ -7,8 +7,10 @@ never told to attach or detach something because a comparison said so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from migratekit_core.common.hints import Hint, hint, migratekit
 from migratekit_core.db.models.volumes import DeviceMapping
 from migratekit_core.volumed.daemon.reconcile.look import Seen
 from migratekit_core.volumed.daemon.records import ABSENT, ATTACHED, DETACHED, ELSEWHERE
@@ -49,10 +51,15 @@ class Drift:
     kind: str
     what: str
     why: str
-    todo: str
+    todo: Hint | str
     """For an operator; where it is repaired, what the repair is."""
     safe: bool
     """Whether it can be repaired without losing anything."""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {**asdict(self), "todo": str(self.todo), "hint": hint(self.todo).fields()}
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,7 @@ def name_of(seen: Seen) -> str:
     return seen.volume.name if seen.volume else seen.volume_id
 
 
-def _drift(seen: Seen, kind: str, what: str, why: str, todo: str, *, safe: bool = False) -> Drift:
+def _drift(seen: Seen, kind: str, what: str, why: str, todo: Hint | str, *, safe: bool = False) -> Drift:
     return Drift(seen.volume_id, name_of(seen), kind, what, why, todo, safe)
 
 
@@ -151,7 +158,11 @@ def _between_cloudstack_and_linux(seen: Seen) -> list[Drift]:
                 NO_DEVICE,
                 f"volume {name} is attached but Linux does not see it",
                 f"CloudStack has it on the OMA as device {volume.device_id}; there is no disk with its serial",
-                f"look at dmesg on the OMA, then: migratekit volumes attach {seen.volume_id} (it is attached anew)",
+                hint(
+                    "look at dmesg on the OMA, then: ",
+                    migratekit("volumes", "attach", seen.volume_id),
+                    " (it is attached anew)",
+                ),
             )
         ]
     if device.size != volume.size:
@@ -227,7 +238,7 @@ def _of_the_export(seen: Seen) -> list[Drift]:
 
 def _stale(seen: Seen, name: str, why: str) -> Drift:
     what = f"export {name} is of no use"
-    todo = f"stop the copy, then: migratekit volumes unexport {seen.volume_id}"
+    todo = hint("stop the copy, then: ", migratekit("volumes", "unexport", seen.volume_id))
     if clients := seen.clients():
         return _drift(seen, EXPORT_STALE, what, f"{why}; {clients} connections are open", todo)
     if seen.device is not None and not served_here(seen):

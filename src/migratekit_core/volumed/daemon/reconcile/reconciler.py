@@ -162,7 +162,7 @@ class Reconciler:
                             volume_id=drift.volume_id,
                             kind=drift.kind,
                             why=drift.why,
-                            todo=drift.todo,
+                            todo=str(drift.todo),
                         )
                 for key in before.keys() - {_key(one.drift) for one in found}:
                     text = f"drift is over: {before[key].drift.what}"
