@@ -13,7 +13,8 @@ import pytest
 from migratekit_core.adapters.cloudstack import compute
 from migratekit_core.adapters.cloudstack.client import Cloud, Untracked
 from migratekit_core.adapters.cloudstack.patience import AT_ONCE, Patience
-from migratekit_core.common.errors import ErrorCode, MigrateKitError, PreconditionError, UnreachableError
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import MigrateKitError, PreconditionError, UnreachableError
 from migratekit_core.common.files import write_private
 from migratekit_core.config.schema import Ossea
 from migratekit_core.config.secret import SecretSource

@@ -16,7 +16,8 @@ from migratekit_core.adapters.cloudstack import compute
 from migratekit_core.adapters.cloudstack.client import Cloud, Untracked
 from migratekit_core.adapters.cloudstack.compute import Destroyed
 from migratekit_core.adapters.cloudstack.patience import InterruptedJobError, LostJobError
-from migratekit_core.common.errors import AuthError, ErrorCode, MigrateKitError, OperationFailedError, PreconditionError
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import AuthError, MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.common.files import write_private
 from migratekit_core.common.units import GIB
 from migratekit_core.config.schema import Ossea

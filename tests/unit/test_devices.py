@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from migratekit_core.common.errors import ErrorCode, OperationFailedError
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.volumed import devices
 from migratekit_core.volumed.devices import Places
 

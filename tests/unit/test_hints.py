@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from migratekit_core.common.errors import ErrorCode, PreconditionError, from_fields, to_fields
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import PreconditionError, from_fields, to_fields
 from migratekit_core.common.hints import Hint, at_ca, hint, joined, migratekit, on_oma, program
 from migratekit_core.services.waves.model import Machine
 from tests.commands import tree

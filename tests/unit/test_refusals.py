@@ -20,13 +20,8 @@ from migratekit_core.adapters.cloudstack.patience import (
     through_restarts,
 )
 from migratekit_core.adapters.cloudstack.refusals import ROWS, Row, classify, page_size, retry_after, whose_limit
-from migratekit_core.common.errors import (
-    AuthError,
-    ErrorCode,
-    OperationFailedError,
-    PreconditionError,
-    UnreachableError,
-)
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import AuthError, OperationFailedError, PreconditionError, UnreachableError
 
 DATA = Path(__file__).parents[1] / "data" / "cloudstack-4.22"
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from migratekit_core.adapters.vsphere.inventory import Identities
-from migratekit_core.common.errors import ErrorCode, PreconditionError, UnreachableError
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import PreconditionError, UnreachableError
 from migratekit_core.config.schema import Database
 from migratekit_core.db.engine import Databases, open_databases, session
 from migratekit_core.db.models.oma import FailoverJob, FailoverState, ReplicationCheckpoint, ReplicationJob, VmDisk

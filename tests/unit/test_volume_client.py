@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from migratekit_core.common import patience
-from migratekit_core.common.errors import BusyError, ErrorCode, OperationFailedError, UnreachableError
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import BusyError, OperationFailedError, UnreachableError
 from migratekit_core.volumed import client
 from migratekit_core.volumed.client import Endpoint, VolumeClient
 from migratekit_core.volumed.patience import Patience

@@ -6,74 +6,14 @@ Exit codes are part of the interface (docs/exit-codes.md); scripts branch on the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any
 
 from migratekit_core.common import hints
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.hints import Hint, hint
 
 Fact = str | int | float | bool | None
 """A plain value that an error is about: a name, an id, a number of bytes."""
-
-
-class ErrorCode(StrEnum):
-    """What an error is, for programs: they decide by it, and never by its wording. Values are part of the interface."""
-
-    UNKNOWN = "unknown"
-    """None of the others: reported as it came."""
-    UNEXPECTED = "unexpected"
-    """An error of MigrateKit itself."""
-    CANCELLED = "cancelled"
-    """The run was asked to stop: by Ctrl-C, by SIGTERM, or by another command."""
-    NO_SPACE = "no-space"
-    """A file system is full."""
-    GONE = "gone"
-    """The thing that the call names does not exist (any more)."""
-    ATTACHED = "attached"
-    """A volume is attached, and must not be for what was asked."""
-    ATTACHED_ELSEWHERE = "attached-elsewhere"
-    NOT_ATTACHED = "not-attached"
-    NEVER_ATTACHED = "never-attached"
-    """A volume without content: CloudStack gives it storage when it is attached for the first time."""
-    VM_FULL = "vm-full"
-    """A virtual machine takes no further disk."""
-    VM_HAS_SNAPSHOTS = "vm-has-snapshots"
-    """Virtual machine snapshots keep disks from being attached and detached."""
-    VM_HAS_BACKUP_OFFERING = "vm-has-backup-offering"
-    """A backup offering keeps disks from being attached and detached."""
-    WRONG_STATE = "wrong-state"
-    """The thing is at work just now, or not in the state that the call needs: asked again it may work."""
-    NAME_TAKEN = "name-taken"
-    ADDRESS_REFUSED = "address-refused"
-    """A network does not give the IP or MAC address that was asked for."""
-    QUOTA = "quota"
-    """A limit of the account, the project or the domain."""
-    NO_CAPACITY = "no-capacity"
-    """No host or storage has room, or fits."""
-    BAD_CREDENTIALS = "bad-credentials"
-    NOT_ALLOWED = "not-allowed"
-    """The role lacks the command."""
-    NOT_PERMITTED = "not-permitted"
-    """The thing belongs to somebody else."""
-    EXPUNGE_NOT_ALLOWED = "expunge-not-allowed"
-    DIFFERENT_ACCOUNTS = "different-accounts"
-    """Two things that are to be joined belong to different accounts."""
-    THROTTLED = "throttled"
-    PAGE_TOO_LARGE = "page-too-large"
-    INTERRUPTED = "interrupted"
-    """CloudStack was restarted in the middle of a job."""
-    LOST = "lost"
-    """Nobody knows what became of a job: it may have been carried out."""
-    EXPORTED = "exported"
-    """A volume is exported over NBD, and must not be for what was asked."""
-    IN_FAILOVER = "in-failover"
-    """A volume is part of a failover or a rehearsal."""
-    NOT_OURS = "not-ours"
-    """The thing does not carry MigrateKit's tag."""
-    SAME_SERIAL = "same-serial"
-    """Several devices of the OMA have the serial of one volume."""
-    HIDDEN = "hidden"
-    """CloudStack refused and keeps the reason in its own log."""
 
 
 class MigrateKitError(Exception):

@@ -14,6 +14,7 @@ import httpx
 
 from migratekit_core.common import errors, hints
 from migratekit_core.common import failpoints as points
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
     AuthError,
     MigrateKitError,
@@ -258,7 +259,7 @@ def _refusal(answer: httpx.Response) -> MigrateKitError:
     if answer.status_code == 401:
         return AuthError("the volume daemon refused the token", fields["why"], "check volumes.token")
     if answer.status_code == 404:
-        return NotFoundError(fields["what"], fields["why"], hints.from_fields(fields), code=errors.ErrorCode.GONE)
+        return NotFoundError(fields["what"], fields["why"], hints.from_fields(fields), code=ErrorCode.GONE)
     return _as_error(fields)
 
 

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from migratekit_core.common.errors import ErrorCode, OperationFailedError
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import OperationFailedError
 
 SERIAL_LENGTH = 20
 """virtio-blk's serial has 20 bytes (virtio 1.2, 5.2.6.1), and CloudStack cuts the volume's id to that. A shorter one

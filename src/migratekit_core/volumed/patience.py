@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from migratekit_core.common.errors import BusyError, ErrorCode, MigrateKitError, UnreachableError
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import BusyError, MigrateKitError, UnreachableError
 from migratekit_core.common.patience import growing
 
 BUSY_SECONDS = 0.3

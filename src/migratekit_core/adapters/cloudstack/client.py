@@ -26,9 +26,9 @@ from migratekit_core.adapters.cloudstack.patience import (
 )
 from migratekit_core.adapters.cloudstack.refusals import INTERNAL, number, page_size
 from migratekit_core.common import failpoints as points
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
     AuthError,
-    ErrorCode,
     MigrateKitError,
     OperationFailedError,
     PreconditionError,

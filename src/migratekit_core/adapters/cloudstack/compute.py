@@ -12,9 +12,9 @@ from uuid import UUID
 
 from migratekit_core.adapters.cloudstack.client import AsyncJobs, Cloud, by_name_or_id
 from migratekit_core.adapters.cloudstack.patience import InterruptedJobError, through_restarts
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
     AuthError,
-    ErrorCode,
     MigrateKitError,
     OperationFailedError,
     PreconditionError,

@@ -7,13 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from migratekit_core.adapters.cloudstack.refusals import INTERNAL, NO_EXCEPTION, classify, number, whose_limit
-from migratekit_core.common.errors import (
-    AuthError,
-    ErrorCode,
-    MigrateKitError,
-    OperationFailedError,
-    PreconditionError,
-)
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import AuthError, MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.common.hints import Hint, hint, migratekit
 from migratekit_core.common.redact import redact
 

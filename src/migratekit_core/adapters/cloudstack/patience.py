@@ -12,7 +12,8 @@ from itertools import count
 from typing import TypeVar
 
 from migratekit_core.adapters.cloudstack.refusals import retry_after
-from migratekit_core.common.errors import ErrorCode, MigrateKitError, OperationFailedError, UnreachableError
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import MigrateKitError, OperationFailedError, UnreachableError
 from migratekit_core.common.patience import growing
 
 T = TypeVar("T")

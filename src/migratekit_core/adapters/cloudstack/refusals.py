@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from migratekit_core.common.errors import ErrorCode
+from migratekit_core.common.codes import ErrorCode
 
 CREDENTIALS, PARAMETER, ROLE, THROTTLED = 401, 431, 432, 429
 INTERNAL, ACCOUNT, CAPACITY, LIMIT = 530, 531, 533, 535

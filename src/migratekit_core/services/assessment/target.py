@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from migratekit_core.adapters.cloudstack.limits import DATA_DISKS
-from migratekit_core.common.errors import AuthError, ErrorCode, MigrateKitError, OperationFailedError
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import AuthError, MigrateKitError, OperationFailedError
 
 if TYPE_CHECKING:
     from migratekit_core.adapters.cloudstack.client import Cloud

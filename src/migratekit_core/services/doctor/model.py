@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from migratekit_core.common.errors import ErrorCode, MigrateKitError, PreconditionError
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import MigrateKitError, PreconditionError
 from migratekit_core.common.hints import Hint, hint
 from migratekit_core.common.redact import mask_known, redact
 from migratekit_core.config.schema import Config

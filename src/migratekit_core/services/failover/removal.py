@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from migratekit_core.common.errors import ErrorCode, PreconditionError
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.hints import Hint, hint, migratekit
 from migratekit_core.common.units import human_bytes
 from migratekit_core.context import Runtime

@@ -15,10 +15,10 @@ from migratekit_core.adapters.cloudstack.compute import ERROR, GONE, OFF, Destro
 from migratekit_core.adapters.cloudstack.tracking import TrackedJobs
 from migratekit_core.adapters.vsphere import client, power
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine, find_vm, managed_object
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
     BusyError,
     CancelledError,
-    ErrorCode,
     MigrateKitError,
     OperationFailedError,
     PreconditionError,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from migratekit_core.common.errors import ErrorCode, MigrateKitError, PreconditionError
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import MigrateKitError, PreconditionError
 from migratekit_core.volumed.daemon.storage import Storage
 
 

@@ -13,7 +13,8 @@ from enum import Enum
 
 from sqlmodel import Session, col, func, select
 
-from migratekit_core.common.errors import BusyError, ErrorCode, MigrateKitError, PreconditionError
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import BusyError, MigrateKitError, PreconditionError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import write
 from migratekit_core.db.locks import LockKind, whole_lock

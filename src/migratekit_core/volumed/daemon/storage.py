@@ -9,7 +9,8 @@ from migratekit_core.adapters.cloudstack import compute
 from migratekit_core.adapters.cloudstack.client import AsyncJobs, Cloud, by_name_or_id
 from migratekit_core.adapters.cloudstack.patience import LostJobError, Patience
 from migratekit_core.adapters.cloudstack.refusals import disk_limit
-from migratekit_core.common.errors import AuthError, ErrorCode, MigrateKitError, OperationFailedError, PreconditionError
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import AuthError, MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.common.units import GIB, round_up
 from migratekit_core.config.schema import Ossea
 from migratekit_core.volumed.names import TAG
