@@ -20,11 +20,11 @@ from tests.unit.terminal import COMMAND, Terminal, on_terminal
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 PACKAGE = "migratekit_cli"
-ASK = f"{PACKAGE}.ask"
+ASK = f"{PACKAGE}.ui.ask"
 SECONDS = 2.0
 """How long a question is looked at: a display draws itself ten times a second."""
 CONFIRM, TEXT, HIDDEN = "confirm", "text", "hidden"
-"""Kinds of questions, each a function of migratekit_cli.ask."""
+"""Kinds of questions, each a function of migratekit_cli.ui.ask."""
 UNCHANGED = "Nothing was changed."
 
 Site = tuple[str, str]
@@ -32,29 +32,29 @@ Site = tuple[str, str]
 
 UNIT: frozenset[Site] = frozenset(
     {
-        ("config init", "migratekit_cli.commands.config_init._answers"),
-        ("config init", "migratekit_cli.commands.config_init._secrets"),
-        ("jobs prune", "migratekit_cli.commands.jobs_prune.prune"),
+        ("config init", "migratekit_cli.commands.config.init._answers"),
+        ("config init", "migratekit_cli.commands.config.init._secrets"),
+        ("jobs prune", "migratekit_cli.commands.jobs.prune.command"),
         ("networks", "migratekit_cli.commands.networks._forget"),
-        ("tunnel pki revoke", "migratekit_cli.commands.tunnel_pki.revoke"),
-        ("tunnel pki rotate", "migratekit_cli.commands.tunnel_pki.rotate"),
-        ("tunnel server install", "migratekit_cli.commands.tunnel_server.install"),
-        ("volumes daemon token rotate", "migratekit_cli.commands.volumes_daemon.rotate"),
-        ("wave cancel", "migratekit_cli.commands.wave_cancel.cancel"),
-        ("wave cutover", "migratekit_cli.commands.wave_cutover._gate"),
-        ("wave cutover", "migratekit_cli.commands.wave_cutover.cutover"),
+        ("tunnel pki revoke", "migratekit_cli.commands.tunnel.pki.revoke.command"),
+        ("tunnel pki rotate", "migratekit_cli.commands.tunnel.pki.rotate.command"),
+        ("tunnel server install", "migratekit_cli.commands.tunnel.server.install.command"),
+        ("volumes daemon token rotate", "migratekit_cli.commands.volumes.daemon.token.rotate.command"),
+        ("wave cancel", "migratekit_cli.commands.wave.cancel.command"),
+        ("wave cutover", "migratekit_cli.commands.wave.cutover._gate"),
+        ("wave cutover", "migratekit_cli.commands.wave.cutover.command"),
     }
 )
 """Looked at in tests/unit/test_questions.py."""
 LAB: frozenset[Site] = frozenset(
     {
-        ("failover", "migratekit_cli.commands.failover.failover"),
+        ("failover", "migratekit_cli.commands.failover.command"),
         ("networks", "migratekit_cli.commands.networks._save"),
-        ("networks", "migratekit_cli.wizard._answer"),
-        ("rollback", "migratekit_cli.commands.rollback.rollback"),
-        *((f"volumes {verb}", "migratekit_cli.commands.volumes._change")
+        ("networks", "migratekit_cli.ui.wizard._answer"),
+        ("rollback", "migratekit_cli.commands.rollback.command"),
+        *((f"volumes {verb}", "migratekit_cli.commands.volumes.change.carry_out")
           for verb in ("attach", "detach", "export", "unexport")),
-        ("volumes delete", "migratekit_cli.commands.volumes_delete.delete"),
+        ("volumes delete", "migratekit_cli.commands.volumes.delete.command"),
     }
 )  # fmt: skip
 """Looked at in tests/integration/test_questions.py."""

@@ -13,9 +13,9 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
-from migratekit_cli.ask import Interrupted
 from migratekit_cli.session import as_given
-from migratekit_cli.unbroken import reader_is_gone, unbroken_stderr
+from migratekit_cli.ui.ask import Interrupted
+from migratekit_cli.ui.unbroken import reader_is_gone, unbroken_stderr
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import INTERRUPTED_EXIT_CODE, MigrateKitError
 from migratekit_core.common.hints import Hint

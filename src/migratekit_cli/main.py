@@ -3,43 +3,41 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from migratekit_cli.commands import (
-    assess,
-    cleanup,
-    config,
-    db,
-    discover,
-    doctor,
-    failover,
-    fleet,
-    jobs,
-    networks,
-    replicate,
-    report,
-    rollback,
-    test_failover,
-    tunnel,
-    verify,
-    volumes,
-    wave,
-)
 from migratekit_cli.errors import reported
+from migratekit_cli.group import of
 from migratekit_cli.session import Globals, remember
 
-COMPLETING = "_MIGRATEKIT_COMPLETE"
-"""Set by a shell that completes a command line: it may go on with any command."""
+COMMANDS = (
+    "discover",
+    "assess",
+    "networks",
+    "replicate",
+    "verify",
+    "test-failover",
+    "failover",
+    "rollback",
+    "cleanup",
+    "doctor",
+    "report",
+    "wave",
+    "jobs",
+    "fleet",
+    "volumes",
+    "tunnel",
+    "db",
+    "config",
+)
 
 app = typer.Typer(
     name="migratekit",
     help="Move virtual machines from VMware vSphere to Apache CloudStack while they run.",
     no_args_is_help=True,
+    cls=of("migratekit_cli.commands", COMMANDS),
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -107,38 +105,9 @@ def _record(path: Path) -> None:
     begin(path)
 
 
-app.command()(discover.discover)
-app.command()(assess.assess)
-app.command()(networks.networks)
-app.command()(replicate.replicate)
-app.command()(verify.verify)
-app.command("test-failover")(test_failover.test_failover)
-app.command()(failover.failover)
-app.command()(rollback.rollback)
-app.command()(cleanup.cleanup)
-app.command()(doctor.doctor)
-app.add_typer(wave.app, name="wave")
-app.add_typer(jobs.app, name="jobs")
-app.command()(report.report)
-app.add_typer(fleet.app, name="fleet")
-app.add_typer(volumes.app, name="volumes")
-app.add_typer(tunnel.app, name="tunnel")
-app.add_typer(db.app, name="db")
-app.add_typer(config.app, name="config")
-
-
 def main() -> None:
     """Run the application."""
-    if COMPLETING not in os.environ:
-        _leave_out(sys.argv)
     app()
-
-
-def _leave_out(words: Sequence[str]) -> None:
-    """Empty the groups of commands that are not asked for: typer reads the options of each, a fifth of the start."""
-    for group in app.registered_groups:
-        if group.name not in words and group.typer_instance is not None:
-            group.typer_instance = typer.Typer(help=group.typer_instance.info.help)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from migratekit_cli.watch import watching
+from migratekit_cli.ui.watch import watching
 from migratekit_core.common import hints
 from migratekit_core.common.hints import Command, Hint
 

@@ -66,7 +66,7 @@ def volume(lab: Lab, verb: str) -> Asked:
 
 
 def change(verb: str) -> tuple[Site, Callable[[Lab], Asked]]:
-    return (f"volumes {verb}", "migratekit_cli.commands.volumes._change"), lambda lab: volume(lab, verb)
+    return (f"volumes {verb}", "migratekit_cli.commands.volumes.change.carry_out"), lambda lab: volume(lab, verb)
 
 
 def delete(lab: Lab) -> Asked:
@@ -76,12 +76,12 @@ def delete(lab: Lab) -> Asked:
 
 
 CASES: dict[str, tuple[Site, Callable[[Lab], Asked]]] = {
-    "failover": (("failover", "migratekit_cli.commands.failover.failover"), failover),
-    "goes to": (("networks", "migratekit_cli.wizard._answer"), goes_to),
+    "failover": (("failover", "migratekit_cli.commands.failover.command"), failover),
+    "goes to": (("networks", "migratekit_cli.ui.wizard._answer"), goes_to),
     "store": (("networks", "migratekit_cli.commands.networks._save"), store),
     **{verb: change(verb) for verb in BEFORE},
-    "delete": (("volumes delete", "migratekit_cli.commands.volumes_delete.delete"), delete),
-    "rollback": (("rollback", "migratekit_cli.commands.rollback.rollback"), rollback),
+    "delete": (("volumes delete", "migratekit_cli.commands.volumes.delete.command"), delete),
+    "rollback": (("rollback", "migratekit_cli.commands.rollback.command"), rollback),
 }
 
 

@@ -25,7 +25,7 @@ from tests.lab.parts import process as parts
 
 MODULES = (
     "migratekit_cli.main",
-    "migratekit_cli.watch",
+    "migratekit_cli.ui.watch",
     "migratekit_cli.commands.rollback",
     "migratekit_core.services.assessment.collect",
     "migratekit_core.services.doctor.run",

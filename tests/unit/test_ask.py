@@ -15,10 +15,10 @@ from tests.unit.test_boundaries import ruff
 
 BEGIN = """\
 import logging, os, sys, threading, time, warnings
-from migratekit_cli import ask
-from migratekit_cli.display import Display
+from migratekit_cli.ui import ask
+from migratekit_cli.ui.display import Display
 from migratekit_cli.errors import reported
-from migratekit_cli.watch import watching
+from migratekit_cli.ui.watch import watching
 from migratekit_core.engine.job import Progress
 
 def at(done):

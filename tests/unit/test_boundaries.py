@@ -53,7 +53,7 @@ VIOLATIONS = {
     ],
     "The core does not know the command line": [
         (f"{CORE}.context", "typer"),
-        (f"{CORE}.services.replication.sync", "migratekit_cli.render"),
+        (f"{CORE}.services.replication.sync", "migratekit_cli.ui.render"),
     ],
     "The layers of the core": [
         (f"{CORE}.context", f"{CORE}.services.replication.sync"),

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from migratekit_cli import jobview
+from migratekit_cli.commands.jobs import jobview
 from migratekit_core.joblog.live import LiveItem, LiveJob, Snapshot
 
 NOW = datetime(2026, 11, 24, 14, 0)

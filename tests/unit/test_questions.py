@@ -28,8 +28,8 @@ from migratekit_core.services.waves.model import Machine, Wave
 from tests.questions import HIDDEN, LAB, TEXT, UNIT, Asked, Site, check, sites
 from tests.unit.command import run
 
-CONFIG_INIT = "migratekit_cli.commands.config_init"
-CUTOVER = "migratekit_cli.commands.wave_cutover"
+CONFIG_INIT = "migratekit_cli.commands.config.init"
+CUTOVER = "migratekit_cli.commands.wave.cutover"
 
 
 @dataclass(frozen=True)
@@ -195,15 +195,15 @@ def secret(place: Place) -> Asked:
 
 
 CASES: dict[str, tuple[Site, Callable[[Place], Asked]]] = {
-    "rotate the CA": (("tunnel pki rotate", "migratekit_cli.commands.tunnel_pki.rotate"), rotate_ca),
-    "end its rotation": (("tunnel pki rotate", "migratekit_cli.commands.tunnel_pki.rotate"), finish_ca),
-    "revoke": (("tunnel pki revoke", "migratekit_cli.commands.tunnel_pki.revoke"), revoke),
-    "install": (("tunnel server install", "migratekit_cli.commands.tunnel_server.install"), install),
-    "token": (("volumes daemon token rotate", "migratekit_cli.commands.volumes_daemon.rotate"), token),
-    "prune": (("jobs prune", "migratekit_cli.commands.jobs_prune.prune"), prune),
+    "rotate the CA": (("tunnel pki rotate", "migratekit_cli.commands.tunnel.pki.rotate.command"), rotate_ca),
+    "end its rotation": (("tunnel pki rotate", "migratekit_cli.commands.tunnel.pki.rotate.command"), finish_ca),
+    "revoke": (("tunnel pki revoke", "migratekit_cli.commands.tunnel.pki.revoke.command"), revoke),
+    "install": (("tunnel server install", "migratekit_cli.commands.tunnel.server.install.command"), install),
+    "token": (("volumes daemon token rotate", "migratekit_cli.commands.volumes.daemon.token.rotate.command"), token),
+    "prune": (("jobs prune", "migratekit_cli.commands.jobs.prune.command"), prune),
     "unset": (("networks", "migratekit_cli.commands.networks._forget"), unset),
-    "cancel": (("wave cancel", "migratekit_cli.commands.wave_cancel.cancel"), cancel),
-    "cut over": (("wave cutover", f"{CUTOVER}.cutover"), cutover),
+    "cancel": (("wave cancel", "migratekit_cli.commands.wave.cancel.command"), cancel),
+    "cut over": (("wave cutover", f"{CUTOVER}.command"), cutover),
     "gate": (("wave cutover", f"{CUTOVER}._gate"), gate),
     "settings": (("config init", f"{CONFIG_INIT}._answers"), first_answer),
     "secrets": (("config init", f"{CONFIG_INIT}._secrets"), secret),

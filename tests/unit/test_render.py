@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from migratekit_cli import render
+from migratekit_cli.ui import render
 
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 

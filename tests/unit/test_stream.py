@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from migratekit_cli.stream import WIDTHS_FROM
+from migratekit_cli.ui.stream import WIDTHS_FROM
 
 SCRIPT = """
-from migratekit_cli.stream import TableStream
+from migratekit_cli.ui.stream import TableStream
 table = TableStream(("NAME", "SIZE"), lambda item: item)
 for n in range({count}):
     table.add((f"m{{n}}", None if n == 1 else n))
@@ -54,7 +54,7 @@ def test_a_short_table_is_aligned() -> None:
 
 def test_a_full_disk_is_named_and_is_no_lost_connection() -> None:
     script = (
-        "from migratekit_cli.stream import TableStream\n"
+        "from migratekit_cli.ui.stream import TableStream\n"
         "from migratekit_core.common.errors import OperationFailedError\n"
         "try:\n    TableStream(('NAME',), lambda item: item)\n"
         "except OperationFailedError as error:\n    raise SystemExit(str(error)) from None\n"

@@ -9,8 +9,8 @@ import time
 import pytest
 from rich.console import Console
 
-from migratekit_cli import watch
-from migratekit_cli.eta import Eta
+from migratekit_cli.ui import watch
+from migratekit_cli.ui.eta import Eta
 from migratekit_core.common.units import MIB
 from migratekit_core.engine.job import Progress
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from migratekit_cli import waveview
+from migratekit_cli.commands.wave import waveview
 from migratekit_core.db.engine import Databases
 from migratekit_core.db.wavestates import CUTOVER, REPLICATE
 from migratekit_core.services.waves import asks, claims, look, store

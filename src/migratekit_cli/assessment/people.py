@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from migratekit_cli.render import Table, count
+from migratekit_cli.ui.render import Table, count
 from migratekit_core.common.units import human_bytes, human_rate, human_seconds
 from migratekit_core.services.assessment.commands import CLOUDSTACK, VSPHERE
 from migratekit_core.services.assessment.rule import Severity

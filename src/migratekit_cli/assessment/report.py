@@ -13,7 +13,7 @@ from migratekit_cli.assessment.page import figure as _figure
 from migratekit_cli.assessment.page import header, page, tile_row
 from migratekit_cli.assessment.page import table as _table
 from migratekit_cli.assessment.svg import Bar, Part, chart
-from migratekit_cli.render import count
+from migratekit_cli.ui.render import count
 from migratekit_core.common.units import human_bytes, human_rate
 from migratekit_core.services.assessment import sizing as sizes
 from migratekit_core.services.assessment.rule import Finding, Severity

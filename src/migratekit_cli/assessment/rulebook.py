@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
-from migratekit_cli.render import Table
+from migratekit_cli.ui.render import Table
 from migratekit_core.services.assessment.rule import Rule
 
 TOPICS = {

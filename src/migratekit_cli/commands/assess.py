@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from migratekit_cli import pages, render
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output
 from migratekit_cli.session import configuration, runtime
+from migratekit_cli.ui import pages, render
 
 if TYPE_CHECKING:
     from migratekit_core.services.assessment.assessment import Assessment
@@ -51,7 +51,7 @@ class FailOn(StrEnum):
 
 
 @reported
-def assess(
+def command(
     context: typer.Context,
     vms: Annotated[
         list[str] | None, typer.Argument(metavar="VM…", help="Names, inventory paths, instanceUuids or ids.")

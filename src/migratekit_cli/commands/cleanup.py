@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from migratekit_cli import render, surplus
+from migratekit_cli.commands.volumes import surplus
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
-from migratekit_cli.render import count, named
 from migratekit_cli.session import as_given, runtime
+from migratekit_cli.ui import render
+from migratekit_cli.ui.render import count, named
 from migratekit_core.common.errors import UsageError
 from migratekit_core.common.hints import hint, migratekit
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @reported
-def cleanup(
+def command(
     context: typer.Context,
     vm: Annotated[
         str | None, typer.Argument(metavar="[VM]", help="Name, inventory path, instanceUuid or managed object id.")

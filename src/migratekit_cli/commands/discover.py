@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from migratekit_cli import stream
 from migratekit_cli.errors import reported
 from migratekit_cli.session import configuration
-from migratekit_cli.stream import ListOutput
+from migratekit_cli.ui import stream
+from migratekit_cli.ui.stream import ListOutput
 from migratekit_core.common.units import human_bytes
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Power(StrEnum):
 
 
 @reported
-def discover(
+def command(
     context: typer.Context,
     name: Annotated[list[str] | None, typer.Option("--name", help="Only machines with such a name (glob).")] = None,
     folder: Annotated[

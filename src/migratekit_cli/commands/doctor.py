@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from migratekit_cli import render
-from migratekit_cli.display import Display
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
 from migratekit_cli.session import as_given, configuration
+from migratekit_cli.ui import render
+from migratekit_cli.ui.display import Display
 from migratekit_core.common.errors import PreconditionError, UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ MOST_OF_WHAT = 28
 
 
 @reported
-def doctor(
+def command(
     context: typer.Context,
     remote: Annotated[bool, typer.Option("--remote", help="Also ask the OMA about itself, over SSH.")] = False,
     topic: Annotated[

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from migratekit_cli import plans, render
-from migratekit_cli.ask import confirm
-from migratekit_cli.downtime import drawn, fields
+from migratekit_cli.commands.jobs.downtime import drawn, fields
 from migratekit_cli.errors import reported
 from migratekit_cli.options import ConvertOption, DryRunOption, Output, OutputOption, VmArgument, YesOption
 from migratekit_cli.session import as_given, runtime
+from migratekit_cli.ui import plans, render
+from migratekit_cli.ui.ask import confirm
 from migratekit_core.common.errors import UsageError
 from migratekit_core.common.hints import migratekit
 from migratekit_core.common.units import human_seconds, parse_duration
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 @reported
-def failover(
+def command(
     context: typer.Context,
     vm: VmArgument,
     power_off: Annotated[

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from migratekit_cli import render
-from migratekit_cli.ask import confirm, possible
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
 from migratekit_cli.session import runtime
+from migratekit_cli.ui import render
+from migratekit_cli.ui.ask import confirm, possible
 from migratekit_core.common.errors import PreconditionError, UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Form(StrEnum):
 
 
 @reported
-def networks(
+def command(
     context: typer.Context,
     vms: Annotated[
         list[str] | None,
@@ -128,7 +128,7 @@ def _assigned(line: str) -> Entry:
 
 
 def _asked(found: Overview) -> tuple[Entry, ...]:
-    from migratekit_cli.wizard import ask
+    from migratekit_cli.ui.wizard import ask
 
     return ask(found)
 

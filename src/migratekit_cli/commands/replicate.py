@@ -7,18 +7,19 @@ from typing import Annotated
 
 import typer
 
-from migratekit_cli import render, surplus
 from migratekit_cli.commands.replicate_due import replicate_due
+from migratekit_cli.commands.volumes import surplus
 from migratekit_cli.errors import reported
 from migratekit_cli.options import BandwidthOption, DiskBandwidthOption, DryRunOption, Output, OutputOption
-from migratekit_cli.render import named
 from migratekit_cli.session import runtime
+from migratekit_cli.ui import render
+from migratekit_cli.ui.render import named
 from migratekit_core.common.errors import BusyError, UsageError
 from migratekit_core.common.units import human_bytes, human_rate, human_seconds
 
 
 @reported
-def replicate(
+def command(
     context: typer.Context,
     vm: Annotated[
         str | None, typer.Argument(metavar="[VM]", help="Name, inventory path, instanceUuid or managed object id.")

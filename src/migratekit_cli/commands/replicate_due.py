@@ -8,10 +8,10 @@ from typing import IO, TYPE_CHECKING
 
 import typer
 
-from migratekit_cli import render
 from migratekit_cli.options import Output
-from migratekit_cli.render import count
 from migratekit_cli.session import as_given, runtime
+from migratekit_cli.ui import render
+from migratekit_cli.ui.render import count
 from migratekit_core.common.hints import migratekit
 from migratekit_core.common.units import human_age, human_bytes, human_seconds
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from migratekit_cli import pages, render
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
-from migratekit_cli.render import count
 from migratekit_cli.session import runtime
+from migratekit_cli.ui import pages, render
+from migratekit_cli.ui.render import count
 from migratekit_core.common.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @reported
-def report(
+def command(
     context: typer.Context,
     subject: Annotated[
         str, typer.Argument(metavar="VM|JOB", help="Machine (name, path, instanceUuid), or how a job's id begins.")

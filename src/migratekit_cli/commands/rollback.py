@@ -6,17 +6,17 @@ from dataclasses import asdict
 
 import typer
 
-from migratekit_cli import render
-from migratekit_cli.ask import confirm
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, VmArgument, YesOption
-from migratekit_cli.render import named
 from migratekit_cli.session import as_given, runtime
+from migratekit_cli.ui import render
+from migratekit_cli.ui.ask import confirm
+from migratekit_cli.ui.render import named
 from migratekit_core.common.hints import migratekit
 
 
 @reported
-def rollback(
+def command(
     context: typer.Context,
     vm: VmArgument,
     dry_run: DryRunOption = False,

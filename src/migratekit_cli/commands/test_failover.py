@@ -6,17 +6,17 @@ from dataclasses import asdict
 
 import typer
 
-from migratekit_cli import plans, render
 from migratekit_cli.errors import reported
 from migratekit_cli.options import ConvertOption, DryRunOption, Output, OutputOption, VmArgument
-from migratekit_cli.render import named
 from migratekit_cli.session import as_given, runtime
+from migratekit_cli.ui import plans, render
+from migratekit_cli.ui.render import named
 from migratekit_core.common.hints import migratekit
 from migratekit_core.common.units import human_seconds
 
 
 @reported
-def test_failover(
+def command(
     context: typer.Context,
     vm: VmArgument,
     convert: ConvertOption = None,

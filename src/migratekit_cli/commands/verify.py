@@ -6,11 +6,11 @@ from dataclasses import asdict
 
 import typer
 
-from migratekit_cli import render
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, VmArgument
-from migratekit_cli.render import named
 from migratekit_cli.session import runtime
+from migratekit_cli.ui import render
+from migratekit_cli.ui.render import named
 from migratekit_core.common.units import human_bytes
 
 DIFFERENT_EXIT_CODE = 1
@@ -19,7 +19,7 @@ SHOWN = 3
 
 
 @reported
-def verify(
+def command(
     context: typer.Context, vm: VmArgument, dry_run: DryRunOption = False, output: OutputOption = Output.TABLE
 ) -> None:
     """Compare a machine's replica with its source by digests, over a snapshot; only digests cross the tunnel.

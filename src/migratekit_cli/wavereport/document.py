@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from migratekit_cli import waveplan, waveview
+from migratekit_cli.commands.wave import waveplan, waveview
 
 if TYPE_CHECKING:
     from migratekit_core.services.waves.look import Attempt

@@ -8,9 +8,9 @@ from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING
 
-from migratekit_cli import waveplan
 from migratekit_cli.assessment.page import figure, header, page, section, table, tile_row
 from migratekit_cli.assessment.svg import Bar, Column, Part, chart, columns
+from migratekit_cli.commands.wave import waveplan
 from migratekit_core.common.units import human_bytes, human_rate, human_seconds
 
 if TYPE_CHECKING:

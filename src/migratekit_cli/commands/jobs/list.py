@@ -1,0 +1,66 @@
+"""migratekit jobs list"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from migratekit_cli.commands.jobs.jobview import took
+from migratekit_cli.errors import reported
+from migratekit_cli.options import (
+    KindsOption,
+    Output,
+    OutputOption,
+    OwnersOption,
+    SinceOption,
+    StatusesOption,
+)
+from migratekit_cli.session import configuration, runtime
+from migratekit_cli.ui import render
+
+SHORT_ID = 8
+"""Characters of an id on a terminal; every command takes the beginning of one."""
+
+
+@reported
+def command(
+    context: typer.Context,
+    vm: OwnersOption = None,
+    kind: KindsOption = None,
+    status: StatusesOption = None,
+    since: SinceOption = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many, the newest first.")] = 50,
+    nested: Annotated[
+        bool, typer.Option("--nested", help="Also jobs within others, such as volume operations.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List jobs, the newest first."""
+    from migratekit_core.adapters.tunnel import local
+    from migratekit_core.joblog.glance import glance
+
+    config = configuration(context)
+    socket = local.way_to(config.tunnel, "db")
+    owners, kinds, statuses = tuple(vm or ()), tuple(kind or ()), tuple(status or ())
+    rows: Sequence[Any] | None = glance(
+        config.database, socket, owners=owners, kinds=kinds, statuses=statuses, since=since, nested=nested, limit=limit
+    )
+    if rows is None:
+        from migratekit_core.db.schema import require_schema
+        from migratekit_core.joblog.search import Filter, find
+
+        with runtime(context) as opened:
+            require_schema(opened.databases, ("oma",))
+            opened.tracker.mark_interrupted()
+            rows = find(opened.databases.oma, Filter(owners, kinds, statuses, since, nested, limit))
+    table = render.Table("ID", "KIND", "ABOUT", "STATUS", "STARTED (UTC)", "TOOK", right=("TOOK",))
+    for row in rows:
+        table.add(_id(row), row.kind, row.owner, row.status, f"{row.started_at:%Y-%m-%d %H:%M:%S}", took(row))
+    render.result(output, "migratekit.jobs/1", {"jobs": [row.model_dump(mode="json") for row in rows]}, table)
+
+
+def _id(row: Any) -> str:
+    return row.id[:SHORT_ID] if sys.stdout.isatty() else str(row.id)

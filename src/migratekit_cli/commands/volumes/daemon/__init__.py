@@ -1,0 +1,13 @@
+"""migratekit volumes daemon"""
+
+from __future__ import annotations
+
+from migratekit_cli.group import group
+
+app = group(
+    __name__,
+    "The volume daemon itself, on the OMA.",
+    "run",
+    "unit",
+    "token",
+)
