@@ -23,7 +23,7 @@ from tests.package.wheels import DEBIAN_VERSION, ROOT, VERSION
 
 DEBIAN = Path(__file__).parent / "debian"
 HOME = "usr/lib/migratekit"
-UNIT = ROOT / "src" / "migratekit_core" / "volumes" / "migratekit-volumed.service"
+UNIT = ROOT / "src" / "migratekit_core" / "volumed" / "migratekit-volumed.service"
 COMMAND, CONFIG = "/usr/bin/migratekit", "/etc/migratekit/config.toml"
 INTERPRETER = "/usr/bin/python3"
 LAUNCHER = f"""\
