@@ -15,7 +15,7 @@ import httpx
 import pytest
 from cs import CloudStack
 
-from migratekit_cli.assessment.document import document
+from migratekit_cli.reports.assessment.document import document
 from migratekit_core.common.files import write_private
 from migratekit_core.config import load_config
 from migratekit_core.services.assessment.assessment import assess

@@ -19,6 +19,7 @@ from tests.commands import tree
 from tests.docs.shell import Shown, problem
 from tests.package import completion, deb, manual, wheels
 from tests.package.wheels import DEBIAN_VERSION, ROOT, VERSION
+from tests.unit.inventory import machine, write
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,9 @@ def test_the_wheel_holds_the_program_and_the_migrations_and_no_test(built: tuple
         names = set(archive.namelist())
     top = {name.partition("/")[0] for name in names}
     assert top == {"migratekit_cli", "migratekit_core", f"migratekit-{VERSION}.dist-info"}
-    source = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*.py")}
+    source = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*.*") if path.is_file()}
+    source = {name for name in source if "__pycache__" not in name and ".egg-info" not in name}
+    assert {"migratekit_cli/reports/templates/base.html", "migratekit_cli/reports/templates/style.css"} <= source
     assert source <= names
     migrations = {f"migratekit_core/{path.relative_to(ROOT)}" for path in (ROOT / "sql").rglob("versions/*.py")}
     assert migrations and migrations <= names
@@ -68,6 +71,9 @@ def test_the_wheel_runs_in_an_empty_environment(built: tuple[Path, Path], tmp_pa
     assert "oma: empty" in run("db", "upgrade")
     assert "completed" not in run("jobs", "list")
     assert "that of this version" in run("doctor", "--topic", "database")
+    inventory = write(tmp_path / "inventory.json", machine("good01"))
+    run("assess", "--all", "--offline", str(inventory), "--report", "page.html")
+    assert "good01" in (tmp_path / "page.html").read_text()
 
 
 def test_each_command_has_a_man_page_that_groff_likes(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from migratekit_cli.assessment import people
+from migratekit_cli.reports.assessment import people
 from migratekit_core.common.errors import UsageError
 from migratekit_core.config.schema import Database
 from migratekit_core.db.engine import Databases, open_databases, session

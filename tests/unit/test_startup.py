@@ -14,7 +14,7 @@ from migratekit_core.joblog import Tracker
 
 HEAVY = {"sqlalchemy", "sqlmodel", "alembic", "httpx", "fastapi", "uvicorn", "cryptography", "paramiko",
          "pyVmomi", "cs", "requests", "nbd", "blake3", "yaml", "tenacity",
-         "distributed", "dask", "tornado"}  # fmt: skip
+         "distributed", "dask", "tornado", "jinja2"}  # fmt: skip
 """Not pydantic: a configuration is checked by it."""
 LOADED = """
 import json, sys
@@ -40,7 +40,7 @@ def loaded(*arguments: str, heavy: set[str] = HEAVY) -> set[str]:
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["--version"], ["replicate", "--help"], ["volumes", "--help"], ["wave", "run", "--help"],
-     ["fleet", "worker", "--help"]],
+     ["fleet", "worker", "--help"], ["report", "--help"], ["wave", "report", "--help"]],
 )  # fmt: skip
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     # Typer itself loads pydantic for a command's options; the list of commands does without.

@@ -13,8 +13,9 @@ import typer
 
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output
+from migratekit_cli.reports import pages
 from migratekit_cli.session import configuration, runtime
-from migratekit_cli.ui import pages, render
+from migratekit_cli.ui import render
 
 if TYPE_CHECKING:
     from migratekit_core.services.assessment.assessment import Assessment
@@ -207,17 +208,17 @@ def _recorded(context: typer.Context, site: Site) -> tuple[Site, Mapping[str, fl
 
 
 def _write_report(path: Path, found: Assessment, sizing: Sizing) -> None:
-    from migratekit_cli.assessment import report
+    from migratekit_cli.reports.assessment import page
 
     title = "Assessment of the migration"
-    pages.write(path, datetime.now(), lambda made, version: report.document(found, sizing, title, made, version))
+    pages.write(path, datetime.now(), lambda made, version: page.document(found, sizing, title, made, version))
 
 
 def _show(found: Assessment, sizing: Sizing, output: Form, fail_on: Severity, waves: bool) -> None:
     import json
     from importlib.metadata import version
 
-    from migratekit_cli.assessment import document, junit, markdown, people, sarif, terminal
+    from migratekit_cli.reports.assessment import document, junit, markdown, people, sarif, terminal
     from migratekit_core.services.assessment.assessment import all_rules
 
     if output is Form.TABLE:
@@ -242,7 +243,7 @@ def _show(found: Assessment, sizing: Sizing, output: Form, fail_on: Severity, wa
 
 
 def _show_rules(output: Form) -> None:
-    from migratekit_cli.assessment import rulebook
+    from migratekit_cli.reports.assessment import rulebook
     from migratekit_core.services.assessment.assessment import all_rules
 
     if output is Form.MARKDOWN:
@@ -259,7 +260,7 @@ def _show_permissions(site: Site, output: Form) -> None:
     """Show what each command lacks; end with exit 3 where one lacks something."""
     from dataclasses import asdict
 
-    from migratekit_cli.assessment import people
+    from migratekit_cli.reports.assessment import people
     from migratekit_core.services.assessment.access import by_command
 
     if output.value not in list(Output):

@@ -10,8 +10,9 @@ import typer
 
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
+from migratekit_cli.reports import pages
 from migratekit_cli.session import runtime
-from migratekit_cli.ui import pages, render
+from migratekit_cli.ui import render
 from migratekit_cli.ui.render import count
 from migratekit_core.common.units import human_bytes, human_seconds
 
@@ -31,7 +32,7 @@ def command(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Report what was done with a machine, or in a job: steps, syncs, downtime, digests, networks, what was made."""
-    from migratekit_cli.migration import document, page
+    from migratekit_cli.reports.migration import document, page
     from migratekit_core.db.schema import require_schema
     from migratekit_core.services.reports.collect import collect
 

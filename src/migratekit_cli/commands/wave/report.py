@@ -12,8 +12,9 @@ from migratekit_cli.commands.wave import waveview
 from migratekit_cli.commands.wave.waveask import WaveArgument
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
+from migratekit_cli.reports import pages
 from migratekit_cli.session import runtime
-from migratekit_cli.ui import pages, render
+from migratekit_cli.ui import render
 from migratekit_core.common.units import human_bytes, human_rate, human_seconds
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def command(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Report a wave: its machines, every attempt, how fast it was, and what failed with what to do about it."""
-    from migratekit_cli.wavereport import document, page
+    from migratekit_cli.reports.wave import document, page
     from migratekit_core.db.schema import require_schema
     from migratekit_core.services.waves.report import collect
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from migratekit_cli.assessment import people
+from migratekit_cli.reports.assessment import people
 from migratekit_core.services.assessment.rule import Severity
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from html import escape
 from typing import TYPE_CHECKING
 
-from migratekit_cli.assessment.page import figure, header, page, section, table, tile_row
-from migratekit_cli.assessment.svg import Bar, Column, Part, chart, columns
 from migratekit_cli.commands.wave import waveplan
+from migratekit_cli.reports import pages
+from migratekit_cli.reports.charts import Bar, Column, Part, chart, columns
+from migratekit_cli.reports.parts import Cell, Figure, Row, Table, Tile, badge, code
 from migratekit_core.common.units import human_bytes, human_rate, human_seconds
 
 if TYPE_CHECKING:
@@ -32,66 +32,65 @@ STATES = ("cut-over", "rehearsed", "replicated", "running", "waiting", "failed",
 def document(report: WaveReport, made: datetime, version: str) -> str:
     """Return the page."""
     wave = report.wave
-    body = [
-        header(f"Wave {wave.name}", f"Wave report · {made:%Y-%m-%d %H:%M} · migratekit {version} · times are UTC"),
-        tile_row(_tiles(report)),
-        section("Plan", "".join(f"<p>{escape(line)}</p>" for line in waveplan.about(wave))),
-        _failures(report),
-        '<div class="charts">',
-        *_throughput(report),
-        *_timeline(report),
-        "</div>",
-        _machines(report),
-        _attempts(report),
-    ]
-    return page(f"Wave {wave.name}: report", "".join(body))
+    failures, attempts = _failures(report), _attempts(report)
+    return pages.render(
+        "wave.html",
+        title=f"Wave {wave.name}: report",
+        heading=f"Wave {wave.name}",
+        below=f"Wave report · {made:%Y-%m-%d %H:%M} · migratekit {version} · times are UTC",
+        tiles=_tiles(report),
+        plan=waveplan.about(wave),
+        failures=[failures] if failures.rows else [],
+        charts=[*_throughput(report), *_timeline(report)],
+        tables=[_machines(report), *([attempts] if attempts.rows else [])],
+    )
 
 
-def _tiles(report: WaveReport) -> Iterator[tuple[str, str, str]]:
+def _tiles(report: WaveReport) -> Iterator[Tile]:
     from migratekit_core.services.waves.view import overview
 
     view = overview(report.seen)
     stored = report.seen.wave
-    yield "status", stored.status, KINDS.get(stored.status, "warning")
-    yield "machines", str(len(report.seen.machines)), ""
+    yield Tile("status", stored.status, KINDS.get(stored.status, "warning"))
+    yield Tile("machines", str(len(report.seen.machines)))
     for state in STATES:
         if report.seen.counts[state]:
-            yield state, str(report.seen.counts[state]), KINDS.get(state, "warning")
-    yield "copied", human_bytes(report.copied), ""
+            yield Tile(state, str(report.seen.counts[state]), KINDS.get(state, "warning"))
+    yield Tile("copied", human_bytes(report.copied))
     if report.rate is not None:
-        yield "throughput, on average", human_rate(report.rate), ""
+        yield Tile("throughput, on average", human_rate(report.rate))
     if view.seconds is not None:
         planned = f", planned {human_seconds(report.wave.estimate.seconds)}" if report.wave.estimate else ""
-        yield f"from begin to end{planned}", human_seconds(view.seconds), ""
+        yield Tile(f"from begin to end{planned}", human_seconds(view.seconds))
     away = [
         float(each.result["downtime_seconds"]) for each in report.seen.machines if each.result.get("downtime_seconds")
     ]
     if away:
-        yield "longest downtime", human_seconds(max(away)), ""
+        yield Tile("longest downtime", human_seconds(max(away)))
     lost = sum(each.outcome == "lost" for each in report.attempts)
     if lost:
-        yield "attempts lost with their workers", str(lost), "warning"
+        yield Tile("attempts lost with their workers", str(lost), "warning")
 
 
-def _failures(report: WaveReport) -> str:
-    rows = [
+def _failures(report: WaveReport) -> Table:
+    rows: list[Row] = [
         [
-            escape(each.name),
+            each.name,
             _badge(each.state),
-            escape(each.task or ""),
+            each.task or "",
             str(each.attempts),
-            escape(each.error.what),
-            escape(each.error.why),
-            escape(str(each.error.todo)),
+            each.error.what,
+            each.error.why,
+            str(each.error.todo),
         ]
         for each in report.seen.machines
         if each.error is not None
     ]
     head = ("Machine", "State", "Task", "Attempts", "What", "Why", "What to do")
-    return section(f"Needs somebody ({len(rows)})", table(head, rows)) if rows else ""
+    return Table(f"Needs somebody ({len(rows)})", head, rows)
 
 
-def _throughput(report: WaveReport) -> Iterator[str]:
+def _throughput(report: WaveReport) -> Iterator[Figure]:
     moments = report.throughput
     if not moments:
         return
@@ -99,16 +98,16 @@ def _throughput(report: WaveReport) -> Iterator[str]:
     labels = (f"{begin:%m-%d %H:%M:%S}", f"{end:%m-%d %H:%M:%S}")
     rates = [Column(each.rate, "data") for each in moments]
     highest = human_rate(max(each.rate for each in moments))
-    yield figure("Throughput over time", columns("Throughput over time", rates, highest, labels),
+    yield Figure("Throughput over time", columns("Throughput over time", rates, highest, labels),
                  "All copies together. Each counts evenly from its begin to its end.")  # fmt: skip
     busy = [Column(each.copies, "info") for each in moments]
     most = f"{max(each.copies for each in moments):.1f} copies"
-    yield figure(
+    yield Figure(
         "Copies at a time", columns("Copies at a time", busy, most, labels), "On average, in each piece of time."
     )
 
 
-def _timeline(report: WaveReport) -> Iterator[str]:
+def _timeline(report: WaveReport) -> Iterator[Figure]:
     tries: dict[str, list[Attempt]] = defaultdict(list)
     for each in report.attempts:
         tries[each.vm_id].append(each)
@@ -129,7 +128,7 @@ def _timeline(report: WaveReport) -> Iterator[str]:
     note = "Dark blue: copied, blue: rehearsed, green: cut over, orange: rolled back or lost, red: failed."
     if len(shown) < len(worked):
         note += f" The {len(shown)} of {len(worked)} machines that took longest."
-    yield figure("Machines in time", chart("Machines in time", rows), note)
+    yield Figure("Machines in time", chart("Machines in time", rows), note)
 
 
 def _row(machine: MachineState, tries: Sequence[Attempt], began: datetime, now: datetime, took: float) -> Bar:
@@ -144,11 +143,11 @@ def _row(machine: MachineState, tries: Sequence[Attempt], began: datetime, now: 
     return Bar(name, tuple(parts), f"{human_seconds(took)}, {machine.state}")
 
 
-def _machines(report: WaveReport) -> str:
+def _machines(report: WaveReport) -> Table:
     copies: dict[str, Attempt] = {
         each.vm_id: each for each in report.attempts if each.task == "replicate" and each.outcome == "done"
     }
-    rows = []
+    rows: list[Row] = []
     for each in report.seen.machines:
         planned = report.wave.machine(each.vm_id)
         copy = copies.get(each.vm_id)
@@ -156,19 +155,19 @@ def _machines(report: WaveReport) -> str:
         away = each.result.get("downtime_seconds")
         rows.append(
             [
-                escape(each.name),
+                each.name,
                 _badge(each.state),
-                escape(f"{each.group}, {each.stage}" if each.group else str(each.stage)),
-                escape(", ".join(filter(None, (each.vcenter, each.host)))),
-                escape(", ".join(filter(None, (each.oma, planned.target.zone)))),
+                f"{each.group}, {each.stage}" if each.group else str(each.stage),
+                ", ".join(filter(None, (each.vcenter, each.host))),
+                ", ".join(filter(None, (each.oma, planned.target.zone))),
                 _copy(copy, seconds) if copy is not None else human_bytes(each.bytes_done),
                 human_seconds(float(away)) if away else "",
                 str(each.attempts),
-                f"<code>{escape((each.job_id or '')[:8])}</code>" if each.job_id else "",
+                code((each.job_id or "")[:8]),
             ]
         )
     head = ("Machine", "State", "Group, stage", "From", "To", "Copied", "Downtime", "Tries", "Job")
-    return section(f"Machines ({len(rows)})", table(head, rows, short=True))
+    return Table(f"Machines ({len(rows)})", head, rows, short=True)
 
 
 def _copy(copy: Attempt, seconds: float | None) -> str:
@@ -177,24 +176,24 @@ def _copy(copy: Attempt, seconds: float | None) -> str:
     return f"{human_bytes(copy.bytes_done)} in {human_seconds(seconds)}, {human_rate(copy.bytes_done / seconds)}"
 
 
-def _attempts(report: WaveReport) -> str:
-    rows = [
+def _attempts(report: WaveReport) -> Table:
+    rows: list[Row] = [
         [
-            escape(each.name),
+            each.name,
             _badge(each.outcome or "running"),
-            escape(f"{each.task}, {each.number}"),
+            f"{each.task}, {each.number}",
             f"{each.started_at:%Y-%m-%d %H:%M:%S}",
             human_seconds((each.ended_at - each.started_at).total_seconds()) if each.ended_at else "",
             human_bytes(each.bytes_done) if each.task == "replicate" else "",
-            escape(each.worker),
-            f"<code>{escape((each.job_id or '')[:8])}</code>" if each.job_id else "",
-            escape(f"{each.error.what}: {each.error.why}" if each.error else ""),
+            each.worker,
+            code((each.job_id or "")[:8]),
+            f"{each.error.what}: {each.error.why}" if each.error else "",
         ]
         for each in report.attempts
     ]
     head = ("Machine", "Outcome", "Task, attempt", "Began", "Took", "Copied", "Worker", "Job", "Error")
-    return section(f"Attempts ({len(rows)})", table(head, rows, short=True), folded=True) if rows else ""
+    return Table(f"Attempts ({len(rows)})", head, rows, short=True, folded=True)
 
 
-def _badge(status: str) -> str:
-    return f'<span class="badge {KINDS.get(status, "warning")}">{escape(status)}</span>'
+def _badge(status: str) -> Cell:
+    return badge(status, KINDS.get(status, "warning"))

@@ -1,18 +1,16 @@
-"""One HTML file with everything: for a screen, a phone and paper. It asks nobody for anything, and runs no script."""
+"""The page of an assessment."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
-from html import escape
 from typing import TYPE_CHECKING
 
-from migratekit_cli.assessment import people
-from migratekit_cli.assessment.page import figure as _figure
-from migratekit_cli.assessment.page import header, page, tile_row
-from migratekit_cli.assessment.page import table as _table
-from migratekit_cli.assessment.svg import Bar, Part, chart
+from migratekit_cli.reports import pages
+from migratekit_cli.reports.assessment import people
+from migratekit_cli.reports.charts import Bar, Chart, Part, chart
+from migratekit_cli.reports.parts import Cell, Figure, Row, Table, Tile, badge, path
 from migratekit_cli.ui.render import count
 from migratekit_core.common.units import human_bytes, human_rate
 from migratekit_core.services.assessment import sizing as sizes
@@ -29,46 +27,46 @@ HEADINGS = {Severity.BLOCKER: "Blockers", Severity.WARNING: "Warnings", Severity
 
 def document(assessment: Assessment, sizing: Sizing, title: str, made: datetime, version: str) -> str:
     """Return the page."""
-    body = [
-        header(title, f"{made:%Y-%m-%d %H:%M} · migratekit {version}"),
-        _tiles(assessment, sizing),
-        '<div class="charts">',
-        "<div>",
-        _figure("Machines", _verdicts(assessment)),
-        _figure(
-            f"Data, by {sizing.waves_by}",
-            _waves(sizing),
-            "Dark: allocated, what the first sync reads. Light: capacity.",
-        ),
-        _figure("First sync of everything", _durations(sizing), _assumptions(sizing)),
-        "</div>",
-        _figure("What is found, the worst first", _rules(assessment)),
-        "</div>",
-        _machines(assessment, sizing),
-        *(_findings(severity, assessment.findings) for severity in Severity),
-        _rest(assessment),
-    ]
-    return page(title, "".join(body))
+    tables = (_findings(severity, assessment.findings) for severity in Severity)
+    return pages.render(
+        "assessment.html",
+        title=title,
+        heading=title,
+        below=f"{made:%Y-%m-%d %H:%M} · migratekit {version}",
+        tiles=_tiles(assessment, sizing),
+        charts=[
+            Figure("Machines", _verdicts(assessment)),
+            Figure(
+                f"Data, by {sizing.waves_by}",
+                _waves(sizing),
+                "Dark: allocated, what the first sync reads. Light: capacity.",
+            ),
+            Figure("First sync of everything", _durations(sizing), _assumptions(sizing)),
+        ],
+        found=Figure("What is found, the worst first", _rules(assessment)),
+        tables=[_machines(assessment, sizing), *(table for table in tables if table.rows)],
+        besides=_besides(assessment),
+    )
 
 
-def _tiles(assessment: Assessment, sizing: Sizing) -> str:
+def _tiles(assessment: Assessment, sizing: Sizing) -> list[Tile]:
     verdicts = Counter(assessment.verdict(vm) for vm in assessment.machines)
     tiles = [
-        ("machines", str(len(assessment.machines)), ""),
-        ("ready", str(verdicts["ready"]), "ok"),
-        ("with warnings", str(verdicts["warnings"]), "warning"),
-        ("blocked", str(verdicts["blocked"]), "blocker"),
-        ("allocated", human_bytes(sizing.allocated_bytes), ""),
-        ("capacity", human_bytes(sizing.capacity_bytes), ""),
+        Tile("machines", str(len(assessment.machines))),
+        Tile("ready", str(verdicts["ready"]), "ok"),
+        Tile("with warnings", str(verdicts["warnings"]), "warning"),
+        Tile("blocked", str(verdicts["blocked"]), "blocker"),
+        Tile("allocated", human_bytes(sizing.allocated_bytes)),
+        Tile("capacity", human_bytes(sizing.capacity_bytes)),
     ]
     if sizing.changed_per_second is not None:
-        tiles.append((f"changed, {sizing.measured} machines", human_rate(sizing.changed_per_second), ""))
+        tiles.append(Tile(f"changed, {sizing.measured} machines", human_rate(sizing.changed_per_second)))
     if sizing.bandwidth is not None:
-        tiles.append((f"first sync at {people.link(sizing.bandwidth)}", people.duration(sizing.seconds), ""))
-    return tile_row(tiles)
+        tiles.append(Tile(f"first sync at {people.link(sizing.bandwidth)}", people.duration(sizing.seconds)))
+    return tiles
 
 
-def _verdicts(assessment: Assessment) -> str:
+def _verdicts(assessment: Assessment) -> Chart:
     verdicts = Counter(assessment.verdict(vm) for vm in assessment.machines)
     rows = (("ready", "ready", "ok"), ("with warnings", "warnings", "warning"), ("blocked", "blocked", "blocker"))
     return chart(
@@ -77,7 +75,7 @@ def _verdicts(assessment: Assessment) -> str:
     )
 
 
-def _rules(assessment: Assessment) -> str:
+def _rules(assessment: Assessment) -> Chart:
     number_of = Counter(
         (found.severity.rank, found.rule, found.what, found.severity.value) for found in assessment.findings
     )
@@ -88,7 +86,7 @@ def _rules(assessment: Assessment) -> str:
     )
 
 
-def _waves(sizing: Sizing) -> str:
+def _waves(sizing: Sizing) -> Chart:
     largest = sorted(sizing.waves, key=lambda wave: -wave.capacity_bytes)[:MOST_ROWS]
     bars = []
     for wave in largest:
@@ -103,7 +101,7 @@ def _waves(sizing: Sizing) -> str:
     return chart("Allocated and capacity by wave", bars)
 
 
-def _durations(sizing: Sizing) -> str:
+def _durations(sizing: Sizing) -> Chart:
     links = dict(LINKS)
     if sizing.bandwidth and sizing.bandwidth not in links.values():
         links[f"{people.link(sizing.bandwidth)} (--bandwidth)"] = sizing.bandwidth
@@ -124,17 +122,17 @@ def _assumptions(sizing: Sizing) -> str:
     )
 
 
-def _machines(assessment: Assessment, sizing: Sizing) -> str:
+def _machines(assessment: Assessment, sizing: Sizing) -> Table:
     found_on = Counter((found.vm_path, found.severity) for found in assessment.findings)
-    rows = []
+    rows: list[Row] = []
     order = ("blocked", "warnings", "ready")
     pairs = zip(assessment.machines, sizing.machines, strict=True)
     for vm, each in sorted(pairs, key=lambda pair: (order.index(assessment.verdict(pair[0])), pair[0].path)):
         verdict = assessment.verdict(vm)
         kind = {"blocked": "blocker", "warnings": "warning"}.get(verdict, "ok")
-        cells = [
-            _path(vm.path),
-            f'<span class="badge {kind}">{verdict}</span>',
+        cells: Row = [
+            path(vm.path),
+            badge(verdict, kind),
             str(found_on[vm.path, Severity.BLOCKER]),
             str(found_on[vm.path, Severity.WARNING]),
             human_bytes(each.allocated_bytes),
@@ -145,36 +143,21 @@ def _machines(assessment: Assessment, sizing: Sizing) -> str:
         ]
         rows.append(cells)
     head = ("Machine", "Verdict", "Blockers", "Warnings", "Allocated", "Capacity", "Changed", "First sync", "Downtime")
-    return f"<section><h2>Machines</h2>{_table(head, rows, short=True)}</section>"
+    return Table("Machines", head, rows, short=True)
 
 
-def _findings(severity: Severity, findings: Iterable[Finding]) -> str:
-    mine = [found for found in findings if found.severity is severity]
-    if not mine:
-        return ""
-    rows = [
-        [
-            _path(found.where or "site"),
-            escape(found.rule),
-            f"<b>{escape(found.what)}</b>: {escape(found.message)}",
-            escape(str(found.remedy)),
-        ]
-        for found in mine
+def _findings(severity: Severity, findings: Iterable[Finding]) -> Table:
+    rows: list[Row] = [
+        [path(found.where or "site"), found.rule, Cell(found.message, lead=found.what), str(found.remedy)]
+        for found in findings
+        if found.severity is severity
     ]
-    table = _table(("Where", "Rule", "Finding", "What to do"), rows)
-    opened = " open" if severity is not Severity.INFO else ""
-    heading = f"{HEADINGS[severity]} ({len(mine)})"
-    return f"<section><details{opened}><summary><h2>{heading}</h2></summary>{table}</details></section>"
+    heading = f"{HEADINGS[severity]} ({len(rows)})"
+    return Table(heading, ("Where", "Rule", "Finding", "What to do"), rows, folded=severity is Severity.INFO)
 
 
-def _rest(assessment: Assessment) -> str:
-    lines = [escape(f"not checked: {line}") for line in people.not_checked(assessment)]
+def _besides(assessment: Assessment) -> list[str]:
+    lines = [f"not checked: {line}" for line in people.not_checked(assessment)]
     if assessment.accepted:
         lines.insert(0, f"accepted by the baseline: {len(assessment.accepted)} findings")
-    items = "".join(f"<li>{line}</li>" for line in lines)
-    return f"<section><h2>Besides</h2><ul>{items}</ul></section>" if lines else ""
-
-
-def _path(text: str) -> str:
-    """Return a path as HTML that breaks lines where its parts begin."""
-    return escape(text).replace("/", "/<wbr>")
+    return lines
