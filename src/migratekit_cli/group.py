@@ -30,10 +30,12 @@ def group(package: str, text: str, *names: str) -> typer.Typer:
     `package` is the `__name__` of the folder. `jobs-tail` is the function `command` of its module `jobs_tail`, or the
     group `app` of its package `jobs_tail`.
     """
-    return typer.Typer(name=package.rpartition(".")[2], help=text, no_args_is_help=True, cls=of(package, names))
+    return typer.Typer(
+        name=package.rpartition(".")[2], help=text, no_args_is_help=True, cls=group_class(package, names)
+    )
 
 
-def of(package: str, names: Sequence[str]) -> type[TyperGroup]:
+def group_class(package: str, names: Sequence[str]) -> type[TyperGroup]:
     """Return the class of a group that has these commands."""
 
     class Group(TyperGroup):

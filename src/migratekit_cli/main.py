@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from migratekit_cli.errors import reported
-from migratekit_cli.group import of
+from migratekit_cli.group import group_class
 from migratekit_cli.session import Globals, remember
 
 COMMANDS = (
@@ -37,7 +37,7 @@ app = typer.Typer(
     name="migratekit",
     help="Move virtual machines from VMware vSphere to Apache CloudStack while they run.",
     no_args_is_help=True,
-    cls=of("migratekit_cli.commands", COMMANDS),
+    cls=group_class("migratekit_cli.commands", COMMANDS),
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
