@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict
 from typing import IO, TYPE_CHECKING
@@ -16,8 +17,6 @@ from migratekit_core.common.hints import migratekit
 from migratekit_core.common.units import human_age, human_bytes, human_seconds
 
 if TYPE_CHECKING:
-    import subprocess
-
     from migratekit_core.services.schedule.due import Standing
     from migratekit_core.services.schedule.run import Outcome, Result
 
@@ -26,23 +25,18 @@ FAILED_EXIT_CODE = 1
 
 def replicate_due(context: typer.Context, options: list[str], dry_run: bool, quiet: bool, output: Output) -> None:
     """Sync every machine that is due, or show how all of them stand. `options` go to each sync."""
-    import subprocess
-
+    from migratekit_core.common import childprocess
+    from migratekit_core.common.childprocess import Child
     from migratekit_core.db.schema import require_schema
     from migratekit_core.services.schedule.due import standings
     from migratekit_core.services.schedule.run import run_due
 
     command = [sys.executable, "-m", "migratekit_cli.main", *context.obj.arguments]
 
-    def start(name: str, out: IO[str], err: IO[str]) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*command, "replicate", name, *options, "--output", "json"],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            text=True,
-            # Ctrl-C reaches us; we ask them to stop.
-            start_new_session=True,
+    def start(name: str, out: IO[str]) -> Child:
+        # It is one of ours, and may need the variables that hold secrets.
+        return childprocess.start(
+            [*command, "replicate", name, *options, "--output", "json"], output=out, env=os.environ
         )
 
     with runtime(context, watched=not quiet and not dry_run) as opened:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 
 from migratekit_core.common.errors import PreconditionError
 
 ALSO = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+PRINT_SECONDS = 10.0
 
 
 def find(name: str, package: str) -> str:
@@ -18,3 +20,20 @@ def find(name: str, package: str) -> str:
             f"{name} is not installed", "it is nowhere on the PATH", f"run: apt-get install {package}"
         )
     return found
+
+
+def printed(name: str, *arguments: str, seconds: float = PRINT_SECONDS) -> str | None:
+    """Return what a program prints; None where it is missing, fails, or takes longer."""
+    try:
+        done = subprocess.run(
+            [find(name, name), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except (PreconditionError, OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

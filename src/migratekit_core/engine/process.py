@@ -6,17 +6,15 @@ import contextlib
 import importlib.util
 import json
 import os
-import signal
-import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO
 
+from migratekit_core.common import childprocess
+from migratekit_core.common.childprocess import Child
 from migratekit_core.common.errors import INTERRUPTED_EXIT_CODE, OperationFailedError, PreconditionError, from_fields
-from migratekit_core.common.redact import child_environment, redact
+from migratekit_core.common.redact import child_environment
 from migratekit_core.engine import scheduling
 from migratekit_core.engine.job import Done, Event, Failure, Job, decode, write_job
 
@@ -45,17 +43,17 @@ class Engines:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._running: list[subprocess.Popen[str]] = []
+        self._running: list[Child] = []
         self._stopped = False
 
-    def add(self, engine: subprocess.Popen[str]) -> None:
+    def add(self, engine: Child) -> None:
         """Count an engine as running; one that comes after the stop is stopped at once."""
         with self._lock:
             self._running.append(engine)
             if self._stopped:
-                engine.send_signal(signal.SIGTERM)
+                engine.ask_to_stop()
 
-    def remove(self, engine: subprocess.Popen[str]) -> None:
+    def remove(self, engine: Child) -> None:
         """Count an engine as ended."""
         with self._lock:
             self._running.remove(engine)
@@ -69,7 +67,7 @@ class Engines:
         with self._lock:
             self._stopped = True
             for engine in self._running:
-                engine.send_signal(signal.SIGTERM)
+                engine.ask_to_stop()
 
 
 def copy(
@@ -85,73 +83,42 @@ def copy(
     Raises the engine's error as the class it was, and KeyboardInterrupt where the engine was asked to stop.
     """
     arguments, environment = command()
-    with tempfile.TemporaryFile("w+") as stderr:
-        engine = subprocess.Popen(
-            arguments,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            # Ctrl-C reaches us; we stop the engine, which then still has its source and its target.
-            start_new_session=True,
-        )
-        engines.add(engine)
-        assert engine.stdin is not None and engine.stdout is not None, "both are pipes"
-        try:
-            scheduling.favour_throughput(engine.pid)
-            last = _talk(engine.stdin, engine.stdout, job, areas, observe, listens)
-            code = engine.wait()
-        finally:
-            _stop(engine)
-            engines.remove(engine)
-        if isinstance(last, Done):
-            return last
-        # One that had hardly started dies of the signal itself.
-        if code in (INTERRUPTED_EXIT_CODE, -signal.SIGTERM):
-            raise KeyboardInterrupt
-        if isinstance(last, Failure):
-            raise from_fields(last.error)
-        stderr.seek(0)
-        words = stderr.read().strip().splitlines()
-        raise OperationFailedError(
-            f"the copy engine of {job.disk} died",
-            redact(words[-1]) if words else f"exit code {code}",
-            "run the command again: it goes on from the last checkpoint",
-        )
+    engine = childprocess.start(arguments, talks=True, env=environment)
+    engines.add(engine)
+    try:
+        scheduling.favour_throughput(engine.pid)
+        last = _talk(engine, job, areas, observe, listens)
+        ending = engine.ending()
+    finally:
+        engine.stop(STOP_SECONDS)
+        engines.remove(engine)
+    if isinstance(last, Done):
+        return last
+    # One that had hardly started dies of the signal itself.
+    if ending.interrupted or ending.code == INTERRUPTED_EXIT_CODE:
+        raise KeyboardInterrupt
+    if isinstance(last, Failure):
+        raise from_fields(last.error)
+    raise OperationFailedError(
+        f"the copy engine of {job.disk} died",
+        ending.reason,
+        "run the command again: it goes on from the last checkpoint",
+    )
 
 
 def _talk(
-    stdin: IO[str],
-    stdout: IO[str],
+    engine: Child,
     job: Job,
     areas: Iterable[tuple[int, int]],
     observe: Callable[[Event], None],
     listens: Callable[[Callable[[dict[str, int | None]], None]], None],
 ) -> Event | None:
-    def send(command: dict[str, int | None]) -> None:
-        # One that has ended needs no command any more (ValueError: its pipe is closed).
-        with contextlib.suppress(BrokenPipeError, ValueError):
-            stdin.write(json.dumps(command) + "\n")
-            stdin.flush()
-
     last: Event | None = None
     # An engine that died at once says why itself, or its exit code does.
     with contextlib.suppress(BrokenPipeError):
-        write_job(stdin, job, areas)
-    listens(send)
-    for line in stdout:
+        write_job(engine.stdin, job, areas)
+    listens(lambda command: engine.say(json.dumps(command)))
+    for line in engine.lines():
         last = decode(line)
         observe(last)
     return last
-
-
-def _stop(engine: subprocess.Popen[str]) -> None:
-    if engine.poll() is not None:
-        return
-    engine.send_signal(signal.SIGTERM)
-    try:
-        engine.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        engine.kill()
-        engine.wait()

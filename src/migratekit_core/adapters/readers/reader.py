@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket as socketlib
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from migratekit_core.common import programs
+from migratekit_core.common import childprocess, programs
+from migratekit_core.common.childprocess import Child
 from migratekit_core.common.errors import OperationFailedError
-from migratekit_core.common.redact import child_environment, redact
+from migratekit_core.common.redact import child_environment
 
 START_SECONDS = 20
 STOP_SECONDS = 5
@@ -56,51 +55,23 @@ def serve(
     pass_fds: Sequence[int] = (),
     env: Mapping[str, str] | None = None,
     seconds: float = START_SECONDS,
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[Child]:
     """Run an NBD server in the foreground until the block ends; the block starts when it answers, within `seconds`.
 
     Raises OperationFailedError with the server's own words where it does not start.
     """
-    log = _log(socket)
-    with log.open("wb") as stderr:
-        server = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            pass_fds=pass_fds,
-            env=child_environment(env),
-            # Ctrl-C is for the engine, which writes a checkpoint first and still reads and writes while it does.
-            start_new_session=True,
-        )
+    # Ctrl-C is for the engine, which writes a checkpoint first and still reads and writes while it does.
+    server = childprocess.start(command, log=_log(socket), pass_fds=pass_fds, env=child_environment(env))
     try:
-        _wait_for(server, socket, log, subject, seconds)
+        _wait_for(server, socket, subject, seconds)
         yield server
     finally:
-        stop(server)
-
-
-def stop(server: subprocess.Popen[bytes]) -> None:
-    """End a server that we started, kindly, then not."""
-    if server.poll() is None:
-        server.send_signal(signal.SIGTERM)
-        try:
-            server.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            server.kill()
-    server.wait()
-
-
-def last_words(log: Path) -> str:
-    """Return the last line a server wrote, with secrets masked."""
-    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return redact(lines[-1]) if lines else "it said nothing"
+        server.stop(STOP_SECONDS)
 
 
 def log_of(socket: Path) -> str:
-    """Return all that the server on this socket said, with secrets masked."""
-    log = _log(socket)
-    return redact(log.read_text(errors="replace")) if log.exists() else ""
+    """Return the end of what the server on this socket said, with secrets masked."""
+    return childprocess.said_in(_log(socket))
 
 
 def first_connection(uri: str) -> tuple[int, str]:
@@ -135,11 +106,10 @@ def _greets(path: Path) -> bool:
             return False
 
 
-def _wait_for(server: subprocess.Popen[bytes], socket: Path, log: Path, subject: str, seconds: float) -> None:
+def _wait_for(server: Child, socket: Path, subject: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not _greets(socket):
-        if server.poll() is not None or time.monotonic() > deadline:
-            raise OperationFailedError(
-                f"{subject} cannot be read", last_words(log), "check the reader's settings: docs/readers.md"
-            )
+        if not server.running() or time.monotonic() > deadline:
+            why = childprocess.last_line(server.said())
+            raise OperationFailedError(f"{subject} cannot be read", why, "check the reader's settings: docs/readers.md")
         time.sleep(0.01)

@@ -28,6 +28,7 @@ from migratekit_core.adapters.readers.reader import (
     serve,
 )
 from migratekit_core.common import programs
+from migratekit_core.common.childprocess import last_line
 from migratekit_core.common.errors import (
     AuthError,
     MigrateKitError,
@@ -35,7 +36,6 @@ from migratekit_core.common.errors import (
     PreconditionError,
     UnreachableError,
 )
-from migratekit_core.common.redact import redact
 from migratekit_core.config.schema import VCenter
 from migratekit_core.config.source import Source, Vddk
 
@@ -96,7 +96,7 @@ def require(settings: Vddk) -> None:
     if "name=vddk" not in found.splitlines():
         raise PreconditionError(
             f"nbdkit has no plugin {settings.plugin}",
-            _last_line(found),
+            last_line("\n".join(line for line in found.splitlines() if "--help" not in line)),
             "Debian's nbdkit has none: build it from nbdkit's source (docs/readers.md#vddk), set source.vddk.plugin",
         )
     if "vddk_library_version=" not in found:
@@ -213,11 +213,6 @@ def _dump(program: str, plugin: str, libdir: Path) -> str:
     except subprocess.TimeoutExpired:
         return f"it said nothing for {PROBE_SECONDS} s"
     return done.stdout if done.returncode == 0 else done.stdout + done.stderr
-
-
-def _last_line(text: str) -> str:
-    lines = [line for line in text.strip().splitlines() if "--help" not in line]
-    return redact(lines[-1]) if lines else "it said nothing"
 
 
 def _explained(subject: str, vcenter: VCenter, said: str) -> MigrateKitError:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -16,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from migratekit_core.common import programs
-from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.redact import redact
 from migratekit_core.config.schema import Config, TunnelServer
 
 UNITS = {"tunnel": "migratekit-tunnel", "volumes": "migratekit-volumed", "db": "mariadb"}
 """systemd's units by what they are to us; the exporter is the volume daemon's."""
-COMMAND_SECONDS = 10
 ERRORS = 20
 SINCE = "-24h"
 PROGRAMS = {
@@ -149,7 +145,7 @@ def _reachable(server: TunnelServer) -> str:
 def _unit_state(unit: str) -> str:
     if not Path("/run/systemd/system").is_dir():
         return "unknown"
-    text = _run("systemctl", "show", unit, "--property=LoadState,ActiveState") or ""
+    text = programs.printed("systemctl", "show", unit, "--property=LoadState,ActiveState") or ""
     held = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     return "absent" if held.get("LoadState") == "not-found" else held.get("ActiveState", "unknown")
 
@@ -178,7 +174,9 @@ def _disks(config: Config) -> Iterable[DiskSpace]:
 
 def _journal() -> list[RecentError] | None:
     units = [f"--unit={unit}" for unit in UNITS.values()]
-    text = _run("journalctl", *units, "--priority=err", f"--since={SINCE}", f"--lines={ERRORS}", "--output=json", "-q")
+    text = programs.printed(
+        "journalctl", *units, "--priority=err", f"--since={SINCE}", f"--lines={ERRORS}", "--output=json", "-q"
+    )
     if text is None:
         return None
     found = []
@@ -196,26 +194,8 @@ def _journal() -> list[RecentError] | None:
 
 
 def _version(name: str, option: str) -> str:
-    text = _run(name, option)
+    text = programs.printed(name, option)
     return text.splitlines()[0].strip() if text else ""
-
-
-def _run(name: str, *arguments: str) -> str | None:
-    """Return what a program printed; None where it is missing or failed."""
-    try:
-        command = [programs.find(name, name), *arguments]
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-    except (PreconditionError, OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
 
 
 def _own_version() -> str:

@@ -22,6 +22,7 @@ from migratekit_core.adapters.tunnel.certificates import is_server, names_of
 from migratekit_core.adapters.tunnel.expiry import WARN
 from migratekit_core.adapters.tunnel.haproxy import check, program, write_config
 from migratekit_core.adapters.tunnel.server import render
+from migratekit_core.common.childprocess import last_line
 from migratekit_core.common.errors import OperationFailedError, PreconditionError
 from migratekit_core.common.files import write_private
 from migratekit_core.common.hints import Hint, hint, on_oma
@@ -124,7 +125,7 @@ def install(settings: TunnelServer, *, dry_run: bool, user: str = USER, root: Pa
         done = _systemctl(*command)
         if done.returncode != 0:
             raise OperationFailedError(
-                f"systemctl {' '.join(command)} failed", done.stderr.strip().splitlines()[-1] if done.stderr else "",
+                f"systemctl {' '.join(command)} failed", last_line(done.stderr),
                 f"look: journalctl -u {UNIT}",
             )  # fmt: skip
     return changes

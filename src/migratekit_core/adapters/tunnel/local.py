@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from migratekit_core.adapters.tunnel import SERVICES, kinds
+from migratekit_core.common.childprocess import last_line, said_in
 from migratekit_core.common.errors import OperationFailedError, UsageError
-from migratekit_core.common.redact import redact
 from migratekit_core.config.folders import runtime_dir, socket_path
 from migratekit_core.config.schema import Tunnel
 from migratekit_core.joblog.process import running_pid, write_pid
@@ -65,8 +65,8 @@ def up(tunnel: Tunnel) -> Status:
             write_pid(folder / PID, pid)
             current = _await(tunnel)
         if not current.up:
-            words = (folder / LOG).read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-            raise OperationFailedError("the tunnel did not come up", redact(words[-1]), "check the [tunnel] table")
+            words = last_line(said_in(folder / LOG))
+            raise OperationFailedError("the tunnel did not come up", words, "check the [tunnel] table")
         return current
 
 

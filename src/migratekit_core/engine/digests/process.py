@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import Any
 
+from migratekit_core.common import childprocess
+from migratekit_core.common.childprocess import Child
 from migratekit_core.common.errors import OperationFailedError, from_fields
-from migratekit_core.common.redact import child_environment, redact
 from migratekit_core.engine.digests import blocks
 from migratekit_core.engine.digests.blocks import Range
 from migratekit_core.engine.process import Engines
@@ -22,10 +19,9 @@ from migratekit_core.engine.process import Engines
 class Hasher:
     """A process that hashes one disk."""
 
-    def __init__(self, disk: str, process: subprocess.Popen[str], stderr: IO[str]) -> None:
+    def __init__(self, disk: str, process: Child) -> None:
         self._disk = disk
         self._process = process
-        self._stderr = stderr
 
     def digests(
         self, ranges: Sequence[Range], block_size: int, data: Sequence[Range], observe: Callable[[int], None]
@@ -36,8 +32,7 @@ class Hasher:
         KeyboardInterrupt where it was asked to stop.
         """
         self.send({"ranges": ranges, "block_size": block_size, "data": data})
-        assert self._process.stdout is not None, "it is a pipe"
-        for line in self._process.stdout:
+        for line in self._process.lines():
             said = json.loads(line)
             if "progress" in said:
                 observe(said["progress"])
@@ -46,27 +41,18 @@ class Hasher:
             else:
                 count = sum(1 for _ in blocks.cut(ranges, block_size))
                 return blocks.unpack(said["digests"], count), said["read"]
-        code = self._process.wait()
-        if code == -signal.SIGTERM:
+        ending = self._process.ending()
+        if ending.interrupted:
             raise KeyboardInterrupt
-        self._stderr.seek(0)
-        words = self._stderr.read().strip().splitlines()
-        raise OperationFailedError(
-            f"the process that hashed {self._disk} died",
-            redact(words[-1]) if words else f"exit code {code}",
-            "run the command again",
-        )
+        raise OperationFailedError(f"the process that hashed {self._disk} died", ending.reason, "run the command again")
 
     def ended(self) -> bool:
         """Return whether the process is gone: it stays as long as nobody stops it."""
-        return self._process.poll() is not None
+        return not self._process.running()
 
     def send(self, message: dict[str, Any]) -> None:
         """Write a line to the process; one that is dead says why itself, or its exit code does."""
-        assert self._process.stdin is not None, "it is a pipe"
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(message) + "\n")
-            self._process.stdin.flush()
+        self._process.say(json.dumps(message))
 
 
 @contextmanager
@@ -75,27 +61,12 @@ def hasher(disk: str, uri: str, size: int, request_size: int, engines: Engines) 
 
     It counts among `engines`, so that it is stopped together with them.
     """
-    with tempfile.TemporaryFile("w+") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "migratekit_core.engine.digests"],
-            env=child_environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            # Ctrl-C reaches us, and we stop it.
-            start_new_session=True,
-        )
-        engines.add(process)
-        try:
-            opened = Hasher(disk, process, stderr)
-            opened.send({"uri": uri, "disk": disk, "size": size, "request_size": request_size})
-            yield opened
-        finally:
-            process.kill()
-            for pipe in (process.stdin, process.stdout):
-                assert pipe is not None, "both are pipes"
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
-            process.wait()
-            engines.remove(process)
+    process = childprocess.start([sys.executable, "-m", "migratekit_core.engine.digests"], talks=True)
+    engines.add(process)
+    try:
+        opened = Hasher(disk, process)
+        opened.send({"uri": uri, "disk": disk, "size": size, "request_size": request_size})
+        yield opened
+    finally:
+        process.kill()
+        engines.remove(process)

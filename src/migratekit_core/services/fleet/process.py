@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
-import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from migratekit_core.common import childprocess
 from migratekit_core.common.errors import MigrateKitError, from_fields
-from migratekit_core.common.redact import child_environment, redact
 from migratekit_core.services.fleet.child import WORK, Work
 
 
@@ -68,29 +64,12 @@ class MachineProcess:
     def __init__(self, work: Work, options: list[str]) -> None:
         """`options`: --config and --profile."""
         self.news = News()
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed when it is garbage: read at the end)
-        self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "migratekit_core.services.fleet.child",
-                *options,
-                "--",
-                work.task,
-                work.machine.name,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            env=child_environment(),
-            # Ctrl-C reaches the worker, which decides.
-            process_group=0,
-        )
+        module = "migratekit_core.services.fleet.child"
+        command = [sys.executable, "-P", "-m", module, *options, "--", work.task, work.machine.name]
+        self._process = childprocess.start(command, talks=True)
         self._listener = threading.Thread(target=self._listen, name="machine", daemon=True)
         self._listener.start()
-        self._say(WORK.dump_json(work).decode())
+        self._process.say(WORK.dump_json(work).decode())
 
     @property
     def pid(self) -> int:
@@ -99,49 +78,34 @@ class MachineProcess:
 
     def wait(self, seconds: float) -> bool:
         """Return whether it has ended, within so many seconds."""
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
+        if self._process.wait(seconds) is None:
             return False
         self._listener.join(5)
         return True
 
     def alive(self, since: float) -> None:
         """Tell it that the claim and the places were still ours at `since` (`time.monotonic`)."""
-        self._say(f"alive {since}")
+        self._process.say(f"alive {since}")
 
     def limit(self, rate: int) -> None:
         """Have it send no more than so many bytes per second."""
-        self._say(f"rate {rate}")
+        self._process.say(f"rate {rate}")
 
     def stop(self) -> None:
         """Have it write a checkpoint and end."""
-        self._process.send_signal(signal.SIGTERM)
+        self._process.ask_to_stop()
 
     def kill(self) -> None:
         """End it, and whatever it has begun."""
-        with contextlib.suppress(OSError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self._process.kill()
         self._listener.join(5)
 
     def last_words(self) -> str:
         """Return the last line that it wrote, or how it ended."""
-        self._errors.seek(0)
-        lines = self._errors.read().strip().splitlines()
-        code = self._process.returncode
-        how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        return redact(lines[-1]) if lines and code is not None and code > 0 else how
-
-    def _say(self, line: str) -> None:
-        assert self._process.stdin is not None, "it is a pipe"
-        with contextlib.suppress(BrokenPipeError, ValueError):
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
+        return self._process.ending().reason
 
     def _listen(self) -> None:
-        assert self._process.stdout is not None, "it is a pipe"
-        for line in self._process.stdout:
+        for line in self._process.lines():
             with contextlib.suppress(ValueError):
                 hear(self.news, json.loads(line))
 

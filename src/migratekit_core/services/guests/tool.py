@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import threading
@@ -20,8 +19,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine
+from migratekit_core.common import childprocess, programs
 from migratekit_core.common import failpoints as points
-from migratekit_core.common import programs
+from migratekit_core.common.childprocess import Child, last_line
 from migratekit_core.common.errors import MigrateKitError, OperationFailedError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.common.redact import redact
@@ -101,7 +101,7 @@ def mounted(folder: Path, uris: Mapping[str, str], *, read_only: bool = False) -
     Whatever this process dies of, the files end with it, so nothing goes on writing to the volumes.
     Raises OperationFailedError where one cannot be mounted.
     """
-    servers: list[tuple[subprocess.Popen[bytes], Path]] = []
+    servers: list[tuple[Child, Path]] = []
     try:
         files = {}
         for number, (label, uri) in enumerate(uris.items()):
@@ -113,7 +113,9 @@ def mounted(folder: Path, uris: Mapping[str, str], *, read_only: bool = False) -
     finally:
         for server, mount in reversed(servers):
             _unmount(mount)
-            _end(server)
+            # It ends when everything is written.
+            if server.wait(MOUNT_SECONDS) is None:
+                server.kill()
 
 
 def domain(vm: VirtualMachine, files: list[Path]) -> bytes:
@@ -148,20 +150,13 @@ def convert(folder: Path, vm: VirtualMachine, files: list[Path], settings: Setti
     command = [which(TOOL) or programs.find(TOOL, "virt-v2v"), "--root", "single", "-i", "libvirtxml", str(description)]
     log = folder / "tool.log"
     began = time.monotonic()
-    with points.call(TOOL), log.open("wb") as output:
-        process = subprocess.Popen(
-            _mortal(command),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment(settings),
-            start_new_session=True,
-        )
+    with points.call(TOOL):
+        process = childprocess.start(command, log=log, everything=True, env=environment(settings), mortal=True)
         try:
             points.during(TOOL)
             code = _wait(process, settings.timeout, step.job)
         finally:
-            _end_group(process)
+            process.stop(STOP_SECONDS)
     lines = [redact(line) for line in log.read_text(errors="replace").splitlines() if line.strip()]
     for line in lines[-MOST_LINES:]:
         step.log(EventKind.TOOL_OUTPUT, text=line, tool=TOOL)
@@ -180,56 +175,39 @@ def convert(folder: Path, vm: VirtualMachine, files: list[Path], settings: Setti
     )
 
 
-def _wait(process: subprocess.Popen[bytes], seconds: float, job: Job) -> int | None:
+def _wait(process: Child, seconds: float, job: Job) -> int | None:
     """Return the tool's exit code; None where it takes longer. Raises CancelledError where the job is to stop."""
     asked = threading.Event()
 
     def stop() -> None:
         asked.set()
-        process.terminate()
+        process.ask_to_stop()
 
     with watched(job, stop):
-        try:
-            code = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
+        code = process.wait(seconds)
         if asked.is_set():
             raise KeyboardInterrupt
     return code
 
 
-def _serve(mount: Path, uri: str, read_only: bool) -> subprocess.Popen[bytes]:
+def _serve(mount: Path, uri: str, read_only: bool) -> Child:
     program = programs.find("nbdfuse", "libnbd-bin")
     command = [program, *(["--readonly"] if read_only else []), str(mount / "disk.img"), uri]
-    log = mount.with_suffix(".log")
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            _mortal(command),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            # Ctrl-C is for us: we end the tool first, and then what it writes to.
-            start_new_session=True,
-        )
+    # Ctrl-C is for us: we end the tool first, and then what it writes to.
+    return childprocess.start(command, everything=True, mortal=True)
 
 
-def _wait_for(server: subprocess.Popen[bytes], mount: Path, label: str) -> Path:
+def _wait_for(server: Child, mount: Path, label: str) -> Path:
     file, deadline = mount / "disk.img", time.monotonic() + MOUNT_SECONDS
     while not file.exists():
-        if server.poll() is not None or time.monotonic() > deadline:
-            words = mount.with_suffix(".log").read_text(errors="replace").strip().splitlines()
+        if not server.running() or time.monotonic() > deadline:
             raise OperationFailedError(
                 f"{label} cannot be mounted for the conversion",
-                f"nbdfuse: {redact(words[-1]) if words else 'it does not answer'}",
+                f"nbdfuse: {last_line(server.said(), 'it does not answer')}",
                 "check that /dev/fuse is there and fuse3 is installed",
             )
         time.sleep(0.05)
     return file
-
-
-def _mortal(command: list[str]) -> list[str]:
-    """Return a command that the kernel kills as soon as this process is gone."""
-    return [programs.find("setpriv", "util-linux"), "--pdeathsig", "KILL", *command]
 
 
 def _unmount(mount: Path) -> None:
@@ -240,26 +218,6 @@ def _unmount(mount: Path) -> None:
             timeout=MOUNT_SECONDS,
             check=False,
         )
-
-
-def _end(server: subprocess.Popen[bytes]) -> None:
-    """Wait for a server that was unmounted: it ends when everything is written."""
-    try:
-        server.wait(MOUNT_SECONDS)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
-    process.wait()
 
 
 def _last_words(lines: list[str]) -> str:

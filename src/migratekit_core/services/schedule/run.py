@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,8 +17,8 @@ from typing import IO, Any
 
 from sqlalchemy import Engine
 
+from migratekit_core.common.childprocess import Child
 from migratekit_core.common.errors import BusyError
-from migratekit_core.common.redact import redact
 from migratekit_core.config.schema import Schedule
 from migratekit_core.db.locks import vm_lock
 from migratekit_core.services.schedule.due import AMBIGUOUS, DUE, FAILED_OVER, Standing, standings
@@ -32,8 +30,8 @@ STOP_SECONDS = 60.0
 """What a stopped sync may take for its checkpoint and its snapshot."""
 LOCK = "replicate --all-due"
 
-Start = Callable[[str, IO[str], IO[str]], subprocess.Popen[str]]
-"""Starts `migratekit replicate NAME --output json` with stdout and stderr in two files."""
+Start = Callable[[str, IO[str]], Child]
+"""Starts `migratekit replicate NAME --output json` with stdout in a file."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ class _Lanes:
                 self._running[each.name] = _Sync(each, self._start)
 
     def _reap(self) -> set[str]:
-        ended = {name for name, sync in self._running.items() if sync.process.poll() is not None}
+        ended = {name for name, sync in self._running.items() if not sync.process.running()}
         for name in ended:
             outcome = self._running.pop(name).outcome()
             self._done.append(outcome)
@@ -159,14 +157,11 @@ class _Lanes:
 
     def _stop(self) -> None:
         for sync in self._running.values():
-            sync.process.send_signal(signal.SIGTERM)
+            sync.process.ask_to_stop()
         deadline = time.monotonic() + STOP_SECONDS
         for sync in self._running.values():
-            try:
-                sync.process.wait(max(deadline - time.monotonic(), 0.1))
-            except subprocess.TimeoutExpired:
+            if sync.process.wait(max(deadline - time.monotonic(), 0.1)) is None:
                 sync.process.kill()
-                sync.process.wait()
 
 
 class _Sync:
@@ -176,16 +171,15 @@ class _Sync:
         self._standing = standing
         self._began = time.monotonic()
         self._out = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed with the outcome)
-        self._err = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self.process = start(standing.name, self._out, self._err)
+        self.process = start(standing.name, self._out)
 
     def outcome(self) -> Outcome:
         """Return what came of it, now that it has ended."""
-        with self._out, self._err:
+        ending = self.process.ending()
+        code, problem = ending.code, ending.said
+        with self._out:
             self._out.seek(0)
-            self._err.seek(0)
-            said, problem = self._out.read(), self._err.read()
-        code = self.process.returncode
+            said = self._out.read()
         result: dict[str, Any] = {}
         with contextlib.suppress(ValueError):
             result = json.loads(said) if code == 0 else {}
@@ -199,7 +193,7 @@ class _Sync:
             late=self._standing.late,
             kind=str(result.get("kind", "")),
             moved=int(result.get("bytes_moved", 0)),
-            error=redact(words.strip()) if code else "",
+            error=words.strip() if code else "",
             surplus=tuple(result.get("surplus_volumes", [])),
         )
 

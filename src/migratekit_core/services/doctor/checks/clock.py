@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from migratekit_core.common import programs
 from migratekit_core.db.engine import database_error
 from migratekit_core.services.doctor.model import Answer, SkippedError, check, failed, ok, warning
 from migratekit_core.services.doctor.site import Site
@@ -26,9 +26,7 @@ def ntp(site: Site) -> Iterator[Answer]:
     """Ask systemd whether something keeps the clock right."""
     if shutil.which("timedatectl") is None:
         raise SkippedError("not looked at: timedatectl is not installed")
-    command = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False, stdin=subprocess.DEVNULL)
-    said = done.stdout.strip()
+    said = (programs.printed("timedatectl", "show", "--property=NTPSynchronized", "--value") or "").strip()
     if said == "yes":
         yield ok("clock", "kept right by NTP")
     elif said == "no":

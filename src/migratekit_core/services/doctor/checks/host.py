@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -27,7 +26,6 @@ OLDEST_NBDKIT = (1, 30)
 """Debian 12 has 1.32; before 1.30 the curl plugin has no `timeout` that counts."""
 FILE = Plugin("file")
 """What nbdkit's exporter is made of."""
-PROGRAM_SECONDS = 10
 
 
 @check("host.versions", "versions")
@@ -104,7 +102,7 @@ def _plugin(program: str, plugin: Plugin, config: Config, why: str) -> Answer:
         return failed(what, f"{error.what}: {error.why}", error.todo)
     if found:
         return ok(what, found)
-    if _run(program, plugin.name, "--dump-plugin") is not None:
+    if programs.printed(program, plugin.name, "--dump-plugin") is not None:
         return ok(what, "there" + plugin.beside())
     if why:
         return failed(what, f"not installed; {why}", plugin.todo)
@@ -152,17 +150,7 @@ def devices(site: Site) -> Iterator[Answer]:
 
 
 def _first_line(program: str, option: str) -> str:
-    said = _run(program, option)
+    said = programs.printed(program, option)
     if said is None:
         raise PreconditionError(f"{program} does not run", f"{program} {option} failed", "reinstall its package")
     return said.splitlines()[0].strip() if said.strip() else program
-
-
-def _run(*command: str) -> str | None:
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PROGRAM_SECONDS, check=False, stdin=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None

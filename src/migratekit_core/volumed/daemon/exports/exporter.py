@@ -18,8 +18,9 @@ from pathlib import Path
 
 import nbd
 
+from migratekit_core.common.childprocess import last_line, said_in
 from migratekit_core.common.errors import OperationFailedError, PreconditionError
-from migratekit_core.common.redact import child_environment, redact
+from migratekit_core.common.redact import child_environment
 from migratekit_core.config.schema import Daemon
 from migratekit_core.joblog.process import running_pid, started, write_pid
 
@@ -209,8 +210,7 @@ class Exporter(ABC):
             except subprocess.TimeoutExpired:
                 code = -1
         if code != 0:
-            words = self._log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-            raise self._does_not_start(redact(words[-1]))
+            raise self._does_not_start(last_line(said_in(self._log)))
 
     def _does_not_start(self, why: str) -> OperationFailedError:
         return OperationFailedError(
