@@ -13,6 +13,7 @@ from migratekit_core.adapters.readers.reader import nbd_uri
 from migratekit_core.adapters.tunnel import Gate, kinds, local
 from migratekit_core.adapters.tunnel.probe import blamed, look_now_and_then
 from migratekit_core.common import failpoints as points
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OmaUnreachableError, UsageError
 from migratekit_core.common.progress import Observer, Silent
 from migratekit_core.config.load import require
@@ -70,6 +71,8 @@ class Runtime:
                 "no collector is configured",
                 "neither otel.endpoint nor OTEL_EXPORTER_OTLP_ENDPOINT is set",
                 "see docs/jobs.md, on traces",
+                code=ErrorCode.CONFIG_MISSING,
+                facts={"setting": "otel.endpoint"},
             )
         return found
 
@@ -85,6 +88,8 @@ class Runtime:
                 "volumes.token is not set",
                 "the volume daemon asks for it",
                 'set token = { file = "…" } in [volumes]',
+                code=ErrorCode.CONFIG_MISSING,
+                facts={"setting": "volumes.token"},
             )
         endpoint = Endpoint(self._socket("volumes") or settings.socket, settings.host, settings.port)
         token = settings.token.read("volumes.token")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sqlmodel import select
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UnreachableError
 from migratekit_core.config.schema import Database
 from migratekit_core.db.engine import Databases, open_databases, session
@@ -39,7 +40,7 @@ def make(folder: Path, syncs: int = 12) -> Databases:
             step.log(EventKind.DISK_IDENTICAL, disk=name, compared=size, pending=1 << 26, differing=0, note="",
                      source_digest=digest, volume_digest=digest)  # fmt: skip
     with contextlib.suppress(UnreachableError), tracker.job("test-failover", owner=VM) as job, job.step("deploy"):
-        raise UnreachableError("CloudStack does not answer", HOSTILE, "look at it")
+        raise UnreachableError("CloudStack does not answer", HOSTILE, "look at it", code=ErrorCode.UNKNOWN)
     _failover(databases, tracker)
     return databases
 

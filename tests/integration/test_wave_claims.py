@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.db.wavestates import REPLICATE
 from migratekit_core.services.waves import asks, claims, look, store
 from migratekit_core.services.waves.model import Machine, Wave
@@ -210,7 +211,7 @@ def test_the_lost_answer_of_a_commit_costs_nothing(server: Server, engine: Engin
         else:
             from migratekit_core.common.errors import OperationFailedError
 
-            claims.fail(engine, held, OperationFailedError("no", "never", "again"))
+            claims.fail(engine, held, OperationFailedError("no", "never", "again", code=ErrorCode.UNKNOWN))
         assert not lose
     finally:
         event.remove(engine, "commit", broken)

@@ -10,6 +10,7 @@ import httpx
 import pytest
 import yaml
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.common.files import write_private
 from migratekit_core.config import load_config
@@ -87,7 +88,11 @@ def test_a_wave_from_the_plan_to_the_report(lab: Lab, config: Path, tmp_path: Pa
         other = claims.claim(engine, "lab-1", whole.machines[0].uuid, REPLICATE, "test:1")
         assert other is not None
         secret = lab.secrets["database"]
-        claims.fail(engine, other, OperationFailedError("the copy failed", f"login with {secret} was refused", "look"))
+        claims.fail(
+            engine,
+            other,
+            OperationFailedError("the copy failed", f"login with {secret} was refused", "look", code=ErrorCode.UNKNOWN),
+        )
     finally:
         engine.dispose()
     identical(lab, "wave01")

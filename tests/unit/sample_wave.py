@@ -7,6 +7,7 @@ from datetime import timedelta
 from sqlalchemy import Engine
 from sqlmodel import Session, select
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.db.engine import session, write
 from migratekit_core.db.models.base import utcnow
@@ -65,7 +66,9 @@ def make(engine: Engine) -> Wave:
             claims.heartbeat(engine, held, done=size // 2, total=size, rate=80 * MIB, job_id=f"job-{number}")
             claims.finish(engine, held, done=size)
         elif number == 4:
-            claims.fail(engine, held, OperationFailedError("the copy failed", HOSTILE, "run it again"))
+            claims.fail(
+                engine, held, OperationFailedError("the copy failed", HOSTILE, "run it again", code=ErrorCode.UNKNOWN)
+            )
         elif number == 5:
             lose(engine, held.worker)
         else:

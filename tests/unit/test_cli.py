@@ -14,6 +14,7 @@ import typer
 import yaml
 
 from migratekit_cli.errors import reported
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError
 from migratekit_core.common.redact import remember
 from tests.unit.command import run
@@ -125,7 +126,7 @@ def test_a_secret_in_an_unexpected_error_is_never_shown(
 
 
 def test_an_error_is_three_lines_whatever_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
-    assert raising(BusyError("a\nb", "c\r\nd", "e")) == 8
+    assert raising(BusyError("a\nb", "c\r\nd", "e", code=ErrorCode.UNKNOWN)) == 8
     assert capsys.readouterr().err == "error: a b [unknown]\n  why: c d\n   do: e\n"
 
 
@@ -172,6 +173,7 @@ def test_under_nohup_a_closed_terminal_stops_nothing() -> None:
 SCRIPT = """
 import sys
 from migratekit_cli.errors import reported
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError
 
 @reported
@@ -180,7 +182,7 @@ def command():
         print("a line", file=sys.{stream}, flush={flush})
     open({path!r}, "w").close()
     if {fails}:
-        raise BusyError("what", "why", "todo")
+        raise BusyError("what", "why", "todo", code=ErrorCode.LOCKED)
 
 try:
     command()

@@ -219,7 +219,7 @@ class Standing(Keeping):
 @pytest.mark.parametrize(("state", "stops"), [("Error", False), ("Stopped", True)])
 def test_a_machine_in_error_that_keeps_its_volumes_does_not_keep_the_source_off(state: str, stops: bool) -> None:
     def detach(volume_id: str) -> None:
-        raise PreconditionError("specify a VM that is either running or stopped")
+        raise PreconditionError("specify a VM that is either running or stopped", code=ErrorCode.UNKNOWN)
 
     machine = "1" * 36
     way: Any = SimpleNamespace(

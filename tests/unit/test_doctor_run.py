@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, PreconditionError
 from migratekit_core.common.redact import remember
 from migratekit_core.config.schema import Config, Database
@@ -32,7 +33,7 @@ def made(name: str, *answers: Answer | Exception, hang: threading.Event | None =
 def test_lines_stand_in_the_order_of_the_checks_and_the_first_failure_decides() -> None:
     checks = [
         made("a.one", ok("one", "fine")),
-        made("b.two", AuthError("no", "wrong key", "look")),
+        made("b.two", AuthError("no", "wrong key", "look", code=ErrorCode.UNKNOWN)),
         made("c.three", failed("three", "gone", "bring it back", 6)),
         made("d.four", warning("four", "soon", "hurry")),
     ]
@@ -79,7 +80,7 @@ def test_what_several_need_is_asked_for_once_and_its_failure_skips_the_others() 
 
     def ask() -> None:
         asked.append(1)
-        raise PreconditionError("the thing is not there")
+        raise PreconditionError("the thing is not there", code=ErrorCode.UNKNOWN)
 
     def first(site: Site) -> Iterator[Answer]:
         site.once("thing", ask)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from migratekit_core.common import errors
+from migratekit_core.common.codes import ErrorCode
 
 CODES = {
     "OperationFailedError": 1,
@@ -42,5 +43,5 @@ def test_an_unknown_code_is_a_failure(code: int) -> None:
 
 
 def test_the_text_is_what_and_why() -> None:
-    assert str(errors.UsageError("what", "why", "todo")) == "what: why"
-    assert str(errors.UsageError("what")) == "what"
+    assert str(errors.UsageError("what", "why", "todo", code=ErrorCode.UNKNOWN)) == "what: why"
+    assert str(errors.UsageError("what", code=ErrorCode.UNKNOWN)) == "what"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.redact import MASK, remember
 from migratekit_core.db.engine import Databases
@@ -82,7 +83,7 @@ def test_a_failure_is_recorded_masked_and_goes_on_up(databases: Databases, direc
 def test_our_own_errors_are_recorded_with_what_and_why(databases: Databases) -> None:
     tracker = Tracker(databases.oma)
     with pytest.raises(PreconditionError), tracker.job("a", owner="vm"):
-        raise PreconditionError("no space", "the pool is full", "free some")
+        raise PreconditionError("no space", "the pool is full", "free some", code=ErrorCode.UNKNOWN)
     assert tracker.jobs()[0].error_message == "no space: the pool is full"
 
 

@@ -161,10 +161,13 @@ def test_numbers_are_taken_from_refusals_within_bounds() -> None:
 
 def test_what_is_asked_again_and_what_never_is() -> None:
     patience = Patience(outage=150, throttled=600, busy=60)
-    never_sent, away = NeverSentError("", "refused"), UnreachableError("", "timed out")
+    never_sent, away = (
+        NeverSentError("", "refused", code=ErrorCode.UNKNOWN),
+        UnreachableError("", "timed out", code=ErrorCode.UNKNOWN),
+    )
     throttled = OperationFailedError("", "please retry after [13825] ms.", code=ErrorCode.THROTTLED)
     busy = OperationFailedError("", "", code=ErrorCode.WRONG_STATE)
-    unknown = OperationFailedError("", "")
+    unknown = OperationFailedError("", "", code=ErrorCode.UNKNOWN)
     assert patience.pause(throttled, "createVolume", 0, 1) == pytest.approx(13.925)
     assert patience.pause(throttled, "createVolume", 590, 9) is None
     # Nothing was sent: the call may be made again, whatever it is.
@@ -186,7 +189,7 @@ def test_what_a_restart_has_ended_is_looked_for_and_done_again() -> None:
 
     def ended() -> str:
         done.append("called")
-        raise InterruptedJobError("restarted")
+        raise InterruptedJobError("restarted", code=ErrorCode.INTERRUPTED)
 
     with pytest.raises(InterruptedJobError):
         through_restarts(ended)
@@ -197,7 +200,7 @@ def test_what_a_restart_has_ended_is_looked_for_and_done_again() -> None:
 
 
 def test_a_lost_answer_is_looked_for_also_while_nobody_answers() -> None:
-    answers = iter([UnreachableError("", "away"), None, "found"])
+    answers = iter([UnreachableError("", "away", code=ErrorCode.UNKNOWN), None, "found"])
 
     def look() -> str | None:
         answer = next(answers)

@@ -180,7 +180,7 @@ class There:
     def connect(self, vcenter: Any) -> Iterator[Any]:
         self.asked += 1
         if self.identities is None:
-            raise UnreachableError("vCenter vc1 does not answer", "refused", "look")
+            raise UnreachableError("vCenter vc1 does not answer", "refused", "look", code=ErrorCode.UNKNOWN)
         yield self
 
 

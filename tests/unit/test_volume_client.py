@@ -53,7 +53,7 @@ def test_a_request_that_cloudstack_throttles_longer_than_the_daemon_waits_is_mad
 
     monkeypatch.setattr(asked, "_once", once)
     assert asked.volumes() == []
-    refused = OperationFailedError("refused")
+    refused = OperationFailedError("refused", code=ErrorCode.UNKNOWN)
     answers.append(refused)
     with pytest.raises(OperationFailedError) as caught:
         asked.volumes()
@@ -62,11 +62,11 @@ def test_a_request_that_cloudstack_throttles_longer_than_the_daemon_waits_is_mad
 
 def test_what_is_made_again_and_what_never_is() -> None:
     policy = Patience(outage=10, busy=3)
-    away, busy = UnreachableError("", ""), BusyError("", "")
+    away, busy = UnreachableError("", "", code=ErrorCode.UNKNOWN), BusyError("", "", code=ErrorCode.UNKNOWN)
     throttled = OperationFailedError("", "", code=ErrorCode.THROTTLED)
     for error in (away, throttled):
         assert policy.pause(error, "/api/v1/volumes", 0, 1)
         assert policy.pause(error, "/api/v1/volumes", 10, 9) is None
     assert policy.pause(busy, "/api/v1/volumes", 3, 9)
     assert policy.pause(busy, "/api/v1/volumes", 3.1, 9) is None
-    assert policy.pause(OperationFailedError("", ""), "/api/v1/volumes", 0, 1) is None
+    assert policy.pause(OperationFailedError("", "", code=ErrorCode.UNKNOWN), "/api/v1/volumes", 0, 1) is None

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError, OperationFailedError, PreconditionError
 from migratekit_core.db.engine import Databases
 from migratekit_core.db.models.base import utcnow
@@ -58,7 +59,9 @@ def fails(engine: Engine, task: str, vm: str) -> None:
     """Have a task fail."""
     held = claims.claim(engine, "shop", vm, task, "w1")
     assert held is not None
-    claims.fail(engine, held, OperationFailedError("the copy failed", "the link broke", "run it again"))
+    claims.fail(
+        engine, held, OperationFailedError("the copy failed", "the link broke", "run it again", code=ErrorCode.UNKNOWN)
+    )
 
 
 def test_the_same_wave_is_stored_once(engine: Engine) -> None:
@@ -246,7 +249,7 @@ def test_who_gives_a_machine_back_because_others_have_it_says_so_and_it_is_prune
     for number in range(3):
         held = claims.claim(engine, "shop", "u-db", REPLICATE, "w1")
         assert held is not None and held.attempt == number + 1
-        claims.give_back(engine, held, BusyError("the OMA has no room", "all 13 stay", "wait"))
+        claims.give_back(engine, held, BusyError("the OMA has no room", "all 13 stay", "wait", code=ErrorCode.UNKNOWN))
     view = overview(look.snapshot(engine, "shop"))
     [waits] = view.troubles
     assert (waits.name, waits.state, waits.error and waits.error.what) == ("db01", "waiting", "the OMA has no room")

@@ -13,6 +13,7 @@ from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
 from migratekit_cli.session import as_given, runtime
 from migratekit_cli.ui import render
 from migratekit_cli.ui.render import count, named
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.common.hints import hint, migratekit
 
@@ -41,7 +42,10 @@ def command(
     """
     if orphans == (vm is not None):
         raise UsageError(
-            "name a machine, or pass --orphans", "one of the two is needed", hint("see: ", migratekit("cleanup", "-h"))
+            "name a machine, or pass --orphans",
+            "one of the two is needed",
+            hint("see: ", migratekit("cleanup", "-h")),
+            code=ErrorCode.USAGE,
         )
     if vm is None:
         _orphans(context, yes and not dry_run, output)

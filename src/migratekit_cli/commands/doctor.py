@@ -15,6 +15,7 @@ from migratekit_cli.options import Output, OutputOption
 from migratekit_cli.session import as_given, configuration
 from migratekit_cli.ui import render
 from migratekit_cli.ui.display import Display
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError, UsageError
 
 if TYPE_CHECKING:
@@ -60,9 +61,13 @@ def command(
 
     unknown = [name for name in topic or () if name not in topics()]
     if unknown:
-        raise UsageError(f"no topic {unknown[0]!r}", f"there are: {', '.join(topics())}", "correct --topic")
+        raise UsageError(
+            f"no topic {unknown[0]!r}", f"there are: {', '.join(topics())}", "correct --topic", code=ErrorCode.USAGE
+        )
     if "probe" in (topic or ()) and not probe:
-        raise UsageError("the topic probe needs --probe", "it makes a volume for a moment", "add --probe")
+        raise UsageError(
+            "the topic probe needs --probe", "it makes a volume for a moment", "add --probe", code=ErrorCode.USAGE
+        )
     config = configuration(context)
     with _patience() as show:
         found = examine(config, timeout, topic or (), remote)

@@ -13,6 +13,7 @@ from migratekit_cli.options import ConvertOption, DryRunOption, Output, OutputOp
 from migratekit_cli.session import as_given, runtime
 from migratekit_cli.ui import plans, render
 from migratekit_cli.ui.ask import confirm
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.common.hints import migratekit
 from migratekit_core.common.units import human_seconds, parse_duration
@@ -133,7 +134,12 @@ def _tell(context: typer.Context, vm: str, release: bool, cancel: bool, output: 
     from migratekit_core.services.failover import control
 
     if release and cancel:
-        raise UsageError("--release and --cancel exclude each other", "one cuts over, the other does not", "pass one")
+        raise UsageError(
+            "--release and --cancel exclude each other",
+            "one cuts over, the other does not",
+            "pass one",
+            code=ErrorCode.USAGE,
+        )
     with runtime(context) as opened:
         require_schema(opened.databases)
         job = control.release(opened, vm) if release else control.stop(opened, vm)

@@ -15,6 +15,7 @@ from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
 from migratekit_cli.session import runtime
 from migratekit_cli.ui import render
 from migratekit_cli.ui.ask import confirm, possible
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError, UsageError
 
 if TYPE_CHECKING:
@@ -74,13 +75,19 @@ def command(
     ways = [way for way, given in _ways(file, by_name, wizard, assign, forget, export).items() if given]
     if len(ways) > 1:
         raise UsageError(
-            f"{' and '.join(ways)} do not go together", "each is a way of its own", "leave one of them out"
+            f"{' and '.join(ways)} do not go together",
+            "each is a way of its own",
+            "leave one of them out",
+            code=ErrorCode.USAGE,
         )
     if replace and file is None:
-        raise UsageError("--replace is for --map", "no file is given", "add --map FILE")
+        raise UsageError("--replace is for --map", "no file is given", "add --map FILE", code=ErrorCode.USAGE)
     if wizard and not possible():
         raise UsageError(
-            "--wizard asks questions", "there is no terminal to ask on", "use --map FILE, --by-name or --set"
+            "--wizard asks questions",
+            "there is no terminal to ask on",
+            "use --map FILE, --by-name or --set",
+            code=ErrorCode.NO_TERMINAL,
         )
     entries = files.read(file) if file is not None else tuple(_assigned(line) for line in assign or ())
     with runtime(context) as opened:
@@ -98,7 +105,10 @@ def command(
     _show(found, output)
     if check and not found.complete:
         raise PreconditionError(
-            "the mapping of networks is not complete", _incomplete(found), "map them; docs/networks.md shows the ways"
+            "the mapping of networks is not complete",
+            _incomplete(found),
+            "map them; docs/networks.md shows the ways",
+            code=ErrorCode.NETWORK_UNMAPPED,
         )
 
 
@@ -122,7 +132,10 @@ def _assigned(line: str) -> Entry:
     source, equals, target = line.rpartition("=")
     if not (equals and source.strip() and target.strip()):
         raise UsageError(
-            f"--set {line!r} is not understood", "it is not SOURCE=TARGET", "write --set 'VM Network=prod'"
+            f"--set {line!r} is not understood",
+            "it is not SOURCE=TARGET",
+            "write --set 'VM Network=prod'",
+            code=ErrorCode.USAGE,
         )
     return Entry(source.strip(), None if target.strip() == LEFT_OUT else target.strip(), origin="set")
 
@@ -147,6 +160,7 @@ def _forget(opened: Runtime, sources: list[str], dry_run: bool, yes: bool) -> No
             f"nothing is stored for {missing[0]!r}",
             f"stored are: {', '.join(sorted(stored)) or 'none'}",
             "check --unset",
+            code=ErrorCode.USAGE,
         )
     for source in sources:
         _tell(f"{'would remove' if dry_run else 'removes'} the line of {source}")

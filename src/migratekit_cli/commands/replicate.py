@@ -14,6 +14,7 @@ from migratekit_cli.options import BandwidthOption, DiskBandwidthOption, DryRunO
 from migratekit_cli.session import runtime
 from migratekit_cli.ui import render
 from migratekit_cli.ui.render import named
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError, UsageError
 from migratekit_core.common.units import human_bytes, human_rate, human_seconds
 
@@ -48,7 +49,10 @@ def command(
     if all_due:
         if vm is not None or compare:
             raise UsageError(
-                "--all-due goes with no machine and no --compare", "the schedule names them", "leave it out"
+                "--all-due goes with no machine and no --compare",
+                "the schedule names them",
+                "leave it out",
+                code=ErrorCode.USAGE,
             )
         given = {"--bandwidth": bandwidth, "--disk-bandwidth": disk_bandwidth}
         passed = [text for name, rate in given.items() if rate is not None for text in (name, _rate(rate))]
@@ -60,9 +64,16 @@ def command(
             raise typer.Exit(error.exit_code) from None
         return
     if quiet:
-        raise UsageError("--quiet goes with --all-due only", "one machine is named", "leave it out")
+        raise UsageError(
+            "--quiet goes with --all-due only", "one machine is named", "leave it out", code=ErrorCode.USAGE
+        )
     if vm is None:
-        raise UsageError("no machine is named", "neither VM nor --all-due is given", "name one, or pass --all-due")
+        raise UsageError(
+            "no machine is named",
+            "neither VM nor --all-due is given",
+            "name one, or pass --all-due",
+            code=ErrorCode.USAGE,
+        )
     from migratekit_core.engine.bandwidth import Limits
     from migratekit_core.services.replication import preview, sync
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -43,6 +44,10 @@ def write(path: Path, made: datetime, document: Callable[[datetime, str], str]) 
         write_private(path, page)
     except OSError as error:
         raise UsageError(
-            f"report {path} cannot be written", error.strerror or str(error), "name another file"
+            f"report {path} cannot be written",
+            error.strerror or str(error),
+            "name another file",
+            code=ErrorCode.FILE_UNWRITABLE,
+            facts={"path": str(path)},
         ) from None
     sys.stderr.write(f"report: {path}\n")

@@ -18,6 +18,7 @@ import typer
 
 from migratekit_cli.ui.display import cleared
 from migratekit_cli.ui.unbroken import others_wait
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 
 UNCHANGED = "Nothing was changed."
@@ -54,7 +55,9 @@ def confirm(question: str, yes: bool, about: Sequence[str] = (), unchanged: str 
         return
     if not possible():
         _say(*about)
-        raise UsageError("this needs a confirmation", "there is no terminal to ask on", "pass --yes")
+        raise UsageError(
+            "this needs a confirmation", "there is no terminal to ask on", "pass --yes", code=ErrorCode.NO_TERMINAL
+        )
     with _asking(unchanged):
         _say(*about)
         termios.tcflush(sys.stdin, termios.TCIFLUSH)
@@ -103,7 +106,12 @@ def hidden(question: str, about: Sequence[str] = (), unchanged: str = UNCHANGED)
 def _asking(unchanged: str) -> Iterator[None]:
     """Have the terminal for one question and its answer. Raises UsageError where there is none."""
     if not possible():
-        raise UsageError("this asks questions", "there is no terminal to ask on", "give the answers as options")
+        raise UsageError(
+            "this asks questions",
+            "there is no terminal to ask on",
+            "give the answers as options",
+            code=ErrorCode.NO_TERMINAL,
+        )
     with cleared(), others_wait():
         try:
             yield

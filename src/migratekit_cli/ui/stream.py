@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import typer
 
 from migratekit_cli.ui.unbroken import into_nothing
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import INTERRUPTED_EXIT_CODE, OperationFailedError
 
 Row = Callable[[Any], Sequence[object]]
@@ -43,7 +44,10 @@ def _write(text: str) -> None:
     except OSError as error:
         # Said here, for around the list is a connection to vCenter, whose errors look the same.
         raise OperationFailedError(
-            "the list cannot be written", f"stdout: {error.strerror}", "make room, or write it elsewhere"
+            "the list cannot be written",
+            f"stdout: {error.strerror}",
+            "make room, or write it elsewhere",
+            code=ErrorCode.FILE_UNWRITABLE,
         ) from None
 
 

@@ -32,7 +32,7 @@ class MigrateKitError(Exception):
         why: str = "",
         todo: Hint | str = "",
         *,
-        code: ErrorCode = ErrorCode.UNKNOWN,
+        code: ErrorCode,
         facts: Mapping[str, Fact] | None = None,
     ) -> None:
         super().__init__(what)

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 
 ALSO = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
@@ -17,7 +18,11 @@ def find(name: str, package: str) -> str:
     found = shutil.which(name) or shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), ALSO]))
     if found is None:
         raise PreconditionError(
-            f"{name} is not installed", "it is nowhere on the PATH", f"run: apt-get install {package}"
+            f"{name} is not installed",
+            "it is nowhere on the PATH",
+            f"run: apt-get install {package}",
+            code=ErrorCode.NOT_INSTALLED,
+            facts={"program": name, "package": package},
         )
     return found
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError, UsageError
 from migratekit_core.common.files import write_private
 from migratekit_core.config.load import Layer, Sources, problems
@@ -93,12 +94,17 @@ def parse_source(text: str) -> tuple[str, SecretSource]:
             f"--secret {setting or text}=… names no source",
             f"secrets are {', '.join(SECRETS)}; sources are file, env, command, keyring; a value is never given here",
             "say for example --secret vcenter.password=env:VC_PASSWORD",
+            code=ErrorCode.USAGE,
         )
     try:
         return setting, SecretSource.model_validate(made)
     except ValueError:
         raise UsageError(
-            f"--secret {setting} is no valid source", f"{kind} does not take that form", "see docs/configuration.md"
+            f"--secret {setting} is no valid source",
+            f"{kind} does not take that form",
+            "see docs/configuration.md",
+            code=ErrorCode.USAGE,
+            facts={"setting": setting},
         ) from None
 
 
@@ -129,6 +135,7 @@ def render(role: Role, answers: Mapping[str, str], sources: Mapping[str, SecretS
             "these answers make no configuration",
             "; ".join(str(problem) for problem in found),
             "give them as options, or run it on a terminal",
+            code=ErrorCode.CONFIG_INVALID,
         )
     return text
 
@@ -137,7 +144,11 @@ def check(path: Path, force: bool) -> None:
     """Raise PreconditionError where a configuration is there already, which only `force` replaces."""
     if path.exists() and not force and _says_something(path):
         raise PreconditionError(
-            f"{path} is there already", "it holds settings", "pass --force to replace it, or name another file"
+            f"{path} is there already",
+            "it holds settings",
+            "pass --force to replace it, or name another file",
+            code=ErrorCode.FILE_EXISTS,
+            facts={"path": str(path)},
         )
 
 
@@ -149,7 +160,11 @@ def write(path: Path, text: str, force: bool) -> None:
         write_private(path, text, _owner(path))
     except OSError as error:
         raise PreconditionError(
-            f"{path} cannot be written", error.strerror or str(error), "check the folder's rights, or name another file"
+            f"{path} cannot be written",
+            error.strerror or str(error),
+            "check the folder's rights, or name another file",
+            code=ErrorCode.FILE_UNWRITABLE,
+            facts={"path": str(path)},
         ) from None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.config.names import unknown
 from migratekit_core.config.schema import Config, Oma, TunnelServer
@@ -89,7 +90,10 @@ def read_sources(
         own = settings.pop("profiles", {})
         if not isinstance(own, dict):
             raise UsageError(
-                "configuration: profiles is no table", "it holds a single value", "write [profiles.NAME.…]"
+                "configuration: profiles is no table",
+                "it holds a single value",
+                "write [profiles.NAME.…]",
+                code=ErrorCode.CONFIG_INVALID,
             )
         profiles = _merge(profiles, own)
         layers.append(Layer(str(path), settings))
@@ -97,10 +101,20 @@ def read_sources(
     if wanted:
         if wanted not in profiles:
             known = ", ".join(sorted(profiles)) or "none"
-            raise UsageError(f"no profile {wanted!r}", f"profiles of the configuration: {known}", "check --profile")
+            raise UsageError(
+                f"no profile {wanted!r}",
+                f"profiles of the configuration: {known}",
+                "check --profile",
+                code=ErrorCode.CONFIG_MISSING,
+                facts={"profile": wanted},
+            )
         if not isinstance(profiles[wanted], dict):
             raise UsageError(
-                f"profile {wanted!r} is no table", "it holds a single value", f"write [profiles.{wanted}.…]"
+                f"profile {wanted!r} is no table",
+                "it holds a single value",
+                f"write [profiles.{wanted}.…]",
+                code=ErrorCode.CONFIG_INVALID,
+                facts={"profile": wanted},
             )
         layers.append(Layer(f"profile {wanted}", profiles[wanted]))
     layers.append(Layer("environment", _from_environment(environ)))
@@ -114,7 +128,10 @@ def checked(sources: Sources) -> Config:
         return found
     where = ", ".join(str(path) for path in sources.files) or "environment"
     raise UsageError(
-        f"configuration is wrong ({where})", "; ".join(str(problem) for problem in found), "see docs/configuration.md"
+        f"configuration is wrong ({where})",
+        "; ".join(str(problem) for problem in found),
+        "see docs/configuration.md",
+        code=ErrorCode.CONFIG_INVALID,
     )
 
 
@@ -135,6 +152,8 @@ def require(config: Config, *tables: str) -> None:
             f"configuration has no [{missing[0]}] table",
             f"no --config given, or the file lacks it (default files: {looked})",
             "pass --config FILE or write one; docs/configuration.md has a complete example",
+            code=ErrorCode.CONFIG_MISSING,
+            facts={"setting": missing[0]},
         )
 
 
@@ -148,6 +167,8 @@ def tunnel_server(config: Config, given: Mapping[str, Any]) -> TunnelServer:
             "the tunnel's server is not configured",
             "; ".join(str(_problem(item)) for item in error.errors()),
             "write [tunnel.server], or pass --cert, --ca, …",
+            code=ErrorCode.CONFIG_MISSING,
+            facts={"setting": "tunnel.server"},
         ) from None
 
 
@@ -156,10 +177,20 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(
-            f"configuration {path} cannot be read", error.strerror or str(error), "check the path given with --config"
+            f"configuration {path} cannot be read",
+            error.strerror or str(error),
+            "check the path given with --config",
+            code=ErrorCode.FILE_UNREADABLE,
+            facts={"path": str(path)},
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"configuration {path} is not TOML", str(error), "correct that line") from error
+        raise UsageError(
+            f"configuration {path} is not TOML",
+            str(error),
+            "correct that line",
+            code=ErrorCode.CONFIG_INVALID,
+            facts={"path": str(path)},
+        ) from error
 
 
 def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,10 +231,20 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
                 raise UsageError(
-                    f"{name} contradicts another variable", "a value cannot hold keys", "unset one of them"
+                    f"{name} contradicts another variable",
+                    "a value cannot hold keys",
+                    "unset one of them",
+                    code=ErrorCode.CONFIG_INVALID,
+                    facts={"variable": name},
                 )
         if key in table and isinstance(table[key], dict):
-            raise UsageError(f"{name} contradicts another variable", "a table cannot be a value", "unset one of them")
+            raise UsageError(
+                f"{name} contradicts another variable",
+                "a table cannot be a value",
+                "unset one of them",
+                code=ErrorCode.CONFIG_INVALID,
+                facts={"variable": name},
+            )
         table[key] = _value(text)
     return settings
 

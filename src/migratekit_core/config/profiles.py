@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.config.folders import runtime_dir
 from migratekit_core.config.schema import Config, Tunnel
@@ -47,6 +48,8 @@ def _named(held: dict[str, Any], name: str, table: str) -> Any:
         f"no {table}.{name} in the configuration",
         _known(held, name),
         f"write [{table}.{name}]; see docs/configuration.md",
+        code=ErrorCode.CONFIG_MISSING,
+        facts={"setting": f"{table}.{name}"},
     )
 
 

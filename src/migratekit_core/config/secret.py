@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, UsageError
 from migratekit_core.common.redact import child_environment, hide_variable, remember
 
@@ -50,7 +51,11 @@ class SecretSource(BaseModel):
             value = os.environ.get(self.env)
             if not value:
                 raise UsageError(
-                    f"{purpose} is not set", f"environment variable {self.env} is empty", f"set it: export {self.env}=…"
+                    f"{purpose} is not set",
+                    f"environment variable {self.env} is empty",
+                    f"set it: export {self.env}=…",
+                    code=ErrorCode.SECRET_UNREADABLE,
+                    facts={"setting": purpose, "variable": self.env},
                 )
             return value
         if self.command is not None:
@@ -66,12 +71,30 @@ def _from_file(path: Path, purpose: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         # Not what could not be decoded: that is the secret.
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise UsageError(f"{purpose} cannot be read", f"{path}: {reason}", "create the file with mode 0600") from None
+        raise UsageError(
+            f"{purpose} cannot be read",
+            f"{path}: {reason}",
+            "create the file with mode 0600",
+            code=ErrorCode.SECRET_UNREADABLE,
+            facts={"setting": purpose, "path": str(path)},
+        ) from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise AuthError(f"{purpose} is not private", f"{path} can be read by others", f"run: chmod 600 {path}")
+        raise AuthError(
+            f"{purpose} is not private",
+            f"{path} can be read by others",
+            f"run: chmod 600 {path}",
+            code=ErrorCode.FILE_NOT_PRIVATE,
+            facts={"setting": purpose, "path": str(path)},
+        )
     value = text.strip("\r\n")
     if not value:
-        raise UsageError(f"{purpose} is empty", f"{path} holds nothing", "write the secret into the file")
+        raise UsageError(
+            f"{purpose} is empty",
+            f"{path} holds nothing",
+            "write the secret into the file",
+            code=ErrorCode.SECRET_UNREADABLE,
+            facts={"setting": purpose, "path": str(path)},
+        )
     return value
 
 
@@ -89,11 +112,21 @@ def _from_command(command: list[str], purpose: str) -> str:
     except (OSError, UnicodeDecodeError, subprocess.SubprocessError) as error:
         # The command's output may hold the secret: only its name and outcome are told.
         raise UsageError(
-            f"{purpose} cannot be read", f"command {command[0]!r} {_outcome(error)}", "run it by hand"
+            f"{purpose} cannot be read",
+            f"command {command[0]!r} {_outcome(error)}",
+            "run it by hand",
+            code=ErrorCode.SECRET_UNREADABLE,
+            facts={"setting": purpose},
         ) from None
     value = done.stdout.strip("\r\n")
     if not value:
-        raise UsageError(f"{purpose} is empty", f"command {command[0]!r} printed nothing", "run it by hand")
+        raise UsageError(
+            f"{purpose} is empty",
+            f"command {command[0]!r} printed nothing",
+            "run it by hand",
+            code=ErrorCode.SECRET_UNREADABLE,
+            facts={"setting": purpose},
+        )
     return value
 
 
@@ -110,10 +143,20 @@ def _from_keyring(name: str, purpose: str) -> str:
         import keyring  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         raise UsageError(
-            f"{purpose} cannot be read", "the keyring library is not installed", "run: apt-get install python3-keyring"
+            f"{purpose} cannot be read",
+            "the keyring library is not installed",
+            "run: apt-get install python3-keyring",
+            code=ErrorCode.NOT_INSTALLED,
+            facts={"setting": purpose},
         ) from None
     service, user = name.split("/", 1)
     value = keyring.get_password(service, user)
     if value is None:
-        raise UsageError(f"{purpose} is not in the keyring", f"no entry {name}", f"run: keyring set {service} {user}")
+        raise UsageError(
+            f"{purpose} is not in the keyring",
+            f"no entry {name}",
+            f"run: keyring set {service} {user}",
+            code=ErrorCode.SECRET_UNREADABLE,
+            facts={"setting": purpose},
+        )
     return str(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cryptography.fernet import Fernet, InvalidToken
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, UsageError
 
 
@@ -15,6 +16,8 @@ def _fernet(key: str) -> Fernet:
             "database.encryption_key is not a key",
             "it must be urlsafe base64 of 32 bytes",
             "make one: openssl rand -base64 32 | tr '+/' '-_'",
+            code=ErrorCode.CONFIG_INVALID,
+            facts={"setting": "database.encryption_key"},
         ) from None
 
 
@@ -32,4 +35,5 @@ def decrypt(token: str, key: str) -> str:
             "a stored secret cannot be decrypted",
             "database.encryption_key is not the key it was stored with",
             "restore that key, or store the secret again",
+            code=ErrorCode.KEY_WRONG,
         ) from None

@@ -15,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
     AuthError,
     MigrateKitError,
@@ -22,6 +23,7 @@ from migratekit_core.common.errors import (
     OperationFailedError,
     UnreachableError,
 )
+from migratekit_core.common.foreign import Row, classify
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.config.folders import sqlite_dir
 from migratekit_core.config.schema import Database
@@ -106,6 +108,8 @@ def _sqlite(directory: Path, name: Name) -> Engine:
             f"database folder {directory} cannot be written",
             error.strerror or str(error),
             "free space, or set database.directory",
+            code=ErrorCode.FILE_UNWRITABLE,
+            facts={"path": str(directory)},
         ) from error
     engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": SQLITE_BUSY_TIMEOUT})
 
@@ -151,10 +155,22 @@ def write(engine: Engine, change: Callable[[Session], T]) -> T:
     raise AssertionError("unreachable")
 
 
+SAYS = (
+    Row(ErrorCode.NO_SPACE, r"full", ("database or disk is full", "The table 'joblog_events' is full", "Disk full")),
+)
+"""What SQLite and MariaDB say."""
+
+
 def crowded(engine: Engine, error: PoolTimeoutError) -> UnreachableError:
     """Return our error where all connections of this process stayed in use."""
     why = f"this process has all its connections to it in use ({error})"
-    return UnreachableError(f"{engine.url.database} is too busy", why, "wait a moment and run the command again")
+    return UnreachableError(
+        f"{engine.url.database} is too busy",
+        why,
+        "wait a moment and run the command again",
+        code=ErrorCode.DATABASE_BUSY,
+        facts={"database": engine.url.database},
+    )
 
 
 def database_error(error: DBAPIError, engine: Engine) -> MigrateKitError:
@@ -164,11 +180,20 @@ def database_error(error: DBAPIError, engine: Engine) -> MigrateKitError:
     number = arguments[0] if arguments else None
     reason = str(arguments[-1]) if arguments else type(error).__name__
     if number in ACCESS_DENIED:
-        return AuthError(f"{where} refused the login", reason, "check database.user and database.password")
-    if isinstance(error, OperationalError) and "full" in reason:
-        return OperationFailedError(f"{where} has no space left", reason, "free space and run the command again")
+        return AuthError(
+            f"{where} refused the login",
+            reason,
+            "check database.user and database.password",
+            code=ErrorCode.DATABASE_LOGIN_REFUSED,
+        )
+    if isinstance(error, OperationalError) and classify(SAYS, reason) is ErrorCode.NO_SPACE:
+        return OperationFailedError(
+            f"{where} has no space left", reason, "free space and run the command again", code=ErrorCode.NO_SPACE
+        )
     if number in CROWDED:
-        return UnreachableError(f"{where} is too busy", reason, "wait a moment and run the command again")
+        return UnreachableError(
+            f"{where} is too busy", reason, "wait a moment and run the command again", code=ErrorCode.DATABASE_BUSY
+        )
     if error.connection_invalidated or (isinstance(error, OperationalError) and number in GONE):
         if number == 2013:
             # A tunnel takes the connection and closes it where it cannot reach the other end.
@@ -177,8 +202,14 @@ def database_error(error: DBAPIError, engine: Engine) -> MigrateKitError:
             f"{where} does not answer",
             reason,
             hint("check that the server runs; look with: ", migratekit("tunnel", "status")),
+            code=ErrorCode.DATABASE_UNREACHABLE,
         )
-    return OperationFailedError(f"{where} refused a statement", reason, hint("run: ", migratekit("db", "check")))
+    return OperationFailedError(
+        f"{where} refused a statement",
+        reason,
+        hint("run: ", migratekit("db", "check")),
+        code=ErrorCode.DATABASE_REFUSED,
+    )
 
 
 def db_time(db: Session) -> datetime:

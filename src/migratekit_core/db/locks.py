@@ -24,6 +24,7 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError
 from migratekit_core.common.files import PRIVATE
 from migratekit_core.common.hints import hint, migratekit
@@ -206,5 +207,8 @@ def _busy(engine: Engine, name: str) -> BusyError:
     if held is not None:
         who = f"{held.holder}, since {held.acquired_at:%Y-%m-%d %H:%M:%S} UTC"
     return BusyError(
-        "this machine is being worked on", f"held by {who}", hint("wait for it (", migratekit("jobs", "list"), ")")
+        "this machine is being worked on",
+        f"held by {who}",
+        hint("wait for it (", migratekit("jobs", "list"), ")"),
+        code=ErrorCode.LOCKED,
     )

@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError
 from migratekit_core.db import legacy
 from migratekit_core.db.engine import Databases, database_error
@@ -86,7 +87,13 @@ def _alone(connection: Connection, name: str) -> Iterator[None]:
         return
     lock = f"migratekit-upgrade-{name}"
     if connection.exec_driver_sql("SELECT GET_LOCK(%s, %s)", (lock, LOCK_SECONDS)).scalar() != 1:
-        raise BusyError(f"database {name} is being upgraded", "another upgrade holds the lock", "wait for it to end")
+        raise BusyError(
+            f"database {name} is being upgraded",
+            "another upgrade holds the lock",
+            "wait for it to end",
+            code=ErrorCode.ALREADY_RUNNING,
+            facts={"database": name},
+        )
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError
 
 _REVISION = re.compile(r"^(revision|down_revision) *(?::[^=]*)?= *(.+)$", re.MULTILINE)
@@ -17,7 +18,12 @@ def scripts() -> Path:
     for folder in (package / "sql", package.parents[1] / "sql"):
         if (folder / "oma").is_dir():
             return folder
-    raise OperationFailedError("the migrations are missing", f"no sql folder beside {package}", "reinstall migratekit")
+    raise OperationFailedError(
+        "the migrations are missing",
+        f"no sql folder beside {package}",
+        "reinstall migratekit",
+        code=ErrorCode.NOT_INSTALLED,
+    )
 
 
 def heads(name: str) -> frozenset[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, ForeignKeyConstraint, MetaData, Table, UniqueConstraint, inspect
 from sqlalchemy.exc import DBAPIError
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import SchemaMismatchError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import Databases, database_error
@@ -179,12 +180,16 @@ def mismatch(differences: list[Difference]) -> SchemaMismatchError:
             f"the {differences[0].database} database is empty",
             "its tables have not been made yet",
             hint("make them with: ", migratekit("db", "upgrade")),
+            code=ErrorCode.SCHEMA_MISSING,
+            facts={"database": differences[0].database},
         )
     more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
     return SchemaMismatchError(
         "the database schema is not the one this version writes",
         f"{differences[0]}{more}",
         hint("look with: ", migratekit("db", "check"), "; bring it up to date with: ", migratekit("db", "upgrade")),
+        code=ErrorCode.SCHEMA_MISMATCH,
+        facts={"database": differences[0].database, "differences": len(differences)},
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import nbd
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.common.units import MIB
 from migratekit_core.engine.endpoint import Connection
@@ -127,7 +128,11 @@ class Checkpoints:
 
     def _lost(self, reason: str) -> OperationFailedError:
         return OperationFailedError(
-            f"the target of {self._disk} could not be flushed", reason, "check the OMA's storage, then run again"
+            f"the target of {self._disk} could not be flushed",
+            reason,
+            "check the OMA's storage, then run again",
+            code=ErrorCode.DISK_WRITE_FAILED,
+            facts={"disk": self._disk},
         )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from migratekit_core.adapters.tunnel import Gate
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError, PreconditionError
 from migratekit_core.common.units import round_up
 from migratekit_core.engine import endpoint
@@ -139,13 +140,19 @@ class Copier:
         endpoint.refuse_small(target.size, self._job.size, f"target of {self._job.disk}")
         if target.read_only:
             raise PreconditionError(
-                f"target of {self._job.disk} is read-only", "the export cannot be written", "export it again"
+                f"target of {self._job.disk} is read-only",
+                "the export cannot be written",
+                "export it again",
+                code=ErrorCode.TARGET_UNFIT,
+                facts={"disk": self._job.disk},
             )
         if not target.flush:
             raise PreconditionError(
                 f"target of {self._job.disk} cannot flush",
                 "so nothing that is written to it is ever known to be safe",
                 "set flush = true for the export, or use another exporter",
+                code=ErrorCode.TARGET_UNFIT,
+                facts={"disk": self._job.disk},
             )
 
     def _extents(

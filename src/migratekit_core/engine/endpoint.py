@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import nbd
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError, UnreachableError
 from migratekit_core.common.units import MIB
 
@@ -184,7 +185,10 @@ def open_some(
 def unreachable(subject: str, reason: str) -> UnreachableError:
     """Return the error for an NBD server that cannot be reached."""
     return UnreachableError(
-        f"{subject} does not answer", reason, "check that its NBD server runs and the tunnel is up, then run again"
+        f"{subject} does not answer",
+        reason,
+        "check that its NBD server runs and the tunnel is up, then run again",
+        code=ErrorCode.NBD_UNREACHABLE,
     )
 
 
@@ -192,5 +196,9 @@ def refuse_small(size: int, needed: int, subject: str) -> None:
     """Raise OperationFailedError where a server has fewer bytes than the disk."""
     if size < needed:
         raise OperationFailedError(
-            f"{subject} is too small", f"it has {size} bytes, the disk has {needed}", "check the volume's size"
+            f"{subject} is too small",
+            f"it has {size} bytes, the disk has {needed}",
+            "check the volume's size",
+            code=ErrorCode.SIZE_MISMATCH,
+            facts={"size": size, "wanted": needed},
         )

@@ -15,6 +15,7 @@ from typing import Any
 import nbd
 
 from migratekit_core.adapters.tunnel import Gate
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.engine import endpoint
 from migratekit_core.engine.endpoint import Connection, Poller
@@ -31,8 +32,14 @@ def write(uri: str, gate: Gate | None, pieces: Sequence[tuple[int, bytes]], subj
     try:
         for offset, data in pieces:
             held = memoryview(data)
-            _wait(connection, partial(_write, held, offset), f"{subject}: writing at byte {offset}", deadline)
-        _wait(connection, _flush, f"{subject}: flushing", deadline)
+            _wait(
+                connection,
+                partial(_write, held, offset),
+                f"{subject}: writing at byte {offset}",
+                deadline,
+                ErrorCode.DISK_WRITE_FAILED,
+            )
+        _wait(connection, _flush, f"{subject}: flushing", deadline, ErrorCode.DISK_WRITE_FAILED)
     finally:
         connection.close()
 
@@ -44,7 +51,13 @@ def read(uri: str, ranges: Sequence[tuple[int, int]], subject: str, seconds: flo
     try:
         found = [bytearray(length) for _, length in ranges]
         for (offset, _), buffer in zip(ranges, found, strict=True):
-            _wait(connection, partial(_read, buffer, offset), f"{subject}: reading at byte {offset}", deadline)
+            _wait(
+                connection,
+                partial(_read, buffer, offset),
+                f"{subject}: reading at byte {offset}",
+                deadline,
+                ErrorCode.DISK_READ_FAILED,
+            )
         return [bytes(buffer) for buffer in found]
     finally:
         connection.close()
@@ -70,7 +83,7 @@ def _read(buffer: bytearray, offset: int, handle: Any, completion: Callable[[Any
     handle.aio_pread(memoryview(buffer), offset, completion)
 
 
-def _wait(connection: Connection, ask: Ask, what: str, deadline: float) -> None:
+def _wait(connection: Connection, ask: Ask, what: str, deadline: float, code: ErrorCode) -> None:
     """Send a request and wait for its answer, in short turns: a signal is heard between them."""
     answers: list[int] = []
 
@@ -91,4 +104,6 @@ def _wait(connection: Connection, ask: Ask, what: str, deadline: float) -> None:
         raise endpoint.unreachable(what, error.string) from None
     if answers[0]:
         reason = connection.reason or os.strerror(answers[0])
-        raise OperationFailedError(f"{what} failed", reason, "look at the exporter's log and at dmesg on the OMA")
+        raise OperationFailedError(
+            f"{what} failed", reason, "look at the exporter's log and at dmesg on the OMA", code=code
+        )

@@ -9,6 +9,7 @@ from _thread import RLock  # threading would cost every engine 5 ms at its start
 from collections import deque
 from collections.abc import Iterator
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.common.units import MIB
 from migratekit_core.engine.buffers import SMALLEST
@@ -325,10 +326,16 @@ class Ledger:
         reason = f"{os.strerror(flight.error)} ({errno.errorcode.get(flight.error, flight.error)})"
         if flight.error in (errno.ENOSPC, errno.EDQUOT):
             return OperationFailedError(
-                f"the target has no space for {where}", reason, "free space on the OMA's storage, then run again"
+                f"the target has no space for {where}",
+                reason,
+                "free space on the OMA's storage, then run again",
+                code=ErrorCode.NO_SPACE,
+                facts={"offset": flight.piece.offset, "length": flight.piece.length},
             )
         return OperationFailedError(
             f"{where} could not be {flight.stage}",
             f"{reason}, tried {flight.attempts + flight.losses} times",
             "look at the logs of the source reader and the exporter; the next run goes on from the last checkpoint",
+            code=ErrorCode.DISK_READ_FAILED if flight.stage == READ else ErrorCode.DISK_WRITE_FAILED,
+            facts={"offset": flight.piece.offset, "length": flight.piece.length},
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from migratekit_core.common import childprocess
 from migratekit_core.common.childprocess import Child
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import INTERRUPTED_EXIT_CODE, OperationFailedError, PreconditionError, from_fields
 from migratekit_core.common.redact import child_environment
 from migratekit_core.engine import scheduling
@@ -31,7 +32,11 @@ def command() -> tuple[list[str], dict[str, str]]:
     binding = importlib.util.find_spec("nbd")
     if binding is None or binding.origin is None:
         raise PreconditionError(
-            "libnbd's Python binding is not installed", "no module nbd", "run: apt-get install python3-libnbd"
+            "libnbd's Python binding is not installed",
+            "no module nbd",
+            "run: apt-get install python3-libnbd",
+            code=ErrorCode.NOT_INSTALLED,
+            facts={"library": "nbd"},
         )
     folders = (Path(__file__).parents[2], Path(binding.origin).parent)
     environment = child_environment({"PYTHONPATH": os.pathsep.join(map(str, folders))})
@@ -103,6 +108,8 @@ def copy(
         f"the copy engine of {job.disk} died",
         ending.reason,
         "run the command again: it goes on from the last checkpoint",
+        code=ErrorCode.PROCESS_DIED,
+        facts={"disk": job.disk},
     )
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import CancelledError, MigrateKitError, PreconditionError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.common.redact import redact
@@ -53,7 +54,12 @@ class Request:
     def error(self, kind: str) -> CancelledError:
         """Return what the job ends with."""
         why = f"asked by {self.by}" + (f": {self.reason}" if self.reason else "")
-        return CancelledError(f"the {kind} was cancelled", why, "run the command again: it goes on from where it was")
+        return CancelledError(
+            f"the {kind} was cancelled",
+            why,
+            "run the command again: it goes on from where it was",
+            code=ErrorCode.CANCELLED,
+        )
 
 
 def requested(db: Session, family: Sequence[str]) -> Request | None:
@@ -103,6 +109,8 @@ def ask(tracker: Tracker, job: JoblogJob, reason: str) -> bool:
             f"{job.kind} {job.id} cannot be cancelled",
             problem,
             hint("look with: ", migratekit("jobs", "list", "--status", "running")),
+            code=ErrorCode.JOB_NOT_LISTENING,
+            facts={"job_id": job.id},
         )
     return first
 
@@ -136,7 +144,11 @@ def give_up(tracker: Tracker, job: JoblogJob) -> None:
     problem = tracker._write(change)
     if problem:
         raise PreconditionError(
-            f"{job.kind} {job.id} cannot be given up", problem, hint("look with: ", migratekit("jobs", "watch"))
+            f"{job.kind} {job.id} cannot be given up",
+            problem,
+            hint("look with: ", migratekit("jobs", "watch")),
+            code=ErrorCode.JOB_ALIVE,
+            facts={"job_id": job.id},
         )
 
 

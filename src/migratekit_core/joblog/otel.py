@@ -24,6 +24,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UnreachableError
 from migratekit_core.common.redact import redact
 from migratekit_core.joblog.search import Found
@@ -91,7 +92,10 @@ def _export(exporter: OTLPSpanExporter, target: Target, lot: list[ReadableSpan])
         done, reason = False, f"{type(error).__name__}: {error}"
     if not done:
         raise UnreachableError(
-            f"traces were not taken by {urlsplit(target.endpoint).hostname}", redact(reason), "check [otel]"
+            f"traces were not taken by {urlsplit(target.endpoint).hostname}",
+            redact(reason),
+            "check [otel]",
+            code=ErrorCode.COLLECTOR_REFUSED,
         )
     return len(lot)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob
@@ -38,6 +39,8 @@ def ask(tracker: Tracker, beginning: str, settings: dict[str, Any]) -> JoblogJob
             f"job {job.id} cannot be changed",
             problem,
             hint("look with: ", migratekit("jobs", "list", "--status", "running")),
+            code=ErrorCode.JOB_NOT_LISTENING,
+            facts={"job_id": job.id},
         )
     tracker.note(job, EventKind.SETTINGS_ASKED, settings)
     return job

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogStep
@@ -28,7 +29,11 @@ def one(tracker: Tracker, beginning: str) -> JoblogJob:
     if len(found) != 1:
         problem = "none does" if not found else f"{len(found)} do"
         raise PreconditionError(
-            f"no single job begins with {beginning!r}", problem, hint("look with: ", migratekit("jobs", "list"))
+            f"no single job begins with {beginning!r}",
+            problem,
+            hint("look with: ", migratekit("jobs", "list")),
+            code=ErrorCode.AMBIGUOUS if found else ErrorCode.JOB_NOT_FOUND,
+            facts={"beginning": beginning, "found": len(found)},
         )
     return found[0]
 

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Engine
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, PreconditionError, UsageError
 from migratekit_core.common.hints import migratekit
 from migratekit_core.common.redact import redact, remember
@@ -37,7 +38,11 @@ class Traces:
             from migratekit_core.joblog import otel
         except ImportError as error:
             raise PreconditionError(
-                "traces cannot be sent", f"{error.name} is not installed", "run: pip install 'migratekit[otel]'"
+                "traces cannot be sent",
+                f"{error.name} is not installed",
+                "run: pip install 'migratekit[otel]'",
+                code=ErrorCode.NOT_INSTALLED,
+                facts={"library": error.name},
             ) from None
         settings = self._settings
         headers = _environment_headers()
@@ -74,6 +79,8 @@ def configured(settings: Otel) -> Traces | None:
             f"traces would go to {parts.hostname} unprotected",
             f"{ENDPOINTS[0] if given else ENDPOINTS[1]} is not https",
             "use https, or a collector on this host",
+            code=ErrorCode.CONFIG_INVALID,
+            facts={"setting": "otel.endpoint"},
         )
     return Traces(settings, url)
 

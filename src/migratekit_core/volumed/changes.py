@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.volumed.client import VolumeClient
@@ -30,7 +31,13 @@ def find(client: VolumeClient, volume: str) -> dict[str, Any]:
         return named[0]
     if named:
         ids = ", ".join(found["id"] for found in named)
-        raise PreconditionError(f"several volumes are called {volume!r}", ids, "name one by its id")
+        raise PreconditionError(
+            f"several volumes are called {volume!r}",
+            ids,
+            "name one by its id",
+            code=ErrorCode.AMBIGUOUS,
+            facts={"volume": volume},
+        )
     # A volume that is not ours, such as a machine's root disk, is known by its id only.
     found = client.get(volume) if volume.replace("-", "").isalnum() and volume.isascii() and len(volume) <= 36 else None
     if found is None:
@@ -38,6 +45,8 @@ def find(client: VolumeClient, volume: str) -> dict[str, Any]:
             f"no volume {volume!r}",
             "neither an id nor the name of one of ours",
             hint("look with: ", migratekit("volumes", "list")),
+            code=ErrorCode.GONE,
+            facts={"volume": volume},
         )
     return found
 
@@ -51,6 +60,8 @@ def plan_attach(client: VolumeClient, volume: str, vm_id: str | None, device_id:
             f"volume {found['name']} is attached already",
             f"to virtual machine {found['vm_id']}",
             hint("detach it first: ", migratekit("volumes", "detach", found["id"])),
+            code=ErrorCode.ATTACHED,
+            facts={"volume_id": found["id"]},
         )
     steps = [f"attach volume {found['name']} to {where}"]
     if vm_id is None:
@@ -66,6 +77,8 @@ def plan_detach(client: VolumeClient, volume: str) -> Change:
             f"volume {found['name']} is exported",
             f"as {found['export_name']}",
             hint("take that back first: ", migratekit("volumes", "unexport", found["id"])),
+            code=ErrorCode.EXPORTED,
+            facts={"volume_id": found["id"]},
         )
     steps = [f"detach volume {found['name']} from virtual machine {found['vm_id']}"] if found["vm_id"] else []
     return _change("detach", found, steps, {})
@@ -79,6 +92,8 @@ def plan_export(client: VolumeClient, volume: str, vm_name: str, disk: str) -> C
             f"volume {found['name']} is not attached to the OMA",
             f"it is {found['cloudstack_state']}, Linux has it {found['linux_state']}",
             hint("attach it first: ", migratekit("volumes", "attach", found["id"])),
+            code=ErrorCode.NOT_ATTACHED,
+            facts={"volume_id": found["id"]},
         )
     steps = [f"export volume {found['name']} over NBD on loopback, and prove it with a handshake"]
     return _change("export", found, steps, {"vm_name": vm_name, "disk": disk})

@@ -180,7 +180,11 @@ class VolumeClient:
             return blocks.unpack(answer["digests"], sum(1 for _ in blocks.cut(ranges, block_size)))
         except (KeyError, ValueError) as error:
             raise OperationFailedError(
-                f"the digests of volume {volume_id} make no sense", str(error), "are daemon and command of one version?"
+                f"the digests of volume {volume_id} make no sense",
+                str(error),
+                "are daemon and command of one version?",
+                code=ErrorCode.BAD_ANSWER,
+                facts={"volume_id": volume_id},
             ) from None
 
     def _change(self, method: str, path: str, body: dict[str, Any] | None = None, key: str = "") -> dict[str, Any]:
@@ -199,6 +203,8 @@ class VolumeClient:
                         f"volume operation {operation['id']} does not end",
                         f"{operation['type']} is {operation['status']} after {time.monotonic() - began:.0f} s",
                         hint("look with: ", migratekit("volumes", "operations")),
+                        code=ErrorCode.OPERATION_STUCK,
+                        facts={"operation_id": operation["id"]},
                     )
                 wait = {"wait": min(POLL_SECONDS, left)}
                 operation = self._send("GET", f"/api/v1/operations/{operation['id']}", params=wait)
@@ -222,6 +228,7 @@ class VolumeClient:
                 f"the volume daemon does not answer ({self._where})",
                 str(error) or type(error).__name__,
                 hint("check that it runs on the OMA and that the tunnel is up (", migratekit("tunnel", "status"), ")"),
+                code=ErrorCode.DAEMON_UNREACHABLE,
             ) from None
         if answer.is_success:
             found: dict[str, Any] = answer.json()
@@ -255,9 +262,16 @@ def _refusal(answer: httpx.Response) -> MigrateKitError:
             "the volume daemon failed",
             f"HTTP {answer.status_code} without an explanation",
             "look at its journal on the OMA",
+            code=ErrorCode.BAD_ANSWER,
+            facts={"status": answer.status_code},
         )
     if answer.status_code == 401:
-        return AuthError("the volume daemon refused the token", fields["why"], "check volumes.token")
+        return AuthError(
+            "the volume daemon refused the token",
+            fields["why"],
+            "check volumes.token",
+            code=ErrorCode.DAEMON_TOKEN_REFUSED,
+        )
     if answer.status_code == 404:
         return NotFoundError(fields["what"], fields["why"], hints.from_fields(fields), code=ErrorCode.GONE)
     return _as_error(fields)

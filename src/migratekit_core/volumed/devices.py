@@ -170,6 +170,8 @@ def wait_for(places: Places, volume_id: str, size: int, timeout: float) -> Devic
             f"device {device.path} is not volume {volume_id}",
             f"it has {device.size} bytes, CloudStack says {size}",
             "two volumes share a serial, or the volume was resized while attached; detach it and try again",
+            code=ErrorCode.SIZE_MISMATCH,
+            facts={"volume_id": volume_id, "size": device.size, "wanted": size},
         )
     return device
 
@@ -183,6 +185,8 @@ def wait_gone(places: Places, volume_id: str, timeout: float) -> None:
                 f"volume {volume_id} is detached but Linux still has it",
                 f"{', '.join(map(str, claimed))} is still there after {timeout:.0f} s",
                 "find who holds the device open (lsof) on the OMA",
+                code=ErrorCode.DEVICE_HELD,
+                facts={"volume_id": volume_id},
             )
         time.sleep(POLL_SECONDS)
 
@@ -203,6 +207,8 @@ def _missing(places: Places, volume_id: str, timeout: float) -> OperationFailedE
             f"device {path} of volume {volume_id} cannot be opened",
             f"it is there, and this process may not read it after {timeout:.0f} s",
             "run the daemon as its unit does, in the group disk; look at the device's owner and mode (ls -l)",
+            code=ErrorCode.DEVICE_UNREADABLE,
+            facts={"volume_id": volume_id, "path": str(path)},
         )
     plain, dashed = volume_id.replace("-", "")[:SERIAL_LENGTH], volume_id[:SERIAL_LENGTH]
     return OperationFailedError(
@@ -211,6 +217,8 @@ def _missing(places: Places, volume_id: str, timeout: float) -> OperationFailedE
         f"within {timeout:.0f} s",
         "look at dmesg and the machine's disks on the OMA (lsblk -o NAME,SIZE,SERIAL), then run again: it is attached "
         "anew",
+        code=ErrorCode.DEVICE_MISSING,
+        facts={"volume_id": volume_id},
     )
 
 

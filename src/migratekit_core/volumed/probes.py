@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import write
@@ -43,7 +44,10 @@ def alone(engine: Engine, purpose: str) -> Iterator[Lock]:
         if held:
             raise
         raise BusyError(
-            "another probe runs", error.why, hint("wait for its end: ", migratekit("jobs", "list", "--type", "probe"))
+            "another probe runs",
+            error.why,
+            hint("wait for its end: ", migratekit("jobs", "list", "--type", "probe")),
+            code=ErrorCode.ALREADY_RUNNING,
         ) from None
 
 
@@ -86,6 +90,8 @@ def settle(engine: Engine, volumes: VolumeClient, seconds: float) -> None:
                 "the volume daemon still works for a probe",
                 f"operation {mine['id']} ({mine['type']}) does not end",
                 hint("look with: ", migratekit("volumes", "operations")),
+                code=ErrorCode.OPERATION_STUCK,
+                facts={"operation_id": mine["id"]},
             )
         time.sleep(POLL_SECONDS)
 

@@ -16,6 +16,7 @@ from migratekit_cli.session import Globals, as_given
 from migratekit_cli.ui import render
 from migratekit_cli.ui.ask import hidden, possible
 from migratekit_cli.ui.ask import text as ask
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.common.hints import hint, migratekit, program
 
@@ -149,6 +150,7 @@ def _answers(role: Role, folder: Path, given: dict[str, str]) -> dict[str, str]:
             "the configuration lacks answers",
             f"not given: {', '.join(missing)}, and there is no terminal to ask on",
             hint("give them as options: ", program("migratekit", "config", "init", "--help")),
+            code=ErrorCode.NO_TERMINAL,
         )
     return answers | {name: value for name, value in given.items() if name not in answers}
 
@@ -156,7 +158,12 @@ def _answers(role: Role, folder: Path, given: dict[str, str]) -> dict[str, str]:
 def _pair(text: str) -> tuple[str, str]:
     setting, equals, value = text.partition("=")
     if not equals or "." not in setting:
-        raise UsageError(f"--set {text} is no setting", "it has the form TABLE.KEY=VALUE", "see docs/configuration.md")
+        raise UsageError(
+            f"--set {text} is no setting",
+            "it has the form TABLE.KEY=VALUE",
+            "see docs/configuration.md",
+            code=ErrorCode.USAGE,
+        )
     return setting, value
 
 

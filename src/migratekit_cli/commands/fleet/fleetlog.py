@@ -6,6 +6,7 @@ import sys
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,4 +27,4 @@ def require_certificates(config: Config, *, scheduler: bool = True) -> None:
         raise UsageError(
             f"configuration has no fleet.{missing[0]}", "the parts of a fleet know each other by certificates",
             "write [fleet]: docs/fleet.md has a complete example",
-        )  # fmt: skip
+            code=ErrorCode.CONFIG_MISSING, facts={"setting": f"fleet.{missing[0]}"})  # fmt: skip

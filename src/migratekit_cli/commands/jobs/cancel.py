@@ -10,6 +10,7 @@ from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, WaitOption
 from migratekit_cli.session import runtime
 from migratekit_cli.ui import render
+from migratekit_core.common.codes import ErrorCode
 
 
 @reported
@@ -41,7 +42,13 @@ def command(
         if dry_run and not gone:
             problem = core.check(found) or ("" if found.status == RUNNING else f"it is {found.status}")
             if problem:
-                raise PreconditionError(f"{found.kind} {found.id} cannot be cancelled", problem, "nothing is to do")
+                raise PreconditionError(
+                    f"{found.kind} {found.id} cannot be cancelled",
+                    problem,
+                    "nothing is to do",
+                    code=ErrorCode.JOB_NOT_LISTENING,
+                    facts={"job_id": found.id},
+                )
             plan = {"job_id": found.id, "steps": [f"ask {found.kind} of {found.owner} on {found.host} to stop"]}
             render.result(output, "migratekit.job-cancel-plan/1", plan, text=plan["steps"][0])
             return

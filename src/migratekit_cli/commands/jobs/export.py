@@ -16,6 +16,7 @@ from migratekit_cli.errors import reported
 from migratekit_cli.options import KindsOption, OwnersOption, SinceOption, StatusesOption
 from migratekit_cli.session import runtime
 from migratekit_cli.ui.render import count
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 
 LOT = 100
@@ -42,7 +43,12 @@ def command(
     from migratekit_core.joblog.show import one
 
     if jobs and (vm or kind or status or since):
-        raise UsageError("jobs are named and filtered", "one of both is enough", "leave out the ids or the filters")
+        raise UsageError(
+            "jobs are named and filtered",
+            "one of both is enough",
+            "leave out the ids or the filters",
+            code=ErrorCode.USAGE,
+        )
     wanted = Filter(tuple(vm or ()), tuple(kind or ()), tuple(status or ()), since, nested=False, limit=None)
     with runtime(context) as opened:
         require_schema(opened.databases, ("oma",))
@@ -74,6 +80,12 @@ def _target(file: Path | None) -> Iterator[IO[str]]:
             yield stream
         beside.replace(file)
     except OSError as error:
-        raise UsageError(f"{file} cannot be written", error.strerror or str(error), "name another file") from None
+        raise UsageError(
+            f"{file} cannot be written",
+            error.strerror or str(error),
+            "name another file",
+            code=ErrorCode.FILE_UNWRITABLE,
+            facts={"path": str(file)},
+        ) from None
     finally:
         beside.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from migratekit_cli.session import runtime
 from migratekit_cli.ui import render
 from migratekit_cli.ui.ask import confirm
 from migratekit_cli.ui.render import count
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.common.units import human_age
 
@@ -33,7 +34,10 @@ def command(
         age = opened.config.joblog.keep if older_than is None else older_than
         if age is None:
             raise UsageError(
-                "it is not said what is old", "no --older-than, and joblog.keep is not set", "pass --older-than 90d"
+                "it is not said what is old",
+                "no --older-than, and joblog.keep is not set",
+                "pass --older-than 90d",
+                code=ErrorCode.USAGE,
             )
         require_schema(opened.databases, ("oma",))
         opened.tracker.mark_interrupted()

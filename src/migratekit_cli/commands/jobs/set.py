@@ -15,6 +15,7 @@ from migratekit_cli.options import (
 )
 from migratekit_cli.session import runtime
 from migratekit_cli.ui import render
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.common.units import human_rate
 
@@ -37,7 +38,9 @@ def command(
     given = {"bandwidth": bandwidth, "disk_bandwidth": disk_bandwidth}
     settings = {name: value or None for name, value in given.items() if value is not None}
     if not settings:
-        raise UsageError("nothing to set", "no option says what", "pass --bandwidth or --disk-bandwidth")
+        raise UsageError(
+            "nothing to set", "no option says what", "pass --bandwidth or --disk-bandwidth", code=ErrorCode.USAGE
+        )
     with runtime(context) as opened:
         require_schema(opened.databases)
         found = ask(opened.tracker, job, settings)

@@ -15,6 +15,7 @@ from migratekit_cli.session import runtime
 from migratekit_cli.ui import render
 from migratekit_cli.ui.ask import confirm, possible
 from migratekit_cli.ui.render import count
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.hints import hint, migratekit
 
@@ -85,6 +86,8 @@ def command(
                     f"wave {chosen.name} cannot be cut over",
                     "; ".join(problems),
                     hint("first: ", migratekit("wave", "run", chosen.name)),
+                    code=ErrorCode.WAVE_NOT_READY,
+                    facts={"wave": chosen.name},
                 )
         if not first and not joins:
             confirm(_question(chosen), yes)

@@ -14,6 +14,7 @@ from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption
 from migratekit_cli.session import configuration, runtime
 from migratekit_cli.ui import render
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError, UsageError
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def command(
             "--assessment and --baseline do not go together",
             "the assessment was made with a baseline, or without",
             "give the baseline to assess",
+            code=ErrorCode.USAGE,
         )
     config = configuration(context)
     read = [sources.parse(text) for text in inventories or ()]
@@ -125,7 +127,10 @@ def _named(rules: Rules, name: str) -> Rules:
         return replace(rules, name=WAVE_NAME.validate_python(name))
     except ValidationError:
         raise UsageError(
-            f"--name {name!r} is no name of waves", "it may have letters, digits and . _ - only", "choose another one"
+            f"--name {name!r} is no name of waves",
+            "it may have letters, digits and . _ - only",
+            "choose another one",
+            code=ErrorCode.USAGE,
         ) from None
 
 
@@ -140,6 +145,8 @@ def _files(made: Plan, out: Path | None, force: bool) -> dict[str, Path]:
             f"{there[0]} is there already",
             f"{len(there)} of {len(files)} wave files would be replaced",
             "name another folder, or add --force",
+            code=ErrorCode.FILE_EXISTS,
+            facts={"path": str(there[0])},
         )
     return files
 
@@ -154,7 +161,11 @@ def _write(made: Plan, paths: dict[str, Path]) -> None:
             files.save(wave, path)
         except OSError as error:
             raise UsageError(
-                f"wave file {path} cannot be written", error.strerror or str(error), "name another folder"
+                f"wave file {path} cannot be written",
+                error.strerror or str(error),
+                "name another folder",
+                code=ErrorCode.FILE_UNWRITABLE,
+                facts={"path": str(path)},
             ) from None
         sys.stderr.write(f"wave file: {path}\n")
 

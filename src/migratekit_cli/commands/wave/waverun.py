@@ -18,6 +18,7 @@ from migratekit_cli.session import Globals, as_given
 from migratekit_cli.ui import render
 from migratekit_cli.ui.ask import Interrupted
 from migratekit_cli.ui.render import count
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import INTERRUPTED_EXIT_CODE, BusyError, PreconditionError, UnreachableError
 from migratekit_core.common.hints import Hint, hint, migratekit
 from migratekit_core.common.units import human_seconds
@@ -279,4 +280,6 @@ def _refuse_other_limits(opened: Runtime, chosen: Chosen) -> None:
                 f"wave {chosen.name} cannot run beside wave {run.wave}",
                 "their limits differ, and a limit holds for all that runs at a time",
                 "give both the same limits, or wait until that one is over",
+                code=ErrorCode.WAVE_BUSY,
+                facts={"wave": chosen.name},
             )

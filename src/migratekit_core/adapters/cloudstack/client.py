@@ -129,6 +129,8 @@ class Cloud:
                 f"{self._where} does not answer",
                 redact(f"{command}: {_reason(error)}"),
                 "check ossea.api_url and the network, then run again",
+                code=ErrorCode.CLOUDSTACK_UNREACHABLE,
+                facts={"command": command},
             ) from None
         except (CloudStackException, ValueError) as error:
             status = getattr(getattr(error, "response", None), "status_code", None)
@@ -137,6 +139,8 @@ class Cloud:
                     f"{self._where} does not answer",
                     f"{command}: HTTP {status}",
                     "look at the management server and at what stands before it, then run again",
+                    code=ErrorCode.CLOUDSTACK_UNREACHABLE,
+                    facts={"command": command, "status": status},
                 ) from None
             # Whoever answered may have passed the call on before: only a refusal says that nothing was done.
             lost = not command.startswith(READING)
@@ -149,7 +153,11 @@ class Cloud:
             ) from None
         if not isinstance(answer, dict):
             raise OperationFailedError(
-                f"{self._where}: {command} answered no object", redact(str(answer)), "report this"
+                f"{self._where}: {command} answered no object",
+                redact(str(answer)),
+                "report this",
+                code=ErrorCode.BAD_ANSWER,
+                facts={"command": command},
             )
         return answer
 
@@ -356,7 +364,11 @@ def by_name_or_id(found: list[dict[str, Any]], wanted: str, kind: str, setting: 
         return matches[0]
     problem = "does not exist" if not matches else f"is ambiguous ({len(matches)} have that name)"
     raise PreconditionError(
-        f"{kind} {wanted!r} {problem} in CloudStack", f"this account sees: {names_of(found)}", f"set {setting}"
+        f"{kind} {wanted!r} {problem} in CloudStack",
+        f"this account sees: {names_of(found)}",
+        f"set {setting}",
+        code=ErrorCode.NAME_UNKNOWN,
+        facts={"kind": kind, "wanted": wanted},
     )
 
 

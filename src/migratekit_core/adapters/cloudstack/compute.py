@@ -178,7 +178,11 @@ def settled(cloud: Cloud, vm_id: str) -> str:
     _, state = watched(cloud, vm_id, lambda state: state not in PASSING)
     if state in PASSING:
         raise OperationFailedError(
-            f"machine {vm_id} stays {state}", f"for {SETTLE_SECONDS:.0f} s", "look at its events in CloudStack"
+            f"machine {vm_id} stays {state}",
+            f"for {SETTLE_SECONDS:.0f} s",
+            "look at its events in CloudStack",
+            code=ErrorCode.MACHINE_FAILED,
+            facts={"vm_id": vm_id, "state": state},
         )
     return GONE if state in DESTROYED else state
 
@@ -318,6 +322,10 @@ def wait_running(cloud: Cloud, vm_id: str, timeout: float) -> dict[str, Any]:
     vm, state = watched(cloud, vm_id, lambda state: state in ("Running", ERROR, GONE), timeout)
     if vm is None or state != "Running":
         raise OperationFailedError(
-            f"the new machine {vm_id} does not run", f"its state is {state}", "look at its events in CloudStack"
+            f"the new machine {vm_id} does not run",
+            f"its state is {state}",
+            "look at its events in CloudStack",
+            code=ErrorCode.MACHINE_FAILED,
+            facts={"vm_id": vm_id, "state": state},
         )
     return vm

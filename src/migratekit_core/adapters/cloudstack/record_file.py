@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.common.files import PRIVATE
 
@@ -96,4 +97,10 @@ def _open(path: Path) -> int:
 
 
 def _refused(path: Path, why: str) -> UsageError:
-    return UsageError(f"cannot record into {path}", why, "name another file: --record FILE")
+    return UsageError(
+        f"cannot record into {path}",
+        why,
+        "name another file: --record FILE",
+        code=ErrorCode.FILE_UNWRITABLE,
+        facts={"path": str(path)},
+    )

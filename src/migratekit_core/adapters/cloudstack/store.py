@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Engine
 from sqlmodel import Session, select
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, OperationFailedError, UsageError
 from migratekit_core.config.load import require
 from migratekit_core.config.schema import Config
@@ -32,6 +33,8 @@ def remember(engine: Engine, config: Config) -> int:
             "database.encryption_key is not set",
             "the cloud's keys are stored encrypted only",
             "make one (openssl rand -base64 32 | tr '+/' '-_') and keep it in a file of mode 0600",
+            code=ErrorCode.CONFIG_MISSING,
+            facts={"setting": "database.encryption_key"},
         )
     key = config.database.encryption_key.read("database.encryption_key")
     api_key = cloud.api_key.read("ossea.api_key")

@@ -9,6 +9,7 @@ from pathlib import Path
 from migratekit_core.adapters.readers.folder import private_folder
 from migratekit_core.adapters.readers.reader import nbd_uri, serve
 from migratekit_core.common import programs
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 
 FORMATS = ("raw", "qcow2", "vmdk", "vdi", "vhdx", "vpc")
@@ -25,10 +26,20 @@ def open_image(image: Path, image_format: str) -> Iterator[str]:
     """
     if image_format not in FORMATS:
         raise PreconditionError(
-            f"image format {image_format!r} is not supported", f"known: {', '.join(FORMATS)}", "name one of them"
+            f"image format {image_format!r} is not supported",
+            f"known: {', '.join(FORMATS)}",
+            "name one of them",
+            code=ErrorCode.FILE_INVALID,
+            facts={"path": str(image)},
         )
     if not image.is_file():
-        raise PreconditionError(f"image {image} cannot be read", "there is no such file", "check the path")
+        raise PreconditionError(
+            f"image {image} cannot be read",
+            "there is no such file",
+            "check the path",
+            code=ErrorCode.FILE_UNREADABLE,
+            facts={"path": str(image)},
+        )
     with private_folder("file") as folder:
         socket = folder / "image.sock"
         command = [

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 
 LONGEST_PATH = 107
@@ -54,6 +55,7 @@ def _base(name: str) -> str:
         "there is no folder for the sockets of source readers",
         f"too long a path for a socket, or not writable: {', '.join(bases)}",
         "set XDG_RUNTIME_DIR or TMPDIR to a short path that this user may write to",
+        code=ErrorCode.FILE_UNWRITABLE,
     )
 
 

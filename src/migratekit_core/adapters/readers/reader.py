@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from migratekit_core.common import childprocess, programs
 from migratekit_core.common.childprocess import Child
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.common.redact import child_environment
 
@@ -111,5 +112,7 @@ def _wait_for(server: Child, socket: Path, subject: str, seconds: float) -> None
     while not _greets(socket):
         if not server.running() or time.monotonic() > deadline:
             why = childprocess.last_line(server.said())
-            raise OperationFailedError(f"{subject} cannot be read", why, "check the reader's settings: docs/readers.md")
+            raise OperationFailedError(
+                f"{subject} cannot be read", why, "check the reader's settings: docs/readers.md", code=ErrorCode.UNKNOWN
+            )
         time.sleep(0.01)

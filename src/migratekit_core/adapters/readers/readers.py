@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from migratekit_core.adapters.readers import https, ssh, vddk
 from migratekit_core.adapters.readers.model import Ask, Reader, Snapshot
 from migratekit_core.adapters.readers.sessions import slot
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.config.load import require
 from migratekit_core.config.schema import Config
@@ -71,11 +72,14 @@ def check(config: Config, vm: VirtualMachine, disk: Disk) -> str:
             f"{subject} cannot be read {how}",
             reason,
             "remove the cause, or choose another reader (source.reader): docs/readers.md",
+            code=ErrorCode.READER_UNFIT,
+            facts={"reader": source.reader},
         )
     raise PreconditionError(
         f"{subject} cannot be read by any reader",
         "; ".join(f"{how}: {reason}" for how, reason in refused.items()),
         "remove one of the causes; docs/readers.md says what each reader can read",
+        code=ErrorCode.READER_UNFIT,
     )
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 
 LOOK_SECONDS = 0.2
@@ -61,6 +62,10 @@ def _folder() -> Path:
     about = folder.lstat()
     if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o077:
         raise PreconditionError(
-            f"{folder} cannot be used", "it belongs to somebody else, or others may write in it", "remove it"
+            f"{folder} cannot be used",
+            "it belongs to somebody else, or others may write in it",
+            "remove it",
+            code=ErrorCode.FILE_NOT_PRIVATE,
+            facts={"path": str(folder)},
         )
     return folder

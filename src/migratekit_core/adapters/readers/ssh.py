@@ -22,13 +22,16 @@ from migratekit_core.adapters.readers.reader import (
     secret_pipe,
     serve,
 )
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
     AuthError,
+    Fact,
     MigrateKitError,
     OperationFailedError,
     PreconditionError,
     UnreachableError,
 )
+from migratekit_core.common.foreign import Row, classify
 from migratekit_core.config.source import Source, Ssh
 
 if TYPE_CHECKING:
@@ -39,9 +42,32 @@ VOLUMES = "/vmfs/volumes"
 TIMEOUT_SECONDS = 20
 """Until a host that does not answer counts as unreachable."""
 
-_HOST_KEY = ("host key for server", "host key is unknown", "known_hosts", "known hosts error")
-_LOGIN = ("authentication",)
-_CONNECTION = ("failed to connect", "connection refused", "timeout", "no route", "failed to resolve", "hostname")
+SAYS = (
+    Row(
+        ErrorCode.SOURCE_UNTRUSTED,
+        r"host key for server|host key is unknown|known_hosts|known hosts error",
+        (
+            "nbdkit: ssh[1]: error: host key for server 'esx1' doesn't match: it is possible that an attacker has "
+            "changed it",
+            "nbdkit: ssh[1]: error: host key is unknown: if you trust the host, add it to known_hosts",
+        ),
+    ),
+    Row(
+        ErrorCode.SOURCE_LOGIN_REFUSED,
+        r"authentication",
+        ("nbdkit: ssh[1]: error: all possible authentication methods failed",),
+    ),
+    Row(
+        ErrorCode.SOURCE_UNREACHABLE,
+        r"failed to connect|connection refused|timeout|no route|failed to resolve|hostname",
+        (
+            "nbdkit: ssh[1]: error: failed to connect to libssh session: esx1: Connection refused",
+            "nbdkit: ssh[1]: error: failed to connect to libssh session: esx1: Timeout connecting to esx1",
+            "nbdkit: ssh[1]: error: failed to connect to libssh session: esx1: Failed to resolve hostname esx1",
+        ),
+    ),
+)
+"""What nbdkit's ssh plugin and libssh say."""
 
 
 def require(settings: Ssh, vm: VirtualMachine) -> None:
@@ -51,17 +77,25 @@ def require(settings: Ssh, vm: VirtualMachine) -> None:
             f"{vm.name} cannot be read over ssh",
             "vCenter does not say which ESXi host it is on",
             "grant System.Read on the hosts, or choose another reader (source.reader)",
+            code=ErrorCode.READER_UNFIT,
+            facts={"reader": "ssh", "vm": vm.name},
         )
     for name, path in (("known_hosts", settings.known_hosts), ("identity", settings.identity)):
         if path is not None and not path.is_file():
             raise PreconditionError(
-                f"source.ssh.{name} {path} cannot be read", "there is no such file", "make it: docs/readers.md#ssh"
+                f"source.ssh.{name} {path} cannot be read",
+                "there is no such file",
+                "make it: docs/readers.md#ssh",
+                code=ErrorCode.FILE_UNREADABLE,
+                facts={"path": str(path)},
             )
     if settings.identity is not None and settings.identity.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise AuthError(
             "source.ssh.identity is not private",
             f"{settings.identity} can be read by others",
             f"run: chmod 600 {settings.identity}",
+            code=ErrorCode.FILE_NOT_PRIVATE,
+            facts={"path": str(settings.identity)},
         )
 
 
@@ -110,6 +144,8 @@ def open_disk(ask: Ask) -> Iterator[str]:
                     f"{subject} cannot be read over ssh",
                     f"{path} has {size} bytes, the disk {disk.capacity_bytes}",
                     "look at that file on the host; is it the disk of this machine?",
+                    code=ErrorCode.SIZE_MISMATCH,
+                    facts={"size": size, "wanted": disk.capacity_bytes},
                 )
             yield uri
 
@@ -121,28 +157,39 @@ def _literal(path: str) -> str:
 
 def _explained(subject: str, settings: Ssh, host: str, path: str, said: str) -> MigrateKitError:
     words = said.strip().splitlines()[-1].removeprefix("nbdkit: ").strip() if said.strip() else "it said nothing"
-    low = said.lower()
     where = f"ESXi host {host}:{settings.port}"
-    if any(mark in low for mark in _HOST_KEY):
+    code = classify(SAYS, said)
+    facts: dict[str, Fact] = {"host": host, "port": settings.port}
+    if code is ErrorCode.SOURCE_UNTRUSTED:
         return AuthError(
             f"{subject}: {where} cannot be trusted",
             f"its host key is not the one in {settings.known_hosts} ({words})",
             "compare the key at the host's console; only if the host was reinstalled, put the new one into that file",
+            code=ErrorCode.SOURCE_UNTRUSTED,
+            facts=facts,
         )
-    if any(mark in low for mark in _LOGIN):
+    if code is ErrorCode.SOURCE_LOGIN_REFUSED:
         return AuthError(
             f"{subject}: {where} refused the login of {settings.user}",
             words,
             "check source.ssh.identity (its public key in /etc/ssh/keys-root/authorized_keys of the host) or .password",
+            code=ErrorCode.SOURCE_LOGIN_REFUSED,
+            facts=facts,
         )
-    if any(mark in low for mark in _CONNECTION):
+    if code is ErrorCode.SOURCE_UNREACHABLE:
         return UnreachableError(
             f"{subject}: {where} does not answer",
             words,
             "start the SSH service of the host, open its firewall for this machine; or set source.ssh.hosts",
+            code=ErrorCode.SOURCE_UNREACHABLE,
+            facts=facts,
         )
     return OperationFailedError(
-        f"{subject} cannot be read over ssh", f"{path}: {words}", "look for that file on the ESXi host"
+        f"{subject} cannot be read over ssh",
+        f"{path}: {words}",
+        "look for that file on the ESXi host",
+        code=ErrorCode.UNKNOWN,
+        facts={"path": path},
     )
 
 

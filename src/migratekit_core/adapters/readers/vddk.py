@@ -29,6 +29,7 @@ from migratekit_core.adapters.readers.reader import (
 )
 from migratekit_core.common import programs
 from migratekit_core.common.childprocess import last_line
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
     AuthError,
     MigrateKitError,
@@ -36,6 +37,7 @@ from migratekit_core.common.errors import (
     PreconditionError,
     UnreachableError,
 )
+from migratekit_core.common.foreign import Row, classify
 from migratekit_core.config.schema import VCenter
 from migratekit_core.config.source import Source, Vddk
 
@@ -52,16 +54,36 @@ USUAL_FOLDERS = ("/usr/lib/vmware-vix-disklib", "/opt/vmware-vix-disklib-distrib
 OPEN_SECONDS = 180.0
 """What VDDK may take to log in and open a disk."""
 
-_LOGIN = re.compile(
-    r"user ?name or password|InvalidLogin|cannot complete login|Login failure. Callback error 3014", re.IGNORECASE
+SAYS = (
+    Row(
+        ErrorCode.SOURCE_LOGIN_REFUSED,
+        r"user ?name or password|InvalidLogin|cannot complete login|Login failure. Callback error 3014",
+        (
+            "VixDiskLibVim: Login failure. Callback error 3014 at 2439.",
+            "Cannot complete login due to an incorrect user name or password.",
+        ),
+    ),
+    Row(
+        ErrorCode.VCENTER_PRIVILEGE_MISSING,
+        r"insufficient permission|access rights|no permission|NoPermission|permission denied",
+        ("VixDiskLib_Open: [ds] a.vmdk: You do not have access rights to this file",),
+    ),
+    Row(
+        ErrorCode.SOURCE_UNTRUSTED,
+        r"thumbprint|certificate",
+        ("VixDiskLib_ConnectEx: The host certificate chain is not complete",),
+    ),
+    Row(
+        ErrorCode.SOURCE_UNREACHABLE,
+        r"cannot connect|Callback error 18000|failed to connect|could not connect|refused connection"
+        r"|connection refused|timed out",
+        (
+            "VixDiskLib_Open: [ds] a.vmdk: The server refused connection",
+            "[NFC ERROR]NfcNewAuthdConnectionEx: Failed to connect to server esx1:902",
+        ),
+    ),
 )
-_RIGHTS = re.compile(r"insufficient permission|access rights|no permission|NoPermission|permission denied", re.I)
-_TRUST = re.compile(r"thumbprint|certificate", re.IGNORECASE)
-_CONNECTION = re.compile(
-    r"cannot connect|Callback error 18000|failed to connect|could not connect|refused connection|connection refused"
-    r"|timed out",
-    re.IGNORECASE,
-)
+"""What VDDK and nbdkit's vddk plugin say."""
 _NOISE = re.compile(r"please verify whether the .thumbprint. parameter|initial client flags", re.IGNORECASE)
 """nbdkit's guess after any unknown error, and what it says when somebody looks whether it answers."""
 
@@ -85,12 +107,16 @@ def require(settings: Vddk) -> None:
             f"source.vddk.libdir {settings.libdir} cannot be read",
             "there is no such folder",
             "get VDDK (vSphere Virtual Disk Development Kit) from VMware, unpack it, and set libdir to that folder",
+            code=ErrorCode.NOT_INSTALLED,
+            facts={"path": str(settings.libdir)},
         )
     if not _libraries(settings.libdir):
         raise PreconditionError(
             f"source.vddk.libdir {settings.libdir} holds no VDDK",
             "there is no lib64/libvixDiskLib.so.N in it",
             "get VDDK (vSphere Virtual Disk Development Kit) from VMware, unpack it, and set libdir to that folder",
+            code=ErrorCode.NOT_INSTALLED,
+            facts={"path": str(settings.libdir)},
         )
     found = _dump(nbdkit_program, settings.plugin, settings.libdir)
     if "name=vddk" not in found.splitlines():
@@ -98,6 +124,8 @@ def require(settings: Vddk) -> None:
             f"nbdkit has no plugin {settings.plugin}",
             last_line("\n".join(line for line in found.splitlines() if "--help" not in line)),
             "Debian's nbdkit has none: build it from nbdkit's source (docs/readers.md#vddk), set source.vddk.plugin",
+            code=ErrorCode.NOT_INSTALLED,
+            facts={"plugin": str(settings.plugin)},
         )
     if "vddk_library_version=" not in found:
         raise PreconditionError(
@@ -105,6 +133,8 @@ def require(settings: Vddk) -> None:
             "nbdkit's plugin finds it, and it does not load: a file of it is missing, or it is for another system",
             f"unpack it anew; to see why: LD_LIBRARY_PATH={_library_path(settings.libdir)} ldd "
             f"{_libraries(settings.libdir)[0]}",
+            code=ErrorCode.NOT_INSTALLED,
+            facts={"path": str(settings.libdir)},
         )
 
 
@@ -157,6 +187,8 @@ def open_disk(ask: Ask) -> Iterator[str]:
                     f"{subject} cannot be read through vddk",
                     f"VDDK says it has {size} bytes, vSphere {disk.capacity_bytes}",
                     "run it again; a disk that was resized meanwhile has its new size then",
+                    code=ErrorCode.SIZE_MISMATCH,
+                    facts={"size": size, "wanted": disk.capacity_bytes},
                 )
             yield nbd_uri(outer)
 
@@ -221,30 +253,37 @@ def _explained(subject: str, vcenter: VCenter, said: str) -> MigrateKitError:
     # The first line is what went wrong; those behind it are what that led to.
     words = re.sub(r"^nbdkit: (vddk\S*: )?(error: )?", "", lines[0]) if lines else "the library said nothing"
     where = f"vCenter {vcenter.host}:{vcenter.port}"
-    if _LOGIN.search(text):
+    code = classify(SAYS, text)
+    if code is ErrorCode.SOURCE_LOGIN_REFUSED:
         return AuthError(
-            f"{subject}: VDDK could not log in to {where}", words, "check vcenter.user and vcenter.password"
+            f"{subject}: VDDK could not log in to {where}",
+            words,
+            "check vcenter.user and vcenter.password",
+            code=code,
         )
-    if _RIGHTS.search(text):
+    if code is ErrorCode.VCENTER_PRIVILEGE_MISSING:
         return AuthError(
             f"{subject}: VDDK may not read the disk",
             words,
             "grant what docs/permissions.md lists for VDDK; the ESXi host must be reachable on port 902, too",
+            code=code,
         )
-    if _TRUST.search(text):
+    if code is ErrorCode.SOURCE_UNTRUSTED:
         return AuthError(
             f"{subject}: VDDK does not trust {where}",
             words,
             "was its certificate changed this moment? run the command again",
+            code=code,
         )
-    if _CONNECTION.search(text):
+    if code is ErrorCode.SOURCE_UNREACHABLE:
         return UnreachableError(
             f"{subject}: VDDK does not reach vCenter or the ESXi host",
             words,
             f"open ports {vcenter.port} of {vcenter.host} and 902 of the ESXi host for this machine",
+            code=code,
         )
     return OperationFailedError(
-        f"{subject} cannot be read through vddk", words, "docs/readers.md#vddk says what VDDK needs"
+        f"{subject} cannot be read through vddk", words, "docs/readers.md#vddk says what VDDK needs", code=code
     )
 
 

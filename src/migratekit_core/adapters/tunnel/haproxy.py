@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from migratekit_core.common import programs
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.files import write_private
 from migratekit_core.common.redact import child_environment, redact
@@ -80,7 +81,11 @@ def write_config(path: Path, text: str) -> None:
     if problem:
         new.unlink()
         raise PreconditionError(
-            f"HAProxy refuses the configuration {path}", problem, "check the files and addresses that it names"
+            f"HAProxy refuses the configuration {path}",
+            problem,
+            "check the files and addresses that it names",
+            code=ErrorCode.TUNNEL_UNFIT,
+            facts={"path": str(path)},
         )
     new.replace(path)
 

@@ -23,6 +23,7 @@ from migratekit_core.adapters.tunnel.expiry import WARN
 from migratekit_core.adapters.tunnel.haproxy import check, program, write_config
 from migratekit_core.adapters.tunnel.server import render
 from migratekit_core.common.childprocess import last_line
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError, PreconditionError
 from migratekit_core.common.files import write_private
 from migratekit_core.common.hints import Hint, hint, on_oma
@@ -90,13 +91,19 @@ def install(settings: TunnelServer, *, dry_run: bool, user: str = USER, root: Pa
     """
     for finding in inspect(settings, user):
         if not finding.ok:
-            raise PreconditionError(f"tunnel server: {finding.check}", finding.detail, finding.todo)
+            raise PreconditionError(
+                f"tunnel server: {finding.check}",
+                finding.detail,
+                finding.todo,
+                code=ErrorCode.TUNNEL_UNFIT,
+                facts={"check": finding.check},
+            )
     owner = _user(user)
     if owner is None:
         raise PreconditionError(
             f"there is no user {user}", "the tunnel must not run as root",
             f"useradd --system --home-dir /var/lib/migratekit --shell /usr/sbin/nologin {user}",
-        )  # fmt: skip
+            code=ErrorCode.TUNNEL_UNFIT, facts={"user": user})  # fmt: skip
     config, unit = _below(root, CONFIG_FILE), _below(root, UNIT_FILE)
     wanted, unit_text = render(settings), unit_for(user)
     new_config = not config.is_file() or config.read_text() != wanted
@@ -126,8 +133,7 @@ def install(settings: TunnelServer, *, dry_run: bool, user: str = USER, root: Pa
         if done.returncode != 0:
             raise OperationFailedError(
                 f"systemctl {' '.join(command)} failed", last_line(done.stderr),
-                f"look: journalctl -u {UNIT}",
-            )  # fmt: skip
+                f"look: journalctl -u {UNIT}", code=ErrorCode.SYSTEMD_REFUSED, facts={"unit": UNIT})  # fmt: skip
     return changes
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from migratekit_core.adapters.tunnel import SERVICES, kinds
 from migratekit_core.common.childprocess import last_line, said_in
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError, UsageError
 from migratekit_core.config.folders import runtime_dir, socket_path
 from migratekit_core.config.schema import Tunnel
@@ -66,7 +67,9 @@ def up(tunnel: Tunnel) -> Status:
             current = _await(tunnel)
         if not current.up:
             words = last_line(said_in(folder / LOG))
-            raise OperationFailedError("the tunnel did not come up", words, "check the [tunnel] table")
+            raise OperationFailedError(
+                "the tunnel did not come up", words, "check the [tunnel] table", code=ErrorCode.TUNNEL_DOWN
+            )
         return current
 
 
@@ -102,13 +105,21 @@ def _folder(tunnel: Tunnel) -> Path:
     longest = max(len(os.fsencode(socket_path(tunnel, service))) for service in SERVICES)
     if longest > LONGEST_SOCKET_PATH:
         raise UsageError(
-            "tunnel.runtime_dir is too long", f"a socket's path would have {longest} bytes", "choose a shorter one"
+            "tunnel.runtime_dir is too long",
+            f"a socket's path would have {longest} bytes",
+            "choose a shorter one",
+            code=ErrorCode.CONFIG_INVALID,
+            facts={"setting": "tunnel.runtime_dir"},
         )
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"tunnel.runtime_dir {folder} cannot be made", error.strerror or str(error), "choose another one"
+            f"tunnel.runtime_dir {folder} cannot be made",
+            error.strerror or str(error),
+            "choose another one",
+            code=ErrorCode.FILE_UNWRITABLE,
+            facts={"path": str(folder)},
         ) from error
     held = folder.stat()
     # Below /tmp somebody else may have made it first, and could put sockets of their own there.
@@ -117,6 +128,8 @@ def _folder(tunnel: Tunnel) -> Path:
             f"tunnel.runtime_dir {folder} is not ours alone",
             f"it belongs to user {held.st_uid}, mode {held.st_mode & 0o777:o}",
             "remove it, or choose another one",
+            code=ErrorCode.FILE_NOT_PRIVATE,
+            facts={"path": str(folder)},
         )
     return folder
 

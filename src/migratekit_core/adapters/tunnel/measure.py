@@ -22,6 +22,7 @@ from migratekit_core.adapters.tunnel import SERVICES, kinds, refusal
 from migratekit_core.adapters.tunnel.kinds.kind import DIAL_SECONDS, by_the_socket
 from migratekit_core.adapters.tunnel.local import up
 from migratekit_core.adapters.tunnel.probe import blamed
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, OmaUnreachableError
 from migratekit_core.common.redact import redact
 from migratekit_core.config.folders import socket_path
@@ -70,7 +71,7 @@ def measure(config: Config, seconds: float = SECONDS) -> list[Measured]:
 
 def _why(config: Config, service: str, error: Exception) -> str:
     text = redact(str(error) or type(error).__name__)
-    reason = blamed(config.tunnel, OmaUnreachableError(service, text))
+    reason = blamed(config.tunnel, OmaUnreachableError(service, text, code=ErrorCode.OMA_UNREACHABLE))
     return reason.why or text
 
 

@@ -41,6 +41,7 @@ from migratekit_core.adapters.tunnel.certificates import (
     to_pem,
 )
 from migratekit_core.adapters.tunnel.expiry import WARN
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError, UsageError
 from migratekit_core.common.files import write_private
 
@@ -102,7 +103,13 @@ def init(folder: Path) -> list[Path]:
     All of them have mode 0600. Raises PreconditionError where a CA is already.
     """
     if (folder / CA_FILE).exists():
-        raise PreconditionError(f"{folder} already holds a CA", f"{CA_FILE} exists", "choose another folder")
+        raise PreconditionError(
+            f"{folder} already holds a CA",
+            f"{CA_FILE} exists",
+            "choose another folder",
+            code=ErrorCode.FILE_EXISTS,
+            facts={"path": str(folder)},
+        )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     ca = make_ca()
     write_private(folder / CA_KEY_FILE, key_pem(ca.key))
@@ -124,14 +131,26 @@ def issue(folder: Path, name: str, *, server: bool, names: list[str], days: floa
     has a certificate already, or the folder no CA.
     """
     if fleet and fleet not in FLEET_ROLES:
-        raise UsageError(f"a fleet has no {fleet}", f"it has: {', '.join(FLEET_ROLES)}", "name one of them")
+        raise UsageError(
+            f"a fleet has no {fleet}", f"it has: {', '.join(FLEET_ROLES)}", "name one of them", code=ErrorCode.USAGE
+        )
     if not _SAFE_NAME.fullmatch(name) or name in (CA_NAME, "old-ca", "crl"):
-        raise UsageError(f"{name!r} cannot be a host's name here", "it becomes a file's name", "use letters and digits")
+        raise UsageError(
+            f"{name!r} cannot be a host's name here",
+            "it becomes a file's name",
+            "use letters and digits",
+            code=ErrorCode.USAGE,
+            facts={"name": name},
+        )
     with _locked(folder):
         held = _record(folder)
         if any(known.name == name and not known.revoked_at for known in held):
             raise PreconditionError(
-                f"{name} has a certificate already", f"{RECORD} lists it", f"rotate it: tunnel pki rotate {name}"
+                f"{name} has a certificate already",
+                f"{RECORD} lists it",
+                f"rotate it: tunnel pki rotate {name}",
+                code=ErrorCode.CERTIFICATE_EXISTS,
+                facts={"name": name},
             )
         return _issue(folder, held, name, server, names, days, fleet)
 
@@ -165,7 +184,11 @@ def revoke(folder: Path, name: str, *, old_only: bool = False) -> list[Issued]:
         ]  # fmt: skip
         if not chosen:
             raise PreconditionError(
-                f"{name} has nothing to revoke", "all of its certificates are revoked", "look with: tunnel pki show"
+                f"{name} has nothing to revoke",
+                "all of its certificates are revoked",
+                "look with: tunnel pki show",
+                code=ErrorCode.CERTIFICATE_NOT_ISSUED,
+                facts={"name": name},
             )
         revoked = [replace(known, revoked_at=now) for known in chosen]
         by_serial = {known.serial: known for known in revoked}
@@ -183,7 +206,10 @@ def rotate_ca(folder: Path) -> Path:
     with _locked(folder):
         if (folder / OLD_CA_FILE).exists():
             raise PreconditionError(
-                "the CA is being rotated already", f"{OLD_CA_FILE} exists", "end that: tunnel pki rotate ca --finish"
+                "the CA is being rotated already",
+                f"{OLD_CA_FILE} exists",
+                "end that: tunnel pki rotate ca --finish",
+                code=ErrorCode.CA_ROTATION,
             )
         old, new = _ca(folder), make_ca()
         write_private(folder / OLD_CA_KEY_FILE, key_pem(old.key))
@@ -203,7 +229,10 @@ def finish_ca(folder: Path) -> Path:
     with _locked(folder):
         if not (folder / OLD_CA_FILE).exists():
             raise PreconditionError(
-                "no CA is being rotated", f"there is no {OLD_CA_FILE}", "first: tunnel pki rotate ca"
+                "no CA is being rotated",
+                f"there is no {OLD_CA_FILE}",
+                "first: tunnel pki rotate ca",
+                code=ErrorCode.CA_ROTATION,
             )
         ca = _ca(folder)
         issuer = ca.certificate.subject.rfc4514_string()
@@ -214,8 +243,7 @@ def finish_ca(folder: Path) -> Path:
         if late:
             raise PreconditionError(
                 "the old CA is still in use", f"by the certificate of {', '.join(late)}",
-                f"rotate it first: tunnel pki rotate {late[0]}",
-            )  # fmt: skip
+                f"rotate it first: tunnel pki rotate {late[0]}", code=ErrorCode.CA_ROTATION)  # fmt: skip
         write_private(folder / CA_FILE, to_pem(ca.certificate))
         for name in (OLD_CA_KEY_FILE, OLD_CA_FILE):
             (folder / name).unlink(missing_ok=True)
@@ -267,7 +295,13 @@ def _newest(held: list[Issued], name: str) -> Issued:
         if known.name == name:
             return known
     there = ", ".join(sorted({known.name for known in held})) or "none"
-    raise PreconditionError(f"no certificate was issued for {name}", f"there are: {there}", "look: tunnel pki show")
+    raise PreconditionError(
+        f"no certificate was issued for {name}",
+        f"there are: {there}",
+        "look: tunnel pki show",
+        code=ErrorCode.CERTIFICATE_NOT_ISSUED,
+        facts={"name": name},
+    )
 
 
 def _ca(folder: Path) -> Ca:
@@ -279,7 +313,13 @@ def _read(folder: Path, certificate: Path, key: Path) -> Ca:
         return read_ca(certificate, key)
     except (OSError, ValueError) as error:
         why = f"{Path(error.filename).name}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        raise PreconditionError(f"{folder} holds no usable CA", why, "name the folder of: tunnel pki init") from None
+        raise PreconditionError(
+            f"{folder} holds no usable CA",
+            why,
+            "name the folder of: tunnel pki init",
+            code=ErrorCode.FILE_INVALID,
+            facts={"path": str(folder)},
+        ) from None
 
 
 def _write_crl(folder: Path) -> None:

@@ -7,6 +7,7 @@ import time
 
 from migratekit_core.adapters.tunnel import SEEN_FILE, SERVICES, kinds
 from migratekit_core.adapters.tunnel.kinds.kind import Seen
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, OmaUnreachableError
 from migratekit_core.config.folders import runtime_dir
 from migratekit_core.config.schema import Tunnel
@@ -34,6 +35,6 @@ def look_now_and_then(tunnel: Tunnel) -> None:
 def blamed(tunnel: Tunnel, error: OmaUnreachableError) -> MigrateKitError:
     """Return the error with the tunnel's own reason in it, where the tunnel is why a service does not answer."""
     problem = probe(tunnel).problem
-    if problem is None or "closed the connection" in problem.what:
+    if problem is None or problem.code is ErrorCode.CONNECTION_CLOSED:
         return error
-    return type(problem)(error.what, str(problem), problem.todo)
+    return type(problem)(error.what, str(problem), problem.todo, code=problem.code, facts=problem.facts)

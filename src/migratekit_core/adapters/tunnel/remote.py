@@ -15,6 +15,7 @@ from migratekit_core.adapters.tunnel.expiry import warnings
 from migratekit_core.adapters.tunnel.facts import RemoteFacts, facts_here, from_dict
 from migratekit_core.adapters.tunnel.ssh.login import connect, login_of, passphrase_of
 from migratekit_core.adapters.tunnel.ssh.server import FACTS
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError, PreconditionError, UnreachableError
 from migratekit_core.common.hints import hint, on_oma
 from migratekit_core.common.redact import redact
@@ -40,7 +41,10 @@ def remote_facts(config: Config) -> RemoteFacts:
         said, complaint, code, before, after = _run(transport, f"migratekit {FACTS}")
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise UnreachableError(
-            "the OMA stopped answering", redact(str(error)) or type(error).__name__, "run it again"
+            "the OMA stopped answering",
+            redact(str(error)) or type(error).__name__,
+            "run it again",
+            code=ErrorCode.OMA_UNREACHABLE,
         ) from None
     finally:
         transport.close()
@@ -83,9 +87,11 @@ def _no_facts(code: int, text: str) -> OperationFailedError | PreconditionError:
             "the OMA has no migratekit command",
             redact(last),
             "install it there, and write its path into authorized_keys",
+            code=ErrorCode.NOT_INSTALLED,
         )
     return OperationFailedError(
         "the OMA's answer holds no facts",
         f"exit {code}: {redact(last)}",
         hint("on the OMA: ", on_oma("tunnel", "server", "facts")),
+        code=ErrorCode.BAD_ANSWER,
     )

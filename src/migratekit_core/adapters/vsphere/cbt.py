@@ -10,6 +10,7 @@ from pyVmomi import vim, vmodl
 
 from migratekit_core.adapters.vsphere import snapshots
 from migratekit_core.adapters.vsphere.client import fault_text, faults, wait
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError, PreconditionError
 
 EVERYTHING = "*"
@@ -52,6 +53,8 @@ def enable(vm: Any, job_id: str) -> bool:
             f"changed-block tracking is off for {vm.name}, and cannot be switched on",
             "the machine has snapshots",
             "remove or consolidate them in vCenter, then run the command again",
+            code=ErrorCode.CBT_IMPOSSIBLE,
+            facts={"vm": vm.name},
         )
     with faults(f"change tracking of {vm.name}"):
         wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(changeTrackingEnabled=True)))
@@ -87,6 +90,8 @@ def changed_areas(vm: Any, snapshot: Any, disk_key: int, capacity: int, change_i
                 f"vSphere does not know what changed on disk {disk_key} of {vm.name}",
                 f"change id {change_id}: {fault_text(fault)}",
                 "a full sync is needed",
+                code=ErrorCode.CBT_EPOCH_LOST,
+                facts={"vm": vm.name, "disk": disk_key},
             ) from None
         for area in info.changedArea or []:
             # Never trusted beyond the disk: what lies behind its end is not ours to write.
@@ -99,5 +104,7 @@ def changed_areas(vm: Any, snapshot: Any, disk_key: int, capacity: int, change_i
                 f"changed areas of disk {disk_key} of {vm.name} do not advance",
                 f"vSphere answered {info.length} bytes at offset {info.startOffset}",
                 "run the command again; if it stays so, switch change tracking off and on",
+                code=ErrorCode.BAD_ANSWER,
+                facts={"vm": vm.name, "disk": disk_key},
             )
         offset = following

@@ -15,6 +15,7 @@ from pyVim.connect import Disconnect, SmartConnect
 from pyVim.task import WaitForTask
 from pyVmomi import vim, vmodl
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
     AuthError,
     BusyError,
@@ -57,6 +58,8 @@ def connect(vcenter: VCenter) -> Iterator[Any]:
             f"{where} refused the login",
             f"wrong password, or no user {vcenter.user}",
             "check vcenter.user and .password",
+            code=ErrorCode.VCENTER_LOGIN_REFUSED,
+            facts={"user": vcenter.user},
         ) from None
     except (OSError, http.client.HTTPException) as error:
         raise unreachable(where, error) from None
@@ -90,9 +93,13 @@ def unreachable(where: str, error: Exception) -> UnreachableError:
             f"{where} cannot be trusted",
             error.verify_message,
             "set vcenter.ca_file to the CA that signed its certificate",
+            code=ErrorCode.VCENTER_UNTRUSTED,
         )
     return UnreachableError(
-        f"{where} does not answer", redact(str(error)), "check vcenter.host, vcenter.port and the network"
+        f"{where} does not answer",
+        redact(str(error)),
+        "check vcenter.host, vcenter.port and the network",
+        code=ErrorCode.VCENTER_UNREACHABLE,
     )
 
 
@@ -102,7 +109,11 @@ def trust(vcenter: VCenter) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(vcenter.ca_file) if vcenter.ca_file else None)
     except OSError as error:
         raise PreconditionError(
-            f"vcenter.ca_file {vcenter.ca_file} cannot be read", str(error), "check the path in the configuration"
+            f"vcenter.ca_file {vcenter.ca_file} cannot be read",
+            str(error),
+            "check the path in the configuration",
+            code=ErrorCode.FILE_UNREADABLE,
+            facts={"path": str(vcenter.ca_file)},
         ) from error
 
 
@@ -122,6 +133,8 @@ def log_in_again(service: Any) -> None:
             f"vCenter {vcenter.host}:{vcenter.port} ended the session and refused a new login",
             f"the account {vcenter.user} or its password was changed",
             "check vcenter.user and .password",
+            code=ErrorCode.VCENTER_LOGIN_REFUSED,
+            facts={"user": vcenter.user},
         ) from None
 
 
@@ -149,24 +162,42 @@ def faults(subject: str) -> Iterator[None]:
     except MigrateKitError:
         raise
     except vim.fault.NotAuthenticated:  # a NoPermission, too, hence first
-        raise AuthError(f"{subject}: the session ended", "vCenter logged us out", "run the command again") from None
+        raise AuthError(
+            f"{subject}: the session ended",
+            "vCenter logged us out",
+            "run the command again",
+            code=ErrorCode.VCENTER_SESSION_ENDED,
+        ) from None
     except vim.fault.NoPermission as fault:
         raise AuthError(
             f"{subject}: permission denied",
             f"the account lacks the privilege {fault.privilegeId}",
             "grant it on the machine's folder; docs/permissions.md lists what is needed",
+            code=ErrorCode.VCENTER_PRIVILEGE_MISSING,
+            facts={"privilege": fault.privilegeId},
         ) from None
     except (vim.fault.TaskInProgress, vim.fault.ConcurrentAccess) as fault:
-        raise BusyError(f"{subject} is busy", fault_text(fault), "wait for the other task and try again") from None
+        raise BusyError(
+            f"{subject} is busy",
+            fault_text(fault),
+            "wait for the other task and try again",
+            code=ErrorCode.VM_BUSY,
+            facts={"fault": type(fault).__name__},
+        ) from None
     except vmodl.MethodFault as fault:
         raise OperationFailedError(
-            f"{subject}: vSphere refused", fault_text(fault), "look at the machine's recent tasks in vCenter"
+            f"{subject}: vSphere refused",
+            fault_text(fault),
+            "look at the machine's recent tasks in vCenter",
+            code=ErrorCode.UNKNOWN,
+            facts={"fault": type(fault).__name__},
         ) from None
     except (http.client.HTTPException, OSError) as error:
         raise UnreachableError(
             f"{subject}: the connection broke",
             redact(str(error) or type(error).__name__),
             "check the network, try again",
+            code=ErrorCode.VCENTER_UNREACHABLE,
         ) from None
 
 

@@ -9,6 +9,7 @@ from pyVmomi import vim
 
 from migratekit_core.adapters.vsphere.client import faults, wait
 from migratekit_core.common import failpoints as points
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 
 POLL_SECONDS = 1.0
@@ -37,7 +38,11 @@ def shut_down(vm: Any, timeout: float, power_off: bool) -> str:
         reason = f"the guest did not shut down within {timeout:.0f} s"
     if not power_off:
         raise PreconditionError(
-            f"{vm.name} was not shut down", reason, "shut it down by hand, or allow it with --power-off"
+            f"{vm.name} was not shut down",
+            reason,
+            "shut it down by hand, or allow it with --power-off",
+            code=ErrorCode.SOURCE_RUNS,
+            facts={"vm": vm.name},
         )
     with faults(f"power off of {vm.name}"):
         try:

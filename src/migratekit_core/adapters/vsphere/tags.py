@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from migratekit_core.adapters.vsphere.client import trust
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, OperationFailedError, PreconditionError, UnreachableError
 from migratekit_core.common.redact import redact
 from migratekit_core.config.schema import VCenter
@@ -38,13 +39,19 @@ def read_tags(vcenter: VCenter) -> dict[str, tuple[str, ...]]:
             f"{where}: the tags cannot be read",
             redact(str(error) or type(error).__name__),
             "check the network, try again",
+            code=ErrorCode.VCENTER_UNREACHABLE,
         ) from None
 
 
 def _read(http: httpx.Client, vcenter: VCenter, where: str) -> dict[str, tuple[str, ...]]:
     answer = http.post(_SESSION, auth=(vcenter.user, vcenter.password.read("vcenter.password")))
     if answer.status_code == httpx.codes.NOT_FOUND:
-        raise PreconditionError(f"{where} has no tags", "a single ESXi host has none", "leave out --tag and --tags")
+        raise PreconditionError(
+            f"{where} has no tags",
+            "a single ESXi host has none",
+            "leave out --tag and --tags",
+            code=ErrorCode.TAGS_UNAVAILABLE,
+        )
     http.headers["vmware-api-session-id"] = _value(answer, where)
     try:
         names = _names(http, where)
@@ -81,11 +88,15 @@ def _value(answer: httpx.Response, where: str) -> Any:
             f"{where}: the tags may not be read",
             f"the Automation API answered {answer.status_code}",
             "check vcenter.user, and that the account may log in there; reading tags needs no more than Read-only",
+            code=ErrorCode.VCENTER_PRIVILEGE_MISSING,
+            facts={"status": answer.status_code},
         )
     if not answer.is_success:
         raise OperationFailedError(
             f"{where}: the tags cannot be read",
             f"the Automation API answered {answer.status_code} {answer.reason_phrase}",
             "look at the health of vCenter's vAPI endpoint service",
+            code=ErrorCode.BAD_ANSWER,
+            facts={"status": answer.status_code},
         )
     return answer.json()["value"]

@@ -9,6 +9,7 @@ from typing import Any
 import nbd
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, OperationFailedError
 from migratekit_core.engine import endpoint
 from migratekit_core.engine.digests.blocks import Range
@@ -58,6 +59,8 @@ class Disk:
                 f"{len(buffer)} bytes at offset {offset} of {self._name} could not be read from the source",
                 f"{error.string}, tried {ATTEMPTS} times",
                 "look at the log of the source reader, then run the command again",
+                code=ErrorCode.DISK_READ_FAILED,
+                facts={"offset": offset, "length": len(buffer)},
             ) from None
 
     def _read(self, offset: int, buffer: memoryview) -> None:

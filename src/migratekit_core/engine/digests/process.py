@@ -10,6 +10,7 @@ from typing import Any
 
 from migratekit_core.common import childprocess
 from migratekit_core.common.childprocess import Child
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError, from_fields
 from migratekit_core.engine.digests import blocks
 from migratekit_core.engine.digests.blocks import Range
@@ -44,7 +45,13 @@ class Hasher:
         ending = self._process.ending()
         if ending.interrupted:
             raise KeyboardInterrupt
-        raise OperationFailedError(f"the process that hashed {self._disk} died", ending.reason, "run the command again")
+        raise OperationFailedError(
+            f"the process that hashed {self._disk} died",
+            ending.reason,
+            "run the command again",
+            code=ErrorCode.PROCESS_DIED,
+            facts={"disk": self._disk},
+        )
 
     def ended(self) -> bool:
         """Return whether the process is gone: it stays as long as nobody stops it."""

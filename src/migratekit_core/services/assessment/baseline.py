@@ -12,6 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.services.assessment.assessment import Assessment
@@ -67,15 +68,29 @@ def read(path: Path) -> Baseline:
     try:
         document = yaml.safe_load(path.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"baseline {path} cannot be read", " ".join(str(error).split()), todo) from None
+        raise UsageError(
+            f"baseline {path} cannot be read",
+            " ".join(str(error).split()),
+            todo,
+            code=ErrorCode.FILE_INVALID,
+            facts={"path": str(path)},
+        ) from None
     if not isinstance(document, dict):
-        raise UsageError(f"baseline {path} is none", "it is no mapping", todo)
+        raise UsageError(
+            f"baseline {path} is none", "it is no mapping", todo, code=ErrorCode.FILE_INVALID, facts={"path": str(path)}
+        )
     try:
         return Baseline.model_validate({"schema_name": document.pop("schema", None), **document})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]).replace("schema_name", "schema")
-        raise UsageError(f"baseline {path} is none", f"{where}: {first['msg']}", todo) from None
+        raise UsageError(
+            f"baseline {path} is none",
+            f"{where}: {first['msg']}",
+            todo,
+            code=ErrorCode.FILE_INVALID,
+            facts={"path": str(path)},
+        ) from None
 
 
 def apply(assessment: Assessment, baseline: Baseline, today: date) -> Applied:
@@ -117,7 +132,11 @@ def write(path: Path, findings: Iterable[Finding], reason: str, expires: date | 
         path.write_text(text)
     except OSError as error:
         raise UsageError(
-            f"baseline {path} cannot be written", error.strerror or str(error), "name another file"
+            f"baseline {path} cannot be written",
+            error.strerror or str(error),
+            "name another file",
+            code=ErrorCode.FILE_UNWRITABLE,
+            facts={"path": str(path)},
         ) from None
     return len(entries)
 

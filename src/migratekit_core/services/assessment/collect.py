@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from migratekit_core.adapters.readers import readers
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine, choose
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, UsageError
 from migratekit_core.common.hints import Hint, hint, migratekit
 from migratekit_core.config.load import require
@@ -42,15 +43,26 @@ def collect(
     """
     if not names and not everything:
         raise UsageError(
-            "no machine is named", "assess looks at those that are named, or at all", "add names, or --all"
+            "no machine is named",
+            "assess looks at those that are named, or at all",
+            "add names, or --all",
+            code=ErrorCode.USAGE,
         )
     if names and everything:
-        raise UsageError("machines are named, and all are asked for", "--all means every machine", "leave one out")
+        raise UsageError(
+            "machines are named, and all are asked for",
+            "--all means every machine",
+            "leave one out",
+            code=ErrorCode.USAGE,
+        )
     facts: dict[str, Any] = {"missing": {}}
     if offline is not None:
         if measure is not None:
             raise UsageError(
-                "--measure-changes needs vSphere", "an inventory file has no statistics", "leave one of them out"
+                "--measure-changes needs vSphere",
+                "an inventory file has no statistics",
+                "leave one of them out",
+                code=ErrorCode.USAGE,
             )
         machines = read_inventory(offline)
         chosen = choose(machines, names, everything)
@@ -59,6 +71,8 @@ def collect(
                 f"{offline} has no tags",
                 "they were not read",
                 hint("write it with: ", migratekit("discover", "--tags", "-o", "json")),
+                code=ErrorCode.TAGS_UNAVAILABLE,
+                facts={"path": str(offline)},
             )
         facts["missing"]["privileges"] = "the assessment is offline (--offline)"
     else:
@@ -121,7 +135,13 @@ def read_inventory(path: Path) -> tuple[VirtualMachine, ...]:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{path} is no inventory", f"vms.{where}: {first['msg']}", todo) from None
+        raise UsageError(
+            f"{path} is no inventory",
+            f"vms.{where}: {first['msg']}",
+            todo,
+            code=ErrorCode.FILE_INVALID,
+            facts={"path": str(path)},
+        ) from None
 
 
 def read_document(path: Path, schema: str, kind: str, todo: Hint | str) -> dict[str, Any]:
@@ -129,8 +149,16 @@ def read_document(path: Path, schema: str, kind: str, todo: Hint | str) -> dict[
     try:
         document = json.loads(sys.stdin.read() if path == STDIN else path.read_text())
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read", str(error), todo) from None
+        raise UsageError(
+            f"{path} cannot be read", str(error), todo, code=ErrorCode.FILE_UNREADABLE, facts={"path": str(path)}
+        ) from None
     if not isinstance(document, dict) or document.get("schema") != schema:
         named = document.get("schema") if isinstance(document, dict) else None
-        raise UsageError(f"{path} is no {kind}", f"its schema is {named!r}, not {schema}", todo)
+        raise UsageError(
+            f"{path} is no {kind}",
+            f"its schema is {named!r}, not {schema}",
+            todo,
+            code=ErrorCode.FILE_INVALID,
+            facts={"path": str(path)},
+        )
     return document

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.common.units import GIB, MIB, round_up
 
@@ -88,7 +89,10 @@ def parse_bandwidth(text: str) -> float:
     value = float(found[1]) if found else 0.0
     if not found or value <= 0:
         raise UsageError(
-            f"bandwidth {text!r} is not understood", "it is no rate", "write it as 1Gbit/s, 200Mbit/s, 100MB/s"
+            f"bandwidth {text!r} is not understood",
+            "it is no rate",
+            "write it as 1Gbit/s, 200Mbit/s, 100MB/s",
+            code=ErrorCode.USAGE,
         )
     return value * _UNITS[(found[2] or "").lower()] / (1 if found[3] == "B" else 8)
 
@@ -155,6 +159,7 @@ def check_waves(waves: str) -> None:
             f"waves {waves!r} are not understood",
             "machines are put together by something they have in common",
             "use folder, cluster, or tag:CATEGORY",
+            code=ErrorCode.USAGE,
         )
 
 

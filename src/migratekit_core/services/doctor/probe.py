@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from migratekit_core.adapters.tunnel import kinds
 from migratekit_core.common import failpoints as points
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import CancelledError, MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.common.hints import Hint
 from migratekit_core.common.units import GIB, MIB, human_bytes
@@ -71,7 +72,13 @@ def probe(config: Config, seconds: float = SECONDS, tell: Callable[[str], None] 
     with trail.begin():
         if importlib.util.find_spec("nbd") is None:
             todo = "run: apt-get install python3-libnbd"
-            raise PreconditionError("libnbd's Python binding is not installed", "no module nbd", todo)
+            raise PreconditionError(
+                "libnbd's Python binding is not installed",
+                "no module nbd",
+                todo,
+                code=ErrorCode.NOT_INSTALLED,
+                facts={"library": "nbd"},
+            )
         way.open_way(config)
         way.open_both(config).dispose()
         with open_runtime(way.as_client(config)) as runtime:
@@ -113,7 +120,9 @@ def _there_and_back(runtime: Runtime, trail: Trail, job: Job, volumes: VolumeCli
     except MigrateKitError as error:
         outcome, left, todo = outcome or error, f"{LEFT} ({error})", LEFT_LATER
     if isinstance(outcome, KeyboardInterrupt):
-        raise CancelledError("the probe was interrupted", f"it was asked to stop; {left}", todo)
+        raise CancelledError(
+            "the probe was interrupted", f"it was asked to stop; {left}", todo, code=ErrorCode.CANCELLED
+        )
     if outcome is not None:
         raise outcome
 
@@ -178,6 +187,8 @@ def _read(runtime: Runtime, volumes: VolumeClient, exported: Exported, pieces: P
                 "the probe's volume does not hold what was written",
                 f"{BLOCK} bytes at byte {offset} differ",
                 "migrate nothing before you know why: dmesg and the exporter's log on the OMA, the primary storage",
+                code=ErrorCode.DATA_DIFFERS,
+                facts={"offset": offset},
             )
 
 

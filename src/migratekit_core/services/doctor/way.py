@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from migratekit_core.adapters.tunnel import kinds, local
 from migratekit_core.adapters.tunnel.probe import probe
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError, UsageError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.config.folders import runtime_dir, sqlite_dir
@@ -23,7 +24,7 @@ def open_way(config: Config) -> None:
     local.up(config.tunnel)
     problem = probe(config.tunnel).problem
     # Behind HAProxy a volume daemon that is down looks the same; that one has a line of its own.
-    if problem is not None and "closed the connection" not in problem.what:
+    if problem is not None and problem.code is not ErrorCode.CONNECTION_CLOSED:
         raise problem
 
 
@@ -44,7 +45,11 @@ def open_both(config: Config) -> Databases:
         # Opening would make them.
         if not (folder / "oma.sqlite").exists():
             raise PreconditionError(
-                f"there is no database in {folder} yet", "", hint("make it: ", migratekit("db", "upgrade"))
+                f"there is no database in {folder} yet",
+                "",
+                hint("make it: ", migratekit("db", "upgrade")),
+                code=ErrorCode.SCHEMA_MISSING,
+                facts={"path": str(folder)},
             )
     opened = open_databases(config.database, local_end(config, "db"))
     for engine in (opened.oma, opened.volumes):
@@ -68,7 +73,11 @@ def volume_client(config: Config) -> VolumeClient:
         return VolumeClient(Endpoint(own.socket, own.listen, own.port), token)
     if settings.token is None:
         raise UsageError(
-            "volumes.token is not set", "the volume daemon asks for it", 'set token = { file = "…" } in [volumes]'
+            "volumes.token is not set",
+            "the volume daemon asks for it",
+            'set token = { file = "…" } in [volumes]',
+            code=ErrorCode.CONFIG_MISSING,
+            facts={"setting": "volumes.token"},
         )
     endpoint = Endpoint(local_end(config, "volumes") or settings.socket, settings.host, settings.port)
     return VolumeClient(endpoint, settings.token.read("volumes.token"))

@@ -15,6 +15,7 @@ from typing import Any
 from migratekit_core.adapters.cloudstack import compute
 from migratekit_core.adapters.cloudstack.client import Cloud
 from migratekit_core.common import programs
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.context import Runtime
 from migratekit_core.joblog import Step
@@ -167,4 +168,6 @@ def _quoted(said: bytes | None) -> str:
 def _failed(step: Step, name: str, vm_id: str, check: Check, why: str) -> OperationFailedError:
     step.log(EventKind.MACHINE_NOT_UP, level="error", vm_id=vm_id, check=str(check), reason=why)
     what = f"{name} was started but did not come up" if check.kind != "state" else f"{name} does not run"
-    return OperationFailedError(what, f"{why} (boot check: {check})", LOOK)
+    return OperationFailedError(
+        what, f"{why} (boot check: {check})", LOOK, code=ErrorCode.BOOT_CHECK_FAILED, facts={"check": str(check)}
+    )

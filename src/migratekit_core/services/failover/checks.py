@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.hints import Hint, hint
 
@@ -40,7 +41,13 @@ class RefusedError(PreconditionError):
         todo: Hint | str = (
             "mend each of these, then run the command again" if len(found) > 1 else found[0].todo if found else ""
         )
-        super().__init__(what, "; ".join(check.detail for check in found), todo)
+        super().__init__(
+            what,
+            "; ".join(check.detail for check in found),
+            todo,
+            code=ErrorCode.PREFLIGHT_FAILED,
+            facts={"checks": len(found)},
+        )
         self.reasons = tuple(
             hint(check.detail, " (", check.todo, ")") if check.todo else hint(check.detail) for check in found
         )

@@ -11,6 +11,7 @@ from migratekit_core.adapters.cloudstack.compute import Destroyed
 from migratekit_core.adapters.cloudstack.tracking import TrackedJobs
 from migratekit_core.adapters.vsphere import client
 from migratekit_core.adapters.vsphere.inventory import find_vm
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError, MigrateKitError, PreconditionError
 from migratekit_core.config.load import require
 from migratekit_core.context import Runtime
@@ -54,7 +55,11 @@ def find(runtime: Runtime, name: str) -> Subject:
     if found:
         paths = ", ".join(f"{item.job.source_vm_path} ({item.job.source_vm_id})" for item in found)
         raise PreconditionError(
-            f"the name {name!r} is ambiguous", f"replicas with that name: {paths}", "name one by its path or id"
+            f"the name {name!r} is ambiguous",
+            f"replicas with that name: {paths}",
+            "name one by its path or id",
+            code=ErrorCode.VM_AMBIGUOUS,
+            facts={"vm": name},
         )
     require(runtime.config, "vcenter")
     with client.connect(runtime.vcenter) as service:

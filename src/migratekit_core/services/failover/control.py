@@ -3,6 +3,7 @@ joblog, which it looks for. So it works from every host that reaches the databas
 
 from __future__ import annotations
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.context import Runtime
@@ -47,6 +48,8 @@ def _running(runtime: Runtime, vm_name: str) -> JoblogJob:
             f"no single failover of {vm_name} can be told anything",
             problem,
             hint("look with: ", migratekit("jobs", "list", "--status", "running")),
+            code=ErrorCode.NOT_FAILED_OVER,
+            facts={"vm": vm_name},
         )
     return found[0]
 

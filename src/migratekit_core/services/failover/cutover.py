@@ -14,6 +14,7 @@ from datetime import time as clock_time
 from typing import Any
 
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine, find_vm
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError, OperationFailedError, PreconditionError, UnreachableError
 from migratekit_core.common.hints import migratekit
 from migratekit_core.common.units import human_rate, human_seconds
@@ -274,4 +275,6 @@ def _give_up_where_hopeless(vm: VirtualMachine, when: When, predictions: list[Pr
             f"the downtime of {vm.name} will not fit into {human_seconds(budget)}",
             why,
             "allow more with --max-downtime, quieten the guest, or give the copy more bandwidth; nothing was changed",
+            code=ErrorCode.DOWNTIME_TOO_LONG,
+            facts={"vm": vm.name, "budget_seconds": budget},
         )

@@ -11,6 +11,7 @@ from migratekit_core.adapters.cloudstack.client import Cloud, by_name_or_id
 from migratekit_core.adapters.cloudstack.compute import VmSpec
 from migratekit_core.adapters.cloudstack.patience import LostJobError, through_restarts
 from migratekit_core.adapters.cloudstack.tracking import TrackedJobs
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
     AuthError,
     MigrateKitError,
@@ -134,6 +135,8 @@ def _refuse_foreign(vm: dict[str, Any], record: Record) -> None:
             f"there is a machine {vm.get('name')} in CloudStack that this failover did not make",
             f"{vm['id']} has neither its tag nor what it deploys from",
             "rename that machine in CloudStack, then run the command again",
+            code=ErrorCode.NOT_OURS,
+            facts={"vm_id": str(vm["id"])},
         )
 
 
@@ -145,7 +148,13 @@ def _path(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, root: str, zone
     """
     volume = volumes.get(root)
     if volume is None:
-        raise PreconditionError(f"no volume {root}", "the replica's root volume is gone", "replicate the machine again")
+        raise PreconditionError(
+            f"no volume {root}",
+            "the replica's root volume is gone",
+            "replicate the machine again",
+            code=ErrorCode.REPLICA_INCOMPLETE,
+            facts={"volume_id": root},
+        )
     if volume["template_id"] and cloud.accepts("deployVirtualMachine", "volumeid"):
         return FROM_VOLUME, None
     wanted = runtime.ossea.template
@@ -154,6 +163,8 @@ def _path(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, root: str, zone
             "ossea.template is not set",
             "a replica's volume becomes a root disk by taking the place of a template's",
             "name a small template of the cloud; its content is never booted",
+            code=ErrorCode.CONFIG_MISSING,
+            facts={"setting": "ossea.template"},
         )
     templates = cloud.list("listTemplates", "template", templatefilter="executable", zoneid=zone_id)
     return FROM_TEMPLATE, str(by_name_or_id(templates, wanted, "template", "ossea.template")["id"])
@@ -203,7 +214,11 @@ def _settled(cloud: Cloud, vm_id: str) -> str:
     _, state = compute.watched(cloud, vm_id, lambda state: state in ends)
     if state not in made:
         raise OperationFailedError(
-            f"the new machine {vm_id} was not made", f"its state is {state}", "look at its events in CloudStack"
+            f"the new machine {vm_id} was not made",
+            f"its state is {state}",
+            "look at its events in CloudStack",
+            code=ErrorCode.MACHINE_FAILED,
+            facts={"vm_id": vm_id, "state": state},
         )
     return vm_id
 
@@ -220,6 +235,8 @@ def _ensure_root(volumes: VolumeClient, record: Record, vm_id: str, root: str) -
                 f"machine {vm_id} has a root disk that is not ours",
                 f"volume {current['id']} was not made of the template that we deploy from",
                 "rename that machine in CloudStack, then run the command again",
+                code=ErrorCode.NOT_OURS,
+                facts={"vm_id": vm_id, "volume_id": current["id"]},
             )
         record.remember(template_root=current["id"])
         volumes.detach(current["id"])
@@ -253,6 +270,12 @@ def _set_os_type(cloud: Cloud, step: Step, vm_id: str, spec: VmSpec) -> None:
 def _ensure_attached(volumes: VolumeClient, vm_id: str, volume_id: str, device_id: int) -> None:
     volume = volumes.get(volume_id)
     if volume is None:
-        raise PreconditionError(f"no volume {volume_id}", "a data disk is gone", "replicate the machine again")
+        raise PreconditionError(
+            f"no volume {volume_id}",
+            "a data disk is gone",
+            "replicate the machine again",
+            code=ErrorCode.REPLICA_INCOMPLETE,
+            facts={"volume_id": volume_id},
+        )
     if volume["vm_id"] != vm_id:
         volumes.attach(volume_id, vm_id, device_id)

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from migratekit_core.adapters.vsphere import power
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
     BusyError,
     CancelledError,
@@ -35,6 +36,8 @@ def while_waiting(vm: VirtualMachine, wait: Callable[[], T]) -> T:
             f"the failover of {vm.name} was cancelled",
             f"{asked}before its source was shut down: it runs, and its replica is kept",
             hint("cut it over later: ", migratekit("failover", vm.name)),
+            code=ErrorCode.CANCELLED,
+            facts={"vm": vm.name},
         ) from None
 
 
@@ -84,11 +87,17 @@ def after(error: BaseException, way: Way, job: Job) -> MigrateKitError:
 def _as_ours(error: BaseException, vm: VirtualMachine) -> MigrateKitError:
     if isinstance(error, KeyboardInterrupt | CancelledError):
         why = error.why if isinstance(error, CancelledError) else "it was asked to stop"
-        return CancelledError(f"the failover of {vm.name} was cancelled", why, "")
+        return CancelledError(
+            f"the failover of {vm.name} was cancelled", why, "", code=ErrorCode.CANCELLED, facts={"vm": vm.name}
+        )
     if isinstance(error, MigrateKitError):
         return error
     return OperationFailedError(
-        f"the failover of {vm.name} failed unexpectedly", redact(describe(error)), "report this, with --debug"
+        f"the failover of {vm.name} failed unexpectedly",
+        redact(describe(error)),
+        "report this, with --debug",
+        code=ErrorCode.UNEXPECTED,
+        facts={"vm": vm.name},
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from migratekit_core.adapters.cloudstack.client import Cloud
 from migratekit_core.adapters.vsphere import client, power
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine, find_vm, managed_object
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.config.load import require
@@ -217,6 +218,8 @@ def _hand_over(parts: Parts, record: Record) -> tuple[str, SyncResult | None]:
                 migratekit("rollback", vm.name),
                 "; or power it off, if that may be lost, and run this again",
             ),
+            code=ErrorCode.SOURCE_RUNS,
+            facts={"vm": vm.name},
         )
     if not committed:
         _take_places(parts)
@@ -270,6 +273,8 @@ def _verify(parts: Parts, final: SyncResult) -> None:
                 f"the replica of {vm.name} is not complete",
                 f"not synced: {', '.join(missing) or 'its disks changed'}",
                 "run the failover again",
+                code=ErrorCode.REPLICA_INCOMPLETE,
+                facts={"vm": vm.name},
             )
         if not (parts.options.verify or runtime.config.failover.verify):
             step.log(EventKind.DISKS_SYNCED, disks=len(found.disks))
@@ -282,6 +287,8 @@ def _verify(parts: Parts, final: SyncResult) -> None:
                 f"the replica of {vm.name} differs from its source",
                 f"by digests, on {differing}",
                 hint("repair it with: ", migratekit("replicate", vm.name, "--compare")),
+                code=ErrorCode.DATA_DIFFERS,
+                facts={"vm": vm.name},
             )
         step.log(EventKind.DIGESTS_IDENTICAL, disks=len(result.disks))
 
@@ -333,6 +340,8 @@ def _start(parts: Parts, record: Record, vm_id: str) -> None:
             f"{parts.vm.name} runs again, so its new machine is not started",
             "somebody has powered it on in vCenter, and both must never run",
             "power it off if what it writes may be lost, then run this again",
+            code=ErrorCode.SOURCE_RUNS,
+            facts={"vm": parts.vm.name},
         )
     with parts.job.step("no-return"):
         parts.job.point_of_no_return(f"{NO_RETURN} is passed; go back with: {migratekit('rollback', parts.vm.name)}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from migratekit_core.adapters.cloudstack.client import Cloud
 from migratekit_core.adapters.vsphere import client
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine, find_vm
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import CancelledError, MigrateKitError, PreconditionError
 from migratekit_core.common.hints import Hint, hint, joined, migratekit
 from migratekit_core.common.redact import redact
@@ -153,6 +154,8 @@ def refuse_standing(runtime: Runtime, subject: Subject, *, but_for: str | None =
                 f"a rehearsal of {subject.name} runs already",
                 f"as machine {row.destination_vm_id}, since {row.completed_at:%Y-%m-%d %H:%M} UTC",
                 hint("take it away first: ", migratekit("cleanup", subject.name)),
+                code=ErrorCode.IN_FAILOVER,
+                facts={"vm": subject.name, "vm_id": row.destination_vm_id},
             )
 
 
@@ -171,7 +174,13 @@ def _gone_or_kept(
     told: BaseException = error
     if cancelled:
         why = error.why if isinstance(error, CancelledError) else "it was asked to stop"
-        told = CancelledError(f"the rehearsal of {subject.name} was cancelled", why, "")
+        told = CancelledError(
+            f"the rehearsal of {subject.name} was cancelled",
+            why,
+            "",
+            code=ErrorCode.CANCELLED,
+            facts={"vm": subject.name},
+        )
     try:
         record.end(FAILED, redact(describe(error)))
         by_hand: Hint | str = hint("take away what it made: ", migratekit("cleanup", subject.name))

@@ -149,7 +149,14 @@ def rollback(runtime: Runtime, name: str) -> RolledBack:
                     to_go_on(error, vm)
                     raise
                 except KeyboardInterrupt:
-                    raise to_go_on(CancelledError(f"the rollback of {vm.name} was interrupted"), vm) from None
+                    raise to_go_on(
+                        CancelledError(
+                            f"the rollback of {vm.name} was interrupted",
+                            code=ErrorCode.CANCELLED,
+                            facts={"vm": vm.name},
+                        ),
+                        vm,
+                    ) from None
                 finally:
                     volumes.close()
 
@@ -168,6 +175,8 @@ def _record(runtime: Runtime, vm: VirtualMachine) -> Record:
             f"{vm.name} was never failed over",
             "there is nothing to take back",
             hint("a rehearsal is taken away with: ", migratekit("cleanup", vm.name)),
+            code=ErrorCode.NOT_FAILED_OVER,
+            facts={"vm": vm.name},
         )
     return found
 
@@ -255,6 +264,8 @@ def _start_source(way: Way, vm_id: str | None) -> str:
             f"{way.vm.name} is not started",
             f"its new machine {vm_id} is {state}, and both must never run",
             hint("stop that machine in CloudStack, then run: ", migratekit("rollback", way.vm.name)),
+            code=ErrorCode.MACHINE_IN_WAY,
+            facts={"vm": way.vm.name, "vm_id": vm_id, "state": state},
         )
     way.lock.ensure()
     power.start(way.managed)
@@ -271,6 +282,8 @@ def _destroy(way: Way, job: Job, vm_id: str, volume_ids: list[str]) -> None:
                 f"machine {vm_id} is not destroyed",
                 f"it holds the replica's volumes {', '.join(left)} again",
                 hint("see who works on it, then run: ", migratekit("rollback", way.vm.name)),
+                code=ErrorCode.MACHINE_IN_WAY,
+                facts={"vm": way.vm.name, "vm_id": vm_id},
             )
         kept = {KEPT_MACHINE: vm_id}
         fate = destroy(way.cloud, way.volumes, vm_id, jobs, lambda: way.record.remember(**kept))

@@ -27,6 +27,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import CancelledError, MigrateKitError, OperationFailedError, to_fields
 from migratekit_core.common.redact import redact
 from migratekit_core.config.load import load_config
@@ -192,13 +193,15 @@ def main() -> int:
         voice.say(error=to_fields(error))
         return error.exit_code
     except KeyboardInterrupt:
-        stopped = CancelledError("it was stopped", "its worker was asked to", "it goes on from where it was")
+        stopped = CancelledError(
+            "it was stopped", "its worker was asked to", "it goes on from where it was", code=ErrorCode.CANCELLED
+        )
         voice.say(error=to_fields(stopped))
         return stopped.exit_code
     except Exception as error:
         # What it is must reach the wave's report: this process has no terminal.
         why, todo = redact(describe(error)), "run the command by hand, with --debug"
-        unexpected = OperationFailedError("it failed unexpectedly", why, todo)
+        unexpected = OperationFailedError("it failed unexpectedly", why, todo, code=ErrorCode.UNEXPECTED)
         voice.say(error=to_fields(unexpected))
         return unexpected.exit_code
     voice.say(result=result)

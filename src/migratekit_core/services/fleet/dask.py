@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.config.fleet import Fleet
 
@@ -55,5 +56,9 @@ def load(fleet: Fleet) -> None:
         import distributed  # noqa: F401
     except ImportError as error:
         raise PreconditionError(
-            "waves cannot be run", f"{error.name} is not installed", "run: pip install 'migratekit[fleet]'"
+            "waves cannot be run",
+            f"{error.name} is not installed",
+            "run: pip install 'migratekit[fleet]'",
+            code=ErrorCode.NOT_INSTALLED,
+            facts={"library": error.name},
         ) from None

@@ -23,6 +23,7 @@ from distributed import Client, Future
 from sqlalchemy import Engine
 from sqlmodel import select
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError, MigrateKitError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import write
@@ -126,6 +127,7 @@ class Driver:
                 "the fleet has a driver already",
                 error.why,
                 hint("look: ", migratekit("fleet", "status"), ", ", migratekit("wave", "list")),
+                code=ErrorCode.ALREADY_RUNNING,
             ) from None
 
     def begun(self) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 from distributed import Semaphore, Worker
 from distributed.utils import sync
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UnreachableError
 from migratekit_core.services.waves.places import Need
 
@@ -71,6 +72,7 @@ class Leases:
                     "the places of this worker may be somebody else's",
                     f"it could not refresh its leases for {begun - self._refreshed:.0f} s",
                     "nothing: what it worked on goes on elsewhere; is this host overloaded?",
+                    code=ErrorCode.CLAIM_LOST,
                 )
             self._call(self._refresh)
             self._refreshed = begun
@@ -119,7 +121,10 @@ class Leases:
             return sync(self._worker.loop, function, callback_timeout=self._patience, **arguments)
         except (OSError, TimeoutError, RuntimeError, ValueError) as error:
             raise UnreachableError(
-                "the fleet's scheduler does not answer", f"{type(error).__name__}: {error}", "is it up? fleet status"
+                "the fleet's scheduler does not answer",
+                f"{type(error).__name__}: {error}",
+                "is it up? fleet status",
+                code=ErrorCode.SCHEDULER_UNREACHABLE,
             ) from None
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError, PreconditionError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import db_time, write
@@ -73,6 +74,8 @@ def ask(engine: Engine, wave: str, wanted: Asked) -> Run:
                     f"wave {wave} is busy",
                     f"its {found.kind} goes on ({found.phase}), asked for by {found.asked_by}",
                     hint("wait for it, or: ", migratekit("wave", "cancel", wave)),
+                    code=ErrorCode.WAVE_BUSY,
+                    facts={"wave": wave},
                 )
             found.gate_open = found.gate_open or wanted.gate_open
             return _run(wave, found)
@@ -98,6 +101,8 @@ def open_gate(engine: Engine, wave: str) -> None:
                 f"no cut-over of wave {wave} waits",
                 f"its run is {found.phase if found else 'not begun'}",
                 hint("look: ", migratekit("wave", "status", wave)),
+                code=ErrorCode.WAVE_NOT_READY,
+                facts={"wave": wave},
             )
         found.gate_open = True
 

@@ -11,7 +11,8 @@ from typing import Any
 from distributed import Client, Scheduler
 from sqlalchemy import Engine
 
-from migratekit_core.common.errors import BusyError, MigrateKitError, PreconditionError
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import BusyError, Fact, MigrateKitError, PreconditionError
 from migratekit_core.config.fleet import Fleet
 from migratekit_core.services.fleet import tls
 from migratekit_core.services.fleet.driver import Driver
@@ -47,7 +48,11 @@ async def _serve(fleet: Fleet, security: tls.FleetSecurity, engine: Engine, note
         await scheduler
     except OSError as error:
         raise PreconditionError(
-            f"the scheduler cannot listen on {fleet.listen}", error.strerror or str(error), "is another one running?"
+            f"the scheduler cannot listen on {fleet.listen}",
+            error.strerror or str(error),
+            "is another one running?",
+            code=ErrorCode.LISTEN_FAILED,
+            facts={"address": fleet.listen},
         ) from None
     scheduler.handlers["migratekit_status"] = lambda: status(scheduler)
     loop = asyncio.get_running_loop()
@@ -87,15 +92,15 @@ def _drive(
 ) -> None:
     with Client(address, security=security, set_as_default=False, direct_to_workers=False, timeout=30) as client:
         driver = Driver(engine, client, fleet.lease, note)
-        said = ""
+        said: tuple[ErrorCode, dict[str, Fact]] | None = None
         while not stop.is_set():
             try:
                 driver.drive(stop)
             except MigrateKitError as error:
                 # The database is away, or another driver has it: this one waits for its turn.
-                if str(error) != said:
-                    said = str(error)
-                    note(f"{'waiting' if isinstance(error, BusyError) else 'trouble'}: {said}")
+                if (error.code, error.facts) != said:
+                    said = error.code, error.facts
+                    note(f"{'waiting' if isinstance(error, BusyError) else 'trouble'}: {error}")
                 stop.wait(RETRY_SECONDS)
 
 

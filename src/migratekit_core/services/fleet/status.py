@@ -7,6 +7,7 @@ from typing import Any
 
 from distributed import rpc
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UnreachableError
 from migratekit_core.config.fleet import Fleet
 from migratekit_core.services.fleet import tls
@@ -31,4 +32,4 @@ async def _ask(fleet: Fleet, security: tls.FleetSecurity) -> dict[str, Any]:
         raise UnreachableError(
             "the fleet's scheduler does not answer", f"{fleet.scheduler}: {type(error).__name__}: {error}",
             "look at its log: journalctl -u migratekit-fleet-scheduler",
-        ) from None  # fmt: skip
+            code=ErrorCode.SCHEDULER_UNREACHABLE) from None  # fmt: skip

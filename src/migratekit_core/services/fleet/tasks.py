@@ -7,6 +7,7 @@ from typing import Any
 
 from migratekit_core.adapters.vsphere import client
 from migratekit_core.adapters.vsphere.inventory import find_vm
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.common.units import human_bytes
@@ -49,6 +50,8 @@ def _replicate(runtime: Runtime, vm: str, check: bool) -> dict[str, Any]:
                 f"the replica of {done.vm.name} differs from its source",
                 f"{human_bytes(different)} are not the same",
                 hint("run: ", migratekit("replicate", done.vm.name, "--compare")),
+                code=ErrorCode.DATA_DIFFERS,
+                facts={"vm": done.vm.name, "bytes": different},
             )
         found["verified"] = True
     return found

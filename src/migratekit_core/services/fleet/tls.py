@@ -15,6 +15,7 @@ from distributed import Security
 
 from migratekit_core.adapters.tunnel import refusal
 from migratekit_core.adapters.tunnel.certificates import fleet_role
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, MigrateKitError, PreconditionError, UnreachableError
 from migratekit_core.common.hints import Command, Hint, at_ca, hint
 from migratekit_core.config.fleet import Fleet
@@ -30,6 +31,10 @@ def _issue(part: str) -> Command:
     return at_ca("tunnel", "pki", "issue", "NAME", "--fleet", part)
 
 
+class NoPartError(ssl.SSLCertVerificationError):
+    """The other end's certificate names none of the parts of a fleet that it may have."""
+
+
 class _Socket(ssl.SSLSocket):
     """A connection whose other end has to have one of some parts."""
 
@@ -41,7 +46,7 @@ class _Socket(ssl.SSLSocket):
         names = [str(name) for _, name in shown.get("subjectAltName", ())]
         if fleet_role(names) not in self.parts:
             self.close()
-            raise ssl.SSLCertVerificationError(1, f"the certificate of {names or 'nobody'} has no such part in a fleet")
+            raise NoPartError(1, f"the certificate of {names or 'nobody'} has no such part in a fleet")
 
 
 class FleetSecurity(Security):  # type: ignore[misc]
@@ -82,6 +87,8 @@ def security(fleet: Fleet, part: str) -> FleetSecurity:
             f"this host's certificate is none for a fleet's {part}",
             f"fleet.cert_file ({fleet.cert_file}) names {f'a {mine}' if mine else 'no part in a fleet'}",
             hint("issue one: ", _issue(part)),
+            code=ErrorCode.CERTIFICATE_UNFIT,
+            facts={"path": str(fleet.cert_file), "part": part},
         )
     return FleetSecurity(fleet, part)
 
@@ -132,21 +139,29 @@ _WORDS = (("the OMA's certificate", "the scheduler's certificate"), ("the OMA", 
 
 
 def _explained(error: OSError, where: str) -> MigrateKitError:
-    if isinstance(error, ssl.SSLCertVerificationError) and "no such part in a fleet" in str(error):
+    if isinstance(error, NoPartError):
         return AuthError(
             f"what answers on {where} is no scheduler of a fleet",
             "its certificate was not issued for one",
             hint("check fleet.scheduler; for the scheduler's host: ", _issue(SCHEDULER)),
+            code=ErrorCode.CERTIFICATE_UNFIT,
+            facts={"address": where},
         )
     if isinstance(error, refusal.ClosedError | ConnectionResetError):
         return AuthError(
             "the scheduler refuses this host's certificate",
             f"{where} closed the connection after the handshake",
             hint("is it of the same CA, not revoked, and for a fleet? issue one: ", _issue(WORKER)),
+            code=ErrorCode.CERTIFICATE_REFUSED,
+            facts={"address": where},
         )
     if isinstance(error, ConnectionRefusedError):
         return UnreachableError(
-            "no scheduler runs", f"nothing listens on {where}", "start it: systemctl start migratekit-fleet-scheduler"
+            "no scheduler runs",
+            f"nothing listens on {where}",
+            "start it: systemctl start migratekit-fleet-scheduler",
+            code=ErrorCode.SCHEDULER_UNREACHABLE,
+            facts={"address": where},
         )
     found = refusal.explained(error, where)
     return type(found)(

@@ -9,6 +9,7 @@ from typing import Any
 from distributed import get_worker
 from sqlmodel import col, func, select
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
     BusyError,
     CancelledError,
@@ -54,7 +55,11 @@ def work(wave: str, vm: str, task: str, version: str, again: int | None = None) 
     site = SITES[str(worker.name)]
     if version != ours():
         raise PreconditionError(
-            f"worker {site.name} is of another version", f"it has {ours()}, the scheduler {version}", "update it"
+            f"worker {site.name} is of another version",
+            f"it has {ours()}, the scheduler {version}",
+            "update it",
+            code=ErrorCode.FLEET_VERSION,
+            facts={"worker": site.name},
         )
     if site.stopping.is_set():
         return NO_PLACE
@@ -195,7 +200,13 @@ class _Watch:
                 return self._give_back()
             why, often = running.last_words(), MOST_SETBACKS
             todo = f"run it by hand: migratekit {held.task} {held.vm_name} --debug"
-            error = OperationFailedError(f"the process of {held.vm_name} died {often} times", why, todo)
+            error = OperationFailedError(
+                f"the process of {held.vm_name} died {often} times",
+                why,
+                todo,
+                code=ErrorCode.PROCESS_DIED,
+                facts={"vm": held.vm_name},
+            )
         elif isinstance(error, BusyError):
             return self._give_back(error)
         elif isinstance(error, CancelledError) or (

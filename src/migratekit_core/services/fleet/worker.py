@@ -15,6 +15,7 @@ from typing import Any
 from distributed import Status, Worker
 from sqlalchemy import Engine
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, MigrateKitError, PreconditionError, UnreachableError
 from migratekit_core.config.fleet import Fleet
 from migratekit_core.services.fleet import tls
@@ -67,7 +68,11 @@ async def _serve(fleet: Fleet, security: tls.FleetSecurity, site: Site, note: Ca
         await worker
     except OSError as error:
         raise PreconditionError(
-            f"the worker cannot listen on {fleet.worker_listen}", error.strerror or str(error), "is the port free?"
+            f"the worker cannot listen on {fleet.worker_listen}",
+            error.strerror or str(error),
+            "is the port free?",
+            code=ErrorCode.LISTEN_FAILED,
+            facts={"address": fleet.worker_listen},
         ) from None
     note(f"worker {site.name} takes part: {fleet.slots} machines at a time, called at {worker.address}")
     loop = asyncio.get_running_loop()
@@ -100,6 +105,7 @@ async def _serve(fleet: Fleet, security: tls.FleetSecurity, site: Site, note: Ca
         "the fleet's scheduler is gone",
         f"the connection to {fleet.scheduler} broke; what was worked on here was stopped",
         "nothing: systemd starts the worker again, and the machines go on from where they were",
+        code=ErrorCode.SCHEDULER_UNREACHABLE,
     )
 
 

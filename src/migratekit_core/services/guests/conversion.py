@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.config.schema import Failover
 from migratekit_core.context import Runtime
@@ -203,6 +204,8 @@ def require_tools(settings: Failover, vm: VirtualMachine) -> None:
             f"{vm.name} has to be converted, and this host cannot do it",
             f"missing: {'; '.join(missing)}",
             "install these, or go on without conversion: --no-convert",
+            code=ErrorCode.CONVERSION_IMPOSSIBLE,
+            facts={"vm": vm.name},
         )
 
 

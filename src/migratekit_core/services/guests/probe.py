@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.redact import redact
 from migratekit_core.joblog import Step
@@ -39,6 +40,8 @@ def prove(disk: Path, vm_name: str) -> None:
             f"libguestfs does not work on this host, so {vm_name} cannot be converted",
             _last(done.stderr),
             "find the cause with: libguestfs-test-tool; or go on without conversion: --no-convert",
+            code=ErrorCode.CONVERSION_IMPOSSIBLE,
+            facts={"vm": vm_name},
         )
 
 

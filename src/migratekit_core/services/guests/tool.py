@@ -22,6 +22,7 @@ from migratekit_core.adapters.vsphere.inventory import VirtualMachine
 from migratekit_core.common import childprocess, programs
 from migratekit_core.common import failpoints as points
 from migratekit_core.common.childprocess import Child, last_line
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, OperationFailedError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.common.redact import redact
@@ -172,6 +173,8 @@ def convert(folder: Path, vm: VirtualMachine, files: list[Path], settings: Setti
             migratekit("jobs", "show"),
             "; mend that, then run again, or without conversion: --no-convert",
         ),
+        code=ErrorCode.CONVERSION_FAILED,
+        facts={"vm": vm.name},
     )
 
 
@@ -205,6 +208,7 @@ def _wait_for(server: Child, mount: Path, label: str) -> Path:
                 f"{label} cannot be mounted for the conversion",
                 f"nbdfuse: {last_line(server.said(), 'it does not answer')}",
                 "check that /dev/fuse is there and fuse3 is installed",
+                code=ErrorCode.CONVERSION_IMPOSSIBLE,
             )
         time.sleep(0.05)
     return file

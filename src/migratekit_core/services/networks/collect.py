@@ -7,6 +7,7 @@ from typing import Any
 
 from migratekit_core.adapters.cloudstack import networks
 from migratekit_core.adapters.vsphere import client, inventory
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.config.load import require
 from migratekit_core.context import Runtime
@@ -52,7 +53,10 @@ def save(runtime: Runtime, entries: Iterable[Entry], *, replace_all: bool = Fals
     if problems:
         known = ", ".join(sorted(str(row.get("name")) for row in rows)) or "none"
         raise PreconditionError(
-            "the mapping is not stored", f"{'; '.join(problems)}; it has: {known}", "correct these, then run it again"
+            "the mapping is not stored",
+            f"{'; '.join(problems)}; it has: {known}",
+            "correct these, then run it again",
+            code=ErrorCode.NAME_UNKNOWN,
         )
     store.store(runtime.databases.oma, wanted, replace_all=replace_all)
     return wanted

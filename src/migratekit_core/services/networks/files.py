@@ -13,6 +13,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.services.networks.model import Entry
@@ -42,7 +43,13 @@ def read(path: Path) -> tuple[Entry, ...]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"mapping {path} cannot be read", str(error), "check the name of the file") from None
+        raise UsageError(
+            f"mapping {path} cannot be read",
+            str(error),
+            "check the name of the file",
+            code=ErrorCode.FILE_UNREADABLE,
+            facts={"path": str(path)},
+        ) from None
     kind = path.suffix.lower().lstrip(".")
     if kind == "csv":
         return _from_csv(path, text)
@@ -53,7 +60,11 @@ def read(path: Path) -> tuple[Entry, ...]:
             document = yaml.safe_load(text)
         else:
             raise UsageError(
-                f"mapping {path} is of no known form", "its name ends in neither toml, yaml nor csv", "rename it"
+                f"mapping {path} is of no known form",
+                "its name ends in neither toml, yaml nor csv",
+                "rename it",
+                code=ErrorCode.FILE_INVALID,
+                facts={"path": str(path)},
             )
         found = Document.model_validate(document)
     except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
@@ -130,5 +141,9 @@ def _checked(path: Path, entries: list[Entry]) -> tuple[Entry, ...]:
 
 def _wrong(path: Path, why: str) -> UsageError:
     return UsageError(
-        f"mapping {path} is none", why, hint("write one with: ", migratekit("networks", "--export", "toml"))
+        f"mapping {path} is none",
+        why,
+        hint("write one with: ", migratekit("networks", "--export", "toml")),
+        code=ErrorCode.FILE_INVALID,
+        facts={"path": str(path)},
     )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from migratekit_core.adapters.vsphere import snapshots
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError, UnreachableError
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
@@ -37,4 +38,6 @@ def still_frozen(managed: Any, snapshot: Any, name: str) -> None:
             f"{name} was read while its snapshot was removed",
             f"snapshot {snapshot._moId} is gone; somebody removed it in vCenter",
             "run the command again: what changed meanwhile is copied then",
+            code=ErrorCode.SOURCE_CHANGED,
+            facts={"vm": name},
         )

@@ -14,6 +14,7 @@ from migratekit_core.adapters.cloudstack import store
 from migratekit_core.adapters.readers import readers
 from migratekit_core.adapters.vsphere import cbt, client, snapshots
 from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine, find_vm, managed_object, read_disks
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, PreconditionError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.common.redact import redact
@@ -112,6 +113,8 @@ def failed_over(vm: VirtualMachine, over: FailoverJob) -> PreconditionError:
         f"{vm.name} {state}",
         f"failover {over.id} is {over.status}; the volumes belong to the new machine {over.destination_vm_id or ''}",
         todo,
+        code=ErrorCode.IN_FAILOVER,
+        facts={"vm": vm.name, "failover_id": over.id},
     )
 
 
@@ -184,19 +187,37 @@ def _surplus(runtime: Runtime, job: Job, vm: VirtualMachine) -> tuple[SurplusVol
 def check_source(config: Config, vm: VirtualMachine) -> None:
     """Refuse what can be refused before anything is made."""
     if vm.template:
-        raise PreconditionError(f"{vm.name} is a template", "templates have no changes to track", "deploy it first")
+        raise PreconditionError(
+            f"{vm.name} is a template",
+            "templates have no changes to track",
+            "deploy it first",
+            code=ErrorCode.VM_UNFIT,
+            facts={"vm": vm.name},
+        )
     if vm.connection != "connected":
         raise PreconditionError(
-            f"{vm.name} cannot be used", f"vSphere calls it {vm.connection}", "repair it in vCenter"
+            f"{vm.name} cannot be used",
+            f"vSphere calls it {vm.connection}",
+            "repair it in vCenter",
+            code=ErrorCode.VM_UNFIT,
+            facts={"vm": vm.name},
         )
     if not vm.disks:
-        raise PreconditionError(f"{vm.name} has no disks", "there is nothing to replicate", "check the name")
+        raise PreconditionError(
+            f"{vm.name} has no disks",
+            "there is nothing to replicate",
+            "check the name",
+            code=ErrorCode.VM_UNFIT,
+            facts={"vm": vm.name},
+        )
     for disk in vm.disks:
         if disk.capacity_bytes % 512:
             raise PreconditionError(
                 f"{disk.label} of {vm.name} has an odd size",
                 f"{disk.capacity_bytes} bytes",
                 "resize it to whole sectors",
+                code=ErrorCode.VM_UNFIT,
+                facts={"vm": vm.name, "disk": disk.label, "size": disk.capacity_bytes},
             )
     if not vm.has_snapshots:
         for disk in vm.disks:
@@ -297,6 +318,8 @@ def _work(
             f"the disks of {vm.name} changed while the sync began",
             f"new: {', '.join(missing) or 'none'}",
             "run it again",
+            code=ErrorCode.SOURCE_CHANGED,
+            facts={"vm": vm.name},
         )
     work = []
     for disk in disks:
@@ -305,6 +328,8 @@ def _work(
                 f"{disk.label} of {vm.name} has no change id",
                 "changed-block tracking is not effective for it",
                 "switch it off and on in vCenter (ctkEnabled of the disk), then run again",
+                code=ErrorCode.CBT_IMPOSSIBLE,
+                facts={"vm": vm.name, "disk": disk.label},
             )
         readers.check(runtime.config, vm, disk)
         volume_id, export = exports[disk.key]

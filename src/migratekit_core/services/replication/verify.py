@@ -12,6 +12,7 @@ from typing import Any
 from migratekit_core.adapters.readers import readers
 from migratekit_core.adapters.vsphere import cbt, client, snapshots
 from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine, find_vm, managed_object, read_disks
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.common.units import human_bytes
@@ -168,6 +169,8 @@ def _known(runtime: Runtime, vm: VirtualMachine) -> dict[int, VmDisk]:
                 f"{disk.label} of {vm.name} cannot be verified",
                 reason,
                 hint("run first: ", migratekit("replicate", vm.name)),
+                code=ErrorCode.REPLICA_INCOMPLETE,
+                facts={"vm": vm.name, "disk": disk.label},
             )
     return {disk.key: known[disk.key] for disk in vm.disks}
 
@@ -175,7 +178,11 @@ def _known(runtime: Runtime, vm: VirtualMachine) -> dict[int, VmDisk]:
 def _usable(runtime: Runtime, disk: Disk, vm: VirtualMachine, known: dict[int, VmDisk]) -> bool:
     if disk.key not in known or known[disk.key].capacity_bytes != disk.capacity_bytes:
         raise PreconditionError(
-            f"the disks of {vm.name} changed while the verification began", disk.label, "run it again"
+            f"the disks of {vm.name} changed while the verification began",
+            disk.label,
+            "run it again",
+            code=ErrorCode.SOURCE_CHANGED,
+            facts={"vm": vm.name, "disk": disk.label},
         )
     readers.check(runtime.config, vm, disk)
     return True

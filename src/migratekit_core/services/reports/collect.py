@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import Databases, session
@@ -64,6 +65,8 @@ def _machine(db: Session, name: str) -> Machine | None:
             f"the name {name!r} is ambiguous",
             f"{len(paths)} machines had it: {', '.join(sorted(paths.values()))}",
             "name one by its path or instanceUuid",
+            code=ErrorCode.VM_AMBIGUOUS,
+            facts={"vm": name},
         )
     if not rows:
         return None
@@ -86,6 +89,8 @@ def _job(db: Session, beginning: str) -> list[JoblogJob]:
             f"nothing is known of {beginning!r}",
             "no machine of that name was worked on, and no single job begins so",
             hint("look with: ", migratekit("jobs", "list")),
+            code=ErrorCode.JOB_NOT_FOUND,
+            facts={"wanted": beginning},
         )
     return rows
 

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.config.schema import Schedule
 from migratekit_core.db.engine import write
@@ -48,7 +49,11 @@ def standings(engine: Engine, schedule: Schedule) -> list[Standing]:
     """Return how every scheduled machine stands, the most urgent first. Raises UsageError where none is scheduled."""
     if not schedule.rpo:
         raise UsageError(
-            "no machine is scheduled", "the configuration has no [schedule.rpo]", "see docs/cron.md for an example"
+            "no machine is scheduled",
+            "the configuration has no [schedule.rpo]",
+            "see docs/cron.md for an example",
+            code=ErrorCode.CONFIG_MISSING,
+            facts={"setting": "schedule.rpo"},
         )
     now = utcnow()
     found = write(

@@ -18,6 +18,7 @@ from typing import IO, Any
 from sqlalchemy import Engine
 
 from migratekit_core.common.childprocess import Child
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError
 from migratekit_core.config.schema import Schedule
 from migratekit_core.db.locks import vm_lock
@@ -93,7 +94,9 @@ def run_due(engine: Engine, schedule: Schedule, start: Start, note: Callable[[st
         with vm_lock(engine, LOCK, LOCK):
             return _Lanes(engine, schedule, start, note).run()
     except BusyError as error:
-        raise BusyError("another run of replicate --all-due goes on", error.why, "nothing is to do") from None
+        raise BusyError(
+            "another run of replicate --all-due goes on", error.why, "nothing is to do", code=ErrorCode.ALREADY_RUNNING
+        ) from None
 
 
 class _Lanes:

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Engine, update
 from sqlmodel import Session, col, select
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError, MigrateKitError, to_fields
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.common.redact import redact
@@ -299,4 +300,6 @@ def _lost(held: Claim) -> LostClaimError:
         f"{held.vm_name} is not this worker's any more",
         f"it gave no sign of life for too long, and wave {held.wave} gave the machine to another worker",
         hint("nothing; look with: ", migratekit("wave", "status", held.wave)),
+        code=ErrorCode.CLAIM_LOST,
+        facts={"vm": held.vm_name, "wave": held.wave},
     )

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.common.hints import Hint, hint
 
@@ -44,7 +45,13 @@ class Document:
         found = sorted((self.line(place), _dotted(place), why) for place, why in mistakes)
         told = [f"line {line}: {f'{where}: ' if where else ''}{why}" for line, where, why in found]
         rest = f"; and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
-        error = UsageError(f"{self.what} is wrong", "; ".join(told[:SHOWN]) + rest, todo)
+        error = UsageError(
+            f"{self.what} is wrong",
+            "; ".join(told[:SHOWN]) + rest,
+            todo,
+            code=ErrorCode.FILE_INVALID,
+            facts={"file": self.what},
+        )
         error.reasons = tuple(map(hint, told))
         return error
 
@@ -55,7 +62,13 @@ def read(path: Path, kind: str, schema: str, todo: Hint | str) -> Document:
         return parse(path.read_text(encoding="utf-8"), f"{kind} {path}", schema, todo)
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"{kind} {path} cannot be read", why, "check the name of the file") from None
+        raise UsageError(
+            f"{kind} {path} cannot be read",
+            why,
+            "check the name of the file",
+            code=ErrorCode.FILE_UNREADABLE,
+            facts={"path": str(path)},
+        ) from None
 
 
 def parse(text: str, what: str, schema: str, todo: Hint | str) -> Document:
@@ -76,9 +89,17 @@ def parse(text: str, what: str, schema: str, todo: Hint | str) -> Document:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark is not None else ""
         why = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise UsageError(f"{what} is no YAML", f"{where}{why}", "correct that line") from None
+        raise UsageError(
+            f"{what} is no YAML",
+            f"{where}{why}",
+            "correct that line",
+            code=ErrorCode.FILE_INVALID,
+            facts={"file": what},
+        ) from None
     if not isinstance(content, dict):
-        raise UsageError(f"{what} is wrong", "line 1: it holds no keys", todo)
+        raise UsageError(
+            f"{what} is wrong", "line 1: it holds no keys", todo, code=ErrorCode.FILE_INVALID, facts={"file": what}
+        )
     document = Document(what, content, lines)
     if twice:
         raise document.error([(place, "stands there twice") for place in twice], "leave one of them out")

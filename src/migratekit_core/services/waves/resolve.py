@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, UsageError
 from migratekit_core.common.hints import Hint
 from migratekit_core.config.profiles import chosen
@@ -28,6 +29,8 @@ def config_for(config: Config, wave: Wave, machine: Machine) -> Config:
                 f"{machine.name} has a target, but the configuration has no [ossea] table",
                 f"the wave gives its {', '.join(given)}",
                 "write [ossea], or leave the target out of the wave",
+                code=ErrorCode.CONFIG_MISSING,
+                facts={"setting": "ossea", "vm": machine.name},
             )
         changed["ossea"] = found.ossea.model_copy(update=given)
     if machine.networks:
@@ -50,5 +53,9 @@ def check(config: Config, wave: Wave) -> None:
             problems.setdefault(error.what, error.todo)
     if problems:
         raise UsageError(
-            f"wave {wave.name} does not fit the configuration", "; ".join(problems), next(iter(problems.values()))
+            f"wave {wave.name} does not fit the configuration",
+            "; ".join(problems),
+            next(iter(problems.values())),
+            code=ErrorCode.WAVE_INVALID,
+            facts={"wave": wave.name},
         )

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy.engine import CursorResult
 from sqlmodel import Session, col, select
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.models.waves import WaveMachine, WaveRow
@@ -26,7 +27,11 @@ def row_of(db: Session, name: str, *, lock: bool = False) -> WaveRow:
     if row is None:
         known = ", ".join(db.exec(select(WaveRow.name).order_by(col(WaveRow.created_at).desc()).limit(5))) or "none"
         raise PreconditionError(
-            f"no wave {name!r}", f"the newest stored are: {known}", hint("look: ", migratekit("wave", "list"))
+            f"no wave {name!r}",
+            f"the newest stored are: {known}",
+            hint("look: ", migratekit("wave", "list")),
+            code=ErrorCode.WAVE_NOT_FOUND,
+            facts={"wave": name},
         )
     return row
 
@@ -38,6 +43,8 @@ def refuse_cancelled(row: WaveRow) -> None:
             f"wave {row.name} was cancelled",
             f"by {row.asked_by or 'somebody'}",
             hint("to go on with it: ", migratekit("wave", "retry", row.name)),
+            code=ErrorCode.WAVE_NOT_READY,
+            facts={"wave": row.name},
         )
 
 
@@ -55,6 +62,8 @@ def machines_of(db: Session, row: WaveRow, vms: Sequence[str] = (), *, lock: boo
             f"no machine {missing[0]!r} in wave {row.name}",
             f"it has {len(rows)}",
             hint("look: ", migratekit("wave", "show", row.name)),
+            code=ErrorCode.WAVE_VM_NOT_FOUND,
+            facts={"wave": row.name, "vm": missing[0]},
         )
     return [each for each in rows if not vms or each.vm_name in vms or each.vm_id in vms]
 

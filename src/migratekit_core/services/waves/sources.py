@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.config.profiles import chosen
@@ -77,7 +78,13 @@ def judged(path: Path, machines: Sequence[Found]) -> KeptOut:
                 key = (each["vm_uuid"], each["vm_path"])
                 reasons.setdefault(key, f"{each['rule']}: {each['what']}: {each['message']}")
     except (KeyError, TypeError) as error:
-        raise UsageError(f"{path} is no assessment", f"it lacks {error}", todo) from None
+        raise UsageError(
+            f"{path} is no assessment",
+            f"it lacks {error}",
+            todo,
+            code=ErrorCode.FILE_INVALID,
+            facts={"path": str(path)},
+        ) from None
     found: KeptOut = {}
     for each in machines:
         key = (each.vm.uuid, each.vm.path)

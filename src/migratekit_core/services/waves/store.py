@@ -11,6 +11,7 @@ from sqlalchemy import Engine, func
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, delete, select
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError, PreconditionError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import write
@@ -194,12 +195,16 @@ def _refuse_begun(db: Session, row: WaveRow, replace: bool) -> None:
             f"wave {row.name} is stored with other content",
             f"{begun} of its machines were begun already",
             "give the changed wave another name, without the machines that are done",
+            code=ErrorCode.WAVE_CHANGED,
+            facts={"wave": row.name},
         )
     if not replace:
         raise PreconditionError(
             f"wave {row.name} is stored with other content",
             f"the file was changed after {row.created_at:%Y-%m-%d %H:%M} UTC; none of its machines was begun",
             "add --replace, or give the wave another name",
+            code=ErrorCode.WAVE_CHANGED,
+            facts={"wave": row.name},
         )
 
 
@@ -222,6 +227,8 @@ def _refuse_shared(db: Session, wave: Wave) -> None:
                 f"{names[vm_id]} cannot be in wave {wave.name}",
                 f"it is in wave {other} already ({state})",
                 hint("leave it out, or: ", migratekit("wave", "cancel", other, "--vm", names[vm_id])),
+                code=ErrorCode.WAVE_SHARED,
+                facts={"wave": wave.name, "vm": names[vm_id], "other": other},
             )
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from migratekit_core.adapters.cloudstack.patience import InterruptedJobError, await_result
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError, MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.models.volumes import VolumeOperation
@@ -85,6 +86,8 @@ def _await_ready(context: Context, volume: Volume, seconds: float) -> None:
                 f"volume {volume.name} was not made",
                 f"CloudStack has it as {found.state if found else 'deleted'}",
                 "look at its events in CloudStack, then run again",
+                code=ErrorCode.VOLUME_FAILED,
+                facts={"volume_id": volume.id},
             )
         return True if found.state == "Ready" else None
 
@@ -93,6 +96,8 @@ def _await_ready(context: Context, volume: Volume, seconds: float) -> None:
             f"volume {volume.name} is not ready after {seconds:.0f} s",
             "CloudStack still copies the snapshot into it, or was restarted while it did",
             "look at its events in CloudStack, then run again",
+            code=ErrorCode.VOLUME_FAILED,
+            facts={"volume_id": volume.id},
         )
 
 
@@ -102,7 +107,11 @@ def delete(context: Context, operation: VolumeOperation) -> Response:
     volume = _settled(context, volume_id)
     if volume is not None and volume.vm_id is not None:
         raise PreconditionError(
-            f"volume {volume_id} is attached", f"to virtual machine {volume.vm_id}", "detach it before it is deleted"
+            f"volume {volume_id} is attached",
+            f"to virtual machine {volume.vm_id}",
+            "detach it before it is deleted",
+            code=ErrorCode.ATTACHED,
+            facts={"volume_id": volume_id},
         )
     _refuse_exported(context, volume_id, "deleted")
     with context.job.step("delete-volume"):
@@ -125,7 +134,11 @@ def attach(context: Context, operation: VolumeOperation) -> Response:
     vm_id = operation.request.get("vm_id") or oma_vm_id
     if volume.vm_id is not None and volume.vm_id != vm_id:
         raise PreconditionError(
-            f"volume {volume_id} is attached already", f"to virtual machine {volume.vm_id}", "detach it there first"
+            f"volume {volume_id} is attached already",
+            f"to virtual machine {volume.vm_id}",
+            "detach it there first",
+            code=ErrorCode.ATTACHED,
+            facts={"volume_id": volume_id},
         )
     # The first attach is what makes CloudStack allocate a new volume; before it the size is only a promise.
     records.record_mapping(
@@ -202,7 +215,11 @@ def detach(context: Context, operation: VolumeOperation) -> Response:
     only_from = operation.request.get("only_from")
     if only_from and volume.vm_id not in (None, only_from):
         raise PreconditionError(
-            f"volume {volume_id} is attached elsewhere", f"to virtual machine {volume.vm_id}", "detach it there by hand"
+            f"volume {volume_id} is attached elsewhere",
+            f"to virtual machine {volume.vm_id}",
+            "detach it there by hand",
+            code=ErrorCode.ATTACHED_ELSEWHERE,
+            facts={"volume_id": volume_id},
         )
     with context.job.step("detach-volume") as step:
         device = devices.find(context.places, volume_id)
@@ -239,7 +256,11 @@ def export(context: Context, operation: VolumeOperation) -> Response:
     mapping = records.mapping(context.volumes, volume_id)
     if mapping is None or (mapping.cloudstack_state, mapping.linux_state) != (ATTACHED, ATTACHED) or device is None:
         raise PreconditionError(
-            f"volume {volume_id} cannot be exported", "it is not attached to the OMA", "attach it first"
+            f"volume {volume_id} cannot be exported",
+            "it is not attached to the OMA",
+            "attach it first",
+            code=ErrorCode.NOT_ATTACHED,
+            facts={"volume_id": volume_id},
         )
     port, path = context.exporter.port, str(device.path)
     name = records.record_export(
@@ -280,7 +301,11 @@ def unexport(context: Context, operation: VolumeOperation) -> Response:
             if (back := device.link if device is not None else target) is not None:
                 context.exporter.add(name, back)
             raise BusyError(
-                f"export {name} is in use", f"{clients} connections are open", "wait for the copy to end, or stop it"
+                f"export {name} is in use",
+                f"{clients} connections are open",
+                "wait for the copy to end, or stop it",
+                code=ErrorCode.EXPORT_IN_USE,
+                facts={"export": name, "clients": clients},
             )
         step.log(EventKind.EXPORT_REMOVED, volume_id=volume_id, export=name)
     records.forget_export(context.volumes, volume_id)
@@ -333,6 +358,8 @@ def _volume(context: Context, volume_id: str) -> Volume:
             f"no volume {volume_id}",
             "CloudStack does not know it (any more)",
             hint("look with: ", migratekit("volumes", "list")),
+            code=ErrorCode.GONE,
+            facts={"volume_id": volume_id},
         )
     return volume
 
@@ -362,5 +389,9 @@ def _refuse_exported(context: Context, volume_id: str, done: str) -> None:
     exported = records.export(context.volumes, volume_id)
     if exported is not None:
         raise PreconditionError(
-            f"volume {volume_id} is exported", f"as {exported.export_name}", f"unexport it before it is {done}"
+            f"volume {volume_id} is exported",
+            f"as {exported.export_name}",
+            f"unexport it before it is {done}",
+            code=ErrorCode.EXPORTED,
+            facts={"volume_id": volume_id},
         )

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError, PreconditionError
 from migratekit_core.common.units import MIB
 from migratekit_core.db.models.volumes import VolumeOperation
@@ -29,13 +30,21 @@ def checksum(context: Context, operation: VolumeOperation) -> dict[str, Any]:
     device = devices.find(context.places, volume_id)
     if device is None:
         raise PreconditionError(
-            f"volume {volume_id} cannot be hashed", "it is not attached to the OMA", "attach it first"
+            f"volume {volume_id} cannot be hashed",
+            "it is not attached to the OMA",
+            "attach it first",
+            code=ErrorCode.NOT_ATTACHED,
+            facts={"volume_id": volume_id},
         )
     ranges: list[Range] = [(offset, length) for offset, length in request.get("ranges") or ()]
     wanted = max((offset + length for offset, length in ranges), default=request.get("length") or device.size)
     if wanted > device.size:
         raise PreconditionError(
-            f"volume {volume_id} is shorter than {wanted} bytes", f"it has {device.size}", "check its size"
+            f"volume {volume_id} is shorter than {wanted} bytes",
+            f"it has {device.size}",
+            "check its size",
+            code=ErrorCode.SIZE_MISMATCH,
+            facts={"volume_id": volume_id, "size": device.size, "wanted": wanted},
         )
     with context.job.step("checksum-volume") as step, device.link.open("rb", buffering=0) as file:
         # What Linux still has in memory would be hashed instead of what the storage holds.
@@ -103,9 +112,15 @@ def _read(descriptor: int, volume_id: str, offset: int, buffer: memoryview) -> N
                 f"{len(buffer) - done} bytes at offset {offset + done} of volume {volume_id} could not be read",
                 error.strerror or str(error),
                 "check the OMA's storage (dmesg)",
+                code=ErrorCode.DISK_READ_FAILED,
+                facts={"volume_id": volume_id, "offset": offset + done, "length": len(buffer) - done},
             ) from None
         if not count:
             raise OperationFailedError(
-                f"volume {volume_id} ended at {offset + done} bytes", "it was longer a moment ago", "check its size"
+                f"volume {volume_id} ended at {offset + done} bytes",
+                "it was longer a moment ago",
+                "check its size",
+                code=ErrorCode.SIZE_MISMATCH,
+                facts={"volume_id": volume_id, "size": offset + done},
             )
         done += count

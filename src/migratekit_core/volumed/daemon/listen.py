@@ -8,6 +8,7 @@ import socket
 import stat
 from pathlib import Path
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError, UsageError
 from migratekit_core.config.base import is_loopback
 from migratekit_core.config.schema import Daemon
@@ -29,7 +30,11 @@ def _loopback(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise UsageError(
-            f"daemon.listen = {host!r} is no address", error.strerror or str(error), "set it to 127.0.0.1 or ::1"
+            f"daemon.listen = {host!r} is no address",
+            error.strerror or str(error),
+            "set it to 127.0.0.1 or ::1",
+            code=ErrorCode.CONFIG_INVALID,
+            facts={"setting": "daemon.listen"},
         ) from None
     # `localhost` is what the machine's hosts file says, so the name alone proves nothing.
     elsewhere = [str(address[0]) for *_, address in found if not is_loopback(str(address[0]))]
@@ -38,6 +43,8 @@ def _loopback(host: str, port: int) -> socket.socket:
             f"daemon.listen = {host!r} is not only this machine",
             f"it is {', '.join(elsewhere)}; only the tunnel may face the network",
             "set it to 127.0.0.1 or ::1",
+            code=ErrorCode.CONFIG_INVALID,
+            facts={"setting": "daemon.listen"},
         )
     family, kind, _, _, address = found[0]
     made = socket.socket(family, kind | socket.SOCK_CLOEXEC)
@@ -51,7 +58,11 @@ def _loopback(host: str, port: int) -> socket.socket:
         made.close()
         todo = "stop what listens there, or set daemon.port" if error.errno == errno.EADDRINUSE else "set daemon.port"
         raise PreconditionError(
-            f"the volume daemon cannot listen on {host}:{port}", error.strerror or str(error), todo
+            f"the volume daemon cannot listen on {host}:{port}",
+            error.strerror or str(error),
+            todo,
+            code=ErrorCode.LISTEN_FAILED,
+            facts={"host": host, "port": port},
         ) from None
     return made
 
@@ -73,6 +84,8 @@ def _unix(path: Path) -> socket.socket:
             f"the volume daemon cannot listen on {path}",
             error.strerror or str(error),
             "its folder has to exist, and nothing else may be at this path",
+            code=ErrorCode.LISTEN_FAILED,
+            facts={"path": str(path)},
         ) from None
     return made
 

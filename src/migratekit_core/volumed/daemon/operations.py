@@ -17,6 +17,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from migratekit_core.adapters.cloudstack import tracking
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
     BusyError,
     MigrateKitError,
@@ -104,7 +105,13 @@ class Operations:
         with self._changed, session(self._databases.volumes) as db:
             known, earlier = _known(db, key)
             if known is not None and known.request_digest != digest:
-                raise UsageError("idempotency key was used for another request", f"key {key}", "use a new key")
+                raise UsageError(
+                    "idempotency key was used for another request",
+                    f"key {key}",
+                    "use a new key",
+                    code=ErrorCode.REQUEST_INVALID,
+                    facts={"key": key},
+                )
             if earlier is not None and earlier.status != FAILED and (earlier.id, earlier.completed_at) != gone:
                 return earlier
             if volume_id is not None:
@@ -211,6 +218,8 @@ class Operations:
                 f"volume {volume_id} is being worked on",
                 f"operation {holder.id} ({holder.type}), since {since} UTC, for {whom}",
                 hint("wait for it to end (", migratekit("jobs", "show", job[:8]), ")") if job else "wait for it to end",
+                code=ErrorCode.VOLUME_BUSY,
+                facts={"volume_id": volume_id, "operation_id": holder.id},
             )
 
     def _run(self, operation_id: str) -> MigrateKitError | None:
@@ -227,7 +236,9 @@ class Operations:
             error = caught
         except Exception as caught:
             # Whatever it was, an operation ends: one that stays open would lock its volume for good.
-            error = OperationFailedError("the operation ended unexpectedly", redact(describe(caught)), "report this")
+            error = OperationFailedError(
+                "the operation ended unexpectedly", redact(describe(caught)), "report this", code=ErrorCode.UNEXPECTED
+            )
         self._store(operation_id, response, error)
         self._metrics.ended(kind, FAILED if error else COMPLETED, time.monotonic() - began)
         self.wake(operation_id)
@@ -310,7 +321,13 @@ def _known(db: Session, key: str | None) -> tuple[IdempotencyKey | None, VolumeO
 def _found(db: Session, operation_id: str) -> VolumeOperation:
     operation = db.get(VolumeOperation, operation_id)
     if operation is None:
-        raise PreconditionError(f"no operation {operation_id}", "its row is gone", "report this")
+        raise PreconditionError(
+            f"no operation {operation_id}",
+            "its row is gone",
+            "report this",
+            code=ErrorCode.GONE,
+            facts={"operation_id": operation_id},
+        )
     return operation
 
 

@@ -124,6 +124,7 @@ def _no_room(kept: Counter[Stays]) -> MigrateKitError:
             "the OMA has no room for one more volume",
             why,
             "wait until a run ends and run again; or run fewer machines at a time, or use a second OMA",
+            code=ErrorCode.OMA_FULL,
         )
     return PreconditionError(
         "the OMA has no room for one more volume, and will have none by itself",

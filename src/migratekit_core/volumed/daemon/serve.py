@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlmodel import col, select
 
 from migratekit_core.adapters.cloudstack.patience import AT_ONCE
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError
 from migratekit_core.config.load import require
 from migratekit_core.config.schema import Config, Daemon
@@ -119,7 +120,10 @@ def _only_one(state_dir: Path) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise BusyError(
-                "a volume daemon runs already", f"pid {file.read().strip() or 'unknown'}", "stop it first"
+                "a volume daemon runs already",
+                f"pid {file.read().strip() or 'unknown'}",
+                "stop it first",
+                code=ErrorCode.ALREADY_RUNNING,
             ) from None
         file.truncate(0)
         file.write(str(os.getpid()))

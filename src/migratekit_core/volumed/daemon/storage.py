@@ -78,6 +78,8 @@ class Storage:
                     f"disk offering {self._ossea.disk_offering!r} has a fixed size",
                     "replicas have the size of their source disks",
                     "set ossea.disk_offering to a custom disk offering",
+                    code=ErrorCode.OFFERING_UNFIT,
+                    facts={"offering": self._ossea.disk_offering},
                 )
             self._offering_id = offering["id"]
         return self._offering_id
@@ -160,7 +162,13 @@ class Storage:
             return _volume(result)
         found = self.get(str(result["id"])) if "id" in result else self.named(name)
         if found is None:
-            raise LostJobError(f"volume {name} was made but is not listed", "the job told no id", "run again")
+            raise LostJobError(
+                f"volume {name} was made but is not listed",
+                "the job told no id",
+                "run again",
+                code=ErrorCode.LOST,
+                facts={"volume": name},
+            )
         return found
 
     def tag(self, volume: Volume, tags: dict[str, str], jobs: AsyncJobs) -> Volume:
@@ -187,7 +195,13 @@ class Storage:
         # What the job tells of the volume may be but text, or lack things; the list has it whole.
         found = _volume(answer) if answer.keys() >= WHOLE and answer.get("size") else self.get(volume_id)
         if found is None:
-            raise LostJobError(f"volume {volume_id} is attached but not listed", "the lists lag behind", "run again")
+            raise LostJobError(
+                f"volume {volume_id} is attached but not listed",
+                "the lists lag behind",
+                "run again",
+                code=ErrorCode.LOST,
+                facts={"volume_id": volume_id},
+            )
         return found
 
     def detach(self, volume_id: str, jobs: AsyncJobs) -> None:
@@ -210,7 +224,13 @@ class Storage:
         answer = self.cloud.run("createSnapshot", jobs, volumeid=volume_id, name=name, tags=tags or None)
         found = _snapshot(answer) if "id" in answer else self.snapshot_named(volume_id, name)
         if found is None:
-            raise LostJobError(f"snapshot {name} was taken but is not listed", "the lists lag behind", "run again")
+            raise LostJobError(
+                f"snapshot {name} was taken but is not listed",
+                "the lists lag behind",
+                "run again",
+                code=ErrorCode.LOST,
+                facts={"snapshot": name},
+            )
         return found
 
     def snapshot_named(self, volume_id: str, name: str) -> Snapshot | None:

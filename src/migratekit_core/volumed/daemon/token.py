@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, OperationFailedError, UnreachableError, UsageError
 from migratekit_core.common.files import write_private
 from migratekit_core.common.redact import remember
@@ -51,7 +52,9 @@ class TokenFile:
             held = self.load()
         except MigrateKitError as error:
             # Not the client's fault, whatever it is: nobody's token can be checked.
-            raise UnreachableError("the volume daemon has no token to check", str(error), error.todo) from None
+            raise UnreachableError(
+                "the volume daemon has no token to check", str(error), error.todo, code=ErrorCode.SECRET_UNREADABLE
+            ) from None
         given = token.encode("utf-8", "surrogateescape")
         current = hmac.compare_digest(given, held.current)
         previous = hmac.compare_digest(given, held.previous or held.current)
@@ -90,7 +93,11 @@ def rotate(path: Path, overlap: float) -> datetime:
         write_private(path, f"{new}\n", owner)
     except OSError as error:
         raise OperationFailedError(
-            "the token was not replaced", f"{path}: {error.strerror}", "run it as root or as the daemon's user"
+            "the token was not replaced",
+            f"{path}: {error.strerror}",
+            "run it as root or as the daemon's user",
+            code=ErrorCode.FILE_UNWRITABLE,
+            facts={"path": str(path)},
         ) from error
     return until
 
@@ -110,7 +117,13 @@ def _previous(path: Path) -> tuple[str, float]:
     try:
         return token, float(until)
     except ValueError:
-        raise UsageError(f"{beside} is damaged", "its second line is no time", "delete it") from None
+        raise UsageError(
+            f"{beside} is damaged",
+            "its second line is no time",
+            "delete it",
+            code=ErrorCode.FILE_INVALID,
+            facts={"path": str(beside)},
+        ) from None
 
 
 def _stamp(path: Path) -> Stamp:

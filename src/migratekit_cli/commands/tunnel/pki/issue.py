@@ -9,6 +9,7 @@ import typer
 from migratekit_cli.commands.tunnel.pki.folder import DEFAULT_FOLDER, FolderOption, written
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 
 
@@ -32,7 +33,12 @@ def command(
     from migratekit_core.adapters.tunnel import SERVICES, pki
 
     if server and fleet:
-        raise UsageError("--server and --fleet exclude each other", "an OMA is no part of a fleet", "pass one of them")
+        raise UsageError(
+            "--server and --fleet exclude each other",
+            "an OMA is no part of a fleet",
+            "pass one of them",
+            code=ErrorCode.USAGE,
+        )
     names = [*(SERVICES if server else ()), *(also or [])]
     path = pki.issue(folder, name, server=server, names=names, fleet=fleet)
     written(output, path, f"{path}\ncopy it to {name}, mode 0600")

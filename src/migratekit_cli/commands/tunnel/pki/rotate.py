@@ -12,6 +12,7 @@ from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
 from migratekit_cli.session import as_given
 from migratekit_cli.ui import render
 from migratekit_cli.ui.ask import confirm
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.common.hints import on_oma
 
@@ -29,7 +30,7 @@ def command(
     from migratekit_core.adapters.tunnel import pki
 
     if finish and name != CA:
-        raise UsageError("--finish is for the CA", f"not for {name}", "leave it out")
+        raise UsageError("--finish is for the CA", f"not for {name}", "leave it out", code=ErrorCode.USAGE)
     if dry_run:
         pki.show(folder)
         what = (

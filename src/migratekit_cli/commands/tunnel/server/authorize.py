@@ -9,6 +9,7 @@ import typer
 
 from migratekit_cli.commands.tunnel.server.settings import config_or_defaults
 from migratekit_cli.errors import reported
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,5 +32,11 @@ def command(
     try:
         text = key.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{key} cannot be read", str(error), "name the .pub file") from None
+        raise UsageError(
+            f"{key} cannot be read",
+            str(error),
+            "name the .pub file",
+            code=ErrorCode.FILE_UNREADABLE,
+            facts={"path": str(key)},
+        ) from None
     typer.echo(authorized_line(text.strip(), services.addresses, f"{command} {FACTS}"))

@@ -18,6 +18,7 @@ from typing import Any
 import paramiko
 
 from migratekit_core.adapters.tunnel.ssh.login import Login, connect
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, OperationFailedError
 
 WAIT_SECONDS = 20.0
@@ -71,12 +72,16 @@ class Line:
             alive = self._there.wait_for(lambda: self._transport and self._transport.is_active(), WAIT_SECONDS)
             transport = self._transport
         if not alive or transport is None:
-            raise OperationFailedError("there is no login to the OMA", "", "")
+            raise OperationFailedError("there is no login to the OMA", "", "", code=ErrorCode.TUNNEL_DOWN)
         try:
             return transport.open_channel("direct-tcpip", address, ("127.0.0.1", 0), WINDOW, PACKET, WAIT_SECONDS)
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise OperationFailedError(
-                f"the OMA opened no channel to {address[0]}:{address[1]}", str(error), ""
+                f"the OMA opened no channel to {address[0]}:{address[1]}",
+                str(error),
+                "",
+                code=ErrorCode.SSH_CHANNEL_REFUSED,
+                facts={"host": address[0], "port": address[1]},
             ) from None
 
 

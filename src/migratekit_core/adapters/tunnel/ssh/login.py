@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 import paramiko
 
 from migratekit_core.adapters.tunnel import KEEPALIVE, SERVICES, kinds
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, MigrateKitError, PreconditionError, UnreachableError
 from migratekit_core.common.files import write_private
+from migratekit_core.common.foreign import Row, classify
 from migratekit_core.common.hints import hint, on_oma
 from migratekit_core.common.redact import child_environment, redact
 from migratekit_core.config.folders import socket_path
@@ -48,8 +50,7 @@ def login_of(tunnel: Tunnel) -> Login:
     if ssh is None or not (ssh.host or tunnel.host):
         raise PreconditionError(
             "no SSH login to the OMA is configured", "there is no [tunnel.ssh] table with a host_key",
-            "write one: docs/tunnel.md",
-        )  # fmt: skip
+            "write one: docs/tunnel.md", code=ErrorCode.CONFIG_MISSING, facts={"setting": "tunnel.ssh"})  # fmt: skip
     port = ssh.port or (tunnel.port if kinds.of(tunnel).speaks_ssh else SSH_PORT)
     return Login(ssh.host or tunnel.host, port, ssh.user, ssh.host_key, str(ssh.key_file) if ssh.key_file else None)
 
@@ -95,18 +96,29 @@ def check_key_file(login: Login) -> None:
     if login.key_file is None:
         if not os.environ.get("SSH_AUTH_SOCK"):
             raise PreconditionError(
-                "there is no key for the OMA", "no tunnel.ssh.key_file, and no agent ($SSH_AUTH_SOCK)", "set key_file"
+                "there is no key for the OMA",
+                "no tunnel.ssh.key_file, and no agent ($SSH_AUTH_SOCK)",
+                "set key_file",
+                code=ErrorCode.SSH_KEY_UNUSABLE,
             )
         return
     try:
         mode = Path(login.key_file).stat().st_mode
     except OSError as error:
         raise PreconditionError(
-            f"{login.key_file} cannot be read", error.strerror or str(error), "check tunnel.ssh.key_file"
+            f"{login.key_file} cannot be read",
+            error.strerror or str(error),
+            "check tunnel.ssh.key_file",
+            code=ErrorCode.FILE_UNREADABLE,
+            facts={"path": str(login.key_file)},
         ) from None
     if mode & 0o077:
         raise AuthError(
-            f"{login.key_file} may be read by others", f"its mode is {mode & 0o777:o}", f"chmod 600 {login.key_file}"
+            f"{login.key_file} may be read by others",
+            f"its mode is {mode & 0o777:o}",
+            f"chmod 600 {login.key_file}",
+            code=ErrorCode.FILE_NOT_PRIVATE,
+            facts={"path": str(login.key_file)},
         )
 
 
@@ -148,6 +160,21 @@ def _addresses(tunnel: Tunnel) -> list[tuple[str, tuple[str, int]]]:
     return found
 
 
+LOCKED = ErrorCode.SSH_KEY_UNUSABLE
+SAYS = (
+    Row(ErrorCode.HOST_KEY_MISMATCH, r"host key", ("Incompatible ssh peer (no acceptable host key)",)),
+    Row(
+        LOCKED,
+        r"passw",
+        (
+            "Password was not given but private key is encrypted",
+            "Key is password-protected, but password was not provided.",
+        ),
+    ),
+)
+"""What paramiko and cryptography say of a server without a key of the wanted kind, and of a key with a passphrase."""
+
+
 def _shake_hands(transport: paramiko.Transport, login: Login) -> None:
     options = transport.get_security_options()
     options.ciphers = tuple(name for name in CIPHERS if name in options.ciphers)
@@ -158,12 +185,14 @@ def _shake_hands(transport: paramiko.Transport, login: Login) -> None:
     try:
         transport.start_client(timeout=CONNECT_SECONDS)
     except (paramiko.SSHException, EOFError, OSError) as error:
-        if isinstance(error, paramiko.ssh_exception.IncompatiblePeer) and "host key" in str(error):
+        if classify(SAYS, str(error)) is ErrorCode.HOST_KEY_MISMATCH:
             raise _another_host(login, f"the OMA has no key of the kind {kind}") from None
         raise UnreachableError(
             f"no SSH with {login.host}:{login.port}",
             redact(str(error) or type(error).__name__),
             "check tunnel.host and tunnel.port: does SSH listen there?",
+            code=ErrorCode.WRONG_SERVICE,
+            facts={"host": login.host, "port": login.port},
         ) from None
     key = transport.get_remote_server_key()
     shown = f"{key.get_name()} {key.get_base64()}"
@@ -176,6 +205,8 @@ def _another_host(login: Login, why: str) -> MigrateKitError:
         f"{login.host}:{login.port} is not the OMA that is pinned",
         why,
         "ask the OMA's administrator whether its host key changed; only then change tunnel.ssh.host_key",
+        code=ErrorCode.HOST_KEY_MISMATCH,
+        facts={"host": login.host, "port": login.port},
     )
 
 
@@ -183,7 +214,12 @@ def _keys(login: Login, passphrase: str | None) -> Sequence[paramiko.PKey]:
     if login.key_file is None:
         keys = paramiko.Agent().get_keys()
         if not keys:
-            raise AuthError("the SSH agent holds no key", "tunnel.ssh.key_file is not set", "ssh-add a key, or set it")
+            raise AuthError(
+                "the SSH agent holds no key",
+                "tunnel.ssh.key_file is not set",
+                "ssh-add a key, or set it",
+                code=ErrorCode.SSH_KEY_UNUSABLE,
+            )
         return keys
     try:
         # paramiko 5 says text in its annotation, and cryptography takes bytes only.
@@ -191,13 +227,23 @@ def _keys(login: Login, passphrase: str | None) -> Sequence[paramiko.PKey]:
         return [paramiko.PKey.from_path(login.key_file, password)]
     except (paramiko.SSHException, ValueError, TypeError, OSError) as error:
         # Which of them a locked key is depends on its format.
-        locked = isinstance(error, paramiko.PasswordRequiredException) or "assw" in str(error)
+        locked = isinstance(error, paramiko.PasswordRequiredException) or classify(SAYS, str(error)) is LOCKED
         if passphrase is None and locked:
             raise AuthError(
-                f"{login.key_file} has a passphrase", "none is configured", "set tunnel.ssh.passphrase"
+                f"{login.key_file} has a passphrase",
+                "none is configured",
+                "set tunnel.ssh.passphrase",
+                code=ErrorCode.SSH_KEY_UNUSABLE,
+                facts={"path": str(login.key_file)},
             ) from None
         why = redact(str(error)) or type(error).__name__ if passphrase is None else "the passphrase does not open it"
-        raise AuthError(f"{login.key_file} cannot be used", why, "check tunnel.ssh.key_file and passphrase") from None
+        raise AuthError(
+            f"{login.key_file} cannot be used",
+            why,
+            "check tunnel.ssh.key_file and passphrase",
+            code=ErrorCode.SSH_KEY_UNUSABLE,
+            facts={"path": str(login.key_file)},
+        ) from None
 
 
 def _authenticate(transport: paramiko.Transport, login: Login, keys: Sequence[paramiko.PKey]) -> None:
@@ -209,16 +255,28 @@ def _authenticate(transport: paramiko.Transport, login: Login, keys: Sequence[pa
             continue
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise UnreachableError(
-                f"{login.host}:{login.port} ended the login", redact(str(error)) or "no reason given", "see sshd's log"
+                f"{login.host}:{login.port} ended the login",
+                redact(str(error)) or "no reason given",
+                "see sshd's log",
+                code=ErrorCode.CONNECTION_CLOSED,
+                facts={"host": login.host, "port": login.port},
             ) from None
     shown = "the key" if login.key_file else f"none of the agent's {len(keys)} keys"
     raise AuthError(
         f"the OMA refuses {login.user}'s key",
         f"{shown} {'is not' if login.key_file else 'is'} in that user's authorized_keys",
         hint("on the OMA: ", on_oma("tunnel", "server", "authorize", "KEY.pub")),
+        code=ErrorCode.SSH_KEY_REFUSED,
+        facts={"user": login.user},
     )
 
 
 def _unreachable(login: Login, error: OSError) -> MigrateKitError:
     why = "nothing answers" if isinstance(error, TimeoutError) else error.strerror or str(error)
-    return UnreachableError(f"{login.host}:{login.port} does not answer", why, "check tunnel.host and the network")
+    return UnreachableError(
+        f"{login.host}:{login.port} does not answer",
+        why,
+        "check tunnel.host and the network",
+        code=ErrorCode.OMA_UNREACHABLE,
+        facts={"host": login.host, "port": login.port},
+    )

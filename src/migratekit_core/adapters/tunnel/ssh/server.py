@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 
 USER = "migratekit-tunnel"
@@ -35,7 +36,12 @@ def authorized_line(public_key: str, services: Mapping[str, str], command: str) 
     """
     words = public_key.split()
     if len(words) < 2 or words[0] not in KINDS or len(public_key.splitlines()) != 1:
-        raise UsageError("that is no public key", "it has to be one line: KIND BASE64 COMMENT", "pass the .pub file")
+        raise UsageError(
+            "that is no public key",
+            "it has to be one line: KIND BASE64 COMMENT",
+            "pass the .pub file",
+            code=ErrorCode.FILE_INVALID,
+        )
     allowed = ",".join(f'permitopen="{services[name]}"' for name in sorted(services))
     forced = command.replace("\\", "\\\\").replace('"', '\\"')
     return f'restrict,port-forwarding,{allowed},command="{forced}" {" ".join(words)}'

@@ -24,6 +24,7 @@ from pyVmomi import SoapAdapter, vim, vmodl
 from migratekit_core.adapters.vsphere import client
 from migratekit_core.adapters.vsphere.inventory import wire
 from migratekit_core.adapters.vsphere.patience import Patience
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError
 
 PAGE = 250
@@ -206,7 +207,9 @@ def call(managed: Any, method: str, *arguments: Any) -> bytes:
     fault = SoapAdapter.SoapResponseDeserializer(soap).Deserialize(io.BytesIO(body), None)
     if isinstance(fault, Exception):
         raise fault
-    raise OperationFailedError(f"vSphere refused {method}", "its fault cannot be read", "look at vCenter's log")
+    raise OperationFailedError(
+        f"vSphere refused {method}", "its fault cannot be read", "look at vCenter's log", code=ErrorCode.BAD_ANSWER
+    )
 
 
 def read_answer(answer: bytes) -> Iterator[Found]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from migratekit_core.adapters.vsphere.inventory.model import VirtualMachine
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.hints import Hint, hint, migratekit
 
@@ -77,12 +78,16 @@ def choose(machines: tuple[VirtualMachine, ...], names: Sequence[str], everythin
                 f"no virtual machine {name!r}",
                 "the inventory has none with this name, path, uuid or id",
                 similar(name, (vm.name for vm in machines)),
+                code=ErrorCode.VM_NOT_FOUND,
+                facts={"vm": name},
             )
         if len(found) > 1:
             raise PreconditionError(
                 f"the name {name!r} is ambiguous",
                 f"{len(found)} machines have it: {', '.join(f'{vm.path} ({vm.moref})' for vm in found)}",
                 "name one by its path or id",
+                code=ErrorCode.VM_AMBIGUOUS,
+                facts={"vm": name},
             )
         chosen[found[0].moref] = found[0]
     return tuple(chosen.values())

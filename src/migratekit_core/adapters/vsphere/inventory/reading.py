@@ -17,6 +17,7 @@ from migratekit_core.adapters.vsphere.inventory.filters import similar
 from migratekit_core.adapters.vsphere.inventory.machine import DEVICES, IDENTITY, PROPERTIES, read_machine, read_path
 from migratekit_core.adapters.vsphere.inventory.model import Disk, VirtualMachine
 from migratekit_core.adapters.vsphere.inventory.places import Places
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 
 
@@ -73,11 +74,17 @@ def find_vm(service: Any, name: str) -> VirtualMachine:
             f"no virtual machine {name!r}",
             "vCenter shows none with this name, path, uuid or id to this account",
             similar(name, names),
+            code=ErrorCode.VM_NOT_FOUND,
+            facts={"vm": name},
         )
     if len(found) > 1:
         paths = ", ".join(f"{path} ({candidate.moref})" for candidate, path in found)
         raise PreconditionError(
-            f"the name {name!r} is ambiguous", f"{len(found)} machines have it: {paths}", "name one by its path or id"
+            f"the name {name!r} is ambiguous",
+            f"{len(found)} machines have it: {paths}",
+            "name one by its path or id",
+            code=ErrorCode.VM_AMBIGUOUS,
+            facts={"vm": name},
         )
     moref = found[0][0].moref
     properties = retrieve_one(vim.VirtualMachine(moref, service._stub), PROPERTIES)

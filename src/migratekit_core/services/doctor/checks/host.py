@@ -15,6 +15,7 @@ from migratekit_core.adapters.readers.readers import READERS, usable
 from migratekit_core.adapters.tunnel import kinds
 from migratekit_core.adapters.tunnel.kinds.kind import Kind, Program
 from migratekit_core.common import programs
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.config.schema import Config
 from migratekit_core.services.doctor.model import Answer, SkippedError, check, failed, ok, warning
@@ -152,5 +153,11 @@ def devices(site: Site) -> Iterator[Answer]:
 def _first_line(program: str, option: str) -> str:
     said = programs.printed(program, option)
     if said is None:
-        raise PreconditionError(f"{program} does not run", f"{program} {option} failed", "reinstall its package")
+        raise PreconditionError(
+            f"{program} does not run",
+            f"{program} {option} failed",
+            "reinstall its package",
+            code=ErrorCode.NOT_INSTALLED,
+            facts={"program": program},
+        )
     return said.splitlines()[0].strip() if said.strip() else program

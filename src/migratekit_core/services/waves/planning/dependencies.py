@@ -9,6 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from migratekit_core.adapters.vsphere.inventory.filters import any_fits
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.services.waves.planning.candidates import Candidate, LeftOut
 from migratekit_core.services.waves.rules import Globs, Needs, Rules
@@ -46,7 +47,10 @@ def machine_needs(
         # graphlib tells it from what is needed to who needs it.
         circle = " needs ".join(reversed(error.args[1]))
         raise UsageError(
-            "the dependencies go round in a circle", circle, "take one of them out of depends_on in the rule file"
+            "the dependencies go round in a circle",
+            circle,
+            "take one of them out of depends_on in the rule file",
+            code=ErrorCode.WAVE_INVALID,
         ) from None
     return edges, tuple(notes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError, UsageError
 from migratekit_core.common.units import human_seconds
 from migratekit_core.services.waves.model import Machine, NetworkMap, Wave, Window
@@ -47,7 +48,7 @@ def plan(
         blocked = any(each.kind == BLOCKED for each in left_out)
         todo = "mend what blocks them, or accept it with --baseline; " if blocked else ""
         todo += "look at select and leave_out of the rule file"
-        raise PreconditionError("there is nothing to plan", why, todo)
+        raise PreconditionError("there is nothing to plan", why, todo, code=ErrorCode.NOTHING_TO_PLAN)
     needs, notes = machine_needs(candidates, left_out, rules)
     _check_rate(rules, measured)
 
@@ -110,6 +111,7 @@ def _check_rate(rules: Rules, measured: Measured | None) -> None:
             "waves.duration needs a rate",
             "without one nobody can say how long a wave takes",
             "give --bandwidth 1Gbit/s, --history, or rates in the rule file",
+            code=ErrorCode.WAVE_INVALID,
         )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError
 from migratekit_core.volumed.daemon.api.problems import Problem
 from migratekit_core.volumed.daemon.token import TokenFile
@@ -25,7 +26,13 @@ def authorised(token: TokenFile) -> Callable[..., Awaitable[None]]:
     async def check(given: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)] = None) -> None:
         if not token.accepts(given.credentials if given else ""):
             raise Problem(
-                401, AuthError("the volume daemon refused the token", "it is not the daemon's", "check volumes.token")
+                401,
+                AuthError(
+                    "the volume daemon refused the token",
+                    "it is not the daemon's",
+                    "check volumes.token",
+                    code=ErrorCode.DAEMON_TOKEN_REFUSED,
+                ),
             )
 
     return check

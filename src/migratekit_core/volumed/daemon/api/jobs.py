@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.db.engine import session
 from migratekit_core.db.models.oma import ReplicationJob
@@ -22,7 +23,16 @@ def routes(services: Services) -> APIRouter:
         with session(services.oma) as db:
             job = db.get(ReplicationJob, job_id)
         if job is None:
-            raise Problem(404, PreconditionError(f"no replication job {job_id}", "it is not recorded", "check the id"))
+            raise Problem(
+                404,
+                PreconditionError(
+                    f"no replication job {job_id}",
+                    "it is not recorded",
+                    "check the id",
+                    code=ErrorCode.JOB_NOT_FOUND,
+                    facts={"job_id": job_id},
+                ),
+            )
         return Progress.model_validate(job.model_dump(include=set(Progress.model_fields)))
 
     return router

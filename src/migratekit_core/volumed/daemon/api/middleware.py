@@ -10,6 +10,7 @@ import uuid
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, UsageError
 from migratekit_core.volumed.daemon import bridge
 from migratekit_core.volumed.daemon.api.problems import answer, unexpected
@@ -104,12 +105,19 @@ async def _body(receive: Receive) -> Message:
                 body += message.get("body", b"")
                 if len(body) > LARGEST_BODY:
                     why = f"it has more than {LARGEST_BODY} bytes"
-                    raise _Refused(413, UsageError("the request's body is too large", why, "see /openapi.json"))
+                    raise _Refused(
+                        413,
+                        UsageError(
+                            "the request's body is too large", why, "see /openapi.json", code=ErrorCode.REQUEST_INVALID
+                        ),
+                    )
                 if not message.get("more_body", False):
                     return {"type": "http.request", "body": bytes(body), "more_body": False}
     except TimeoutError:
         why = f"it was not there after {BODY_SECONDS:.0f} s"
-        raise _Refused(408, UsageError("the request's body does not come", why, "send it again")) from None
+        raise _Refused(
+            408, UsageError("the request's body does not come", why, "send it again", code=ErrorCode.REQUEST_INVALID)
+        ) from None
 
 
 def _replayed(first: Message, receive: Receive) -> Receive:

@@ -9,6 +9,7 @@ from typing import Annotated
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.db.models.volumes import VolumeOperation
 from migratekit_core.volumed.daemon.api.bodies import OperationId
@@ -41,7 +42,14 @@ def routes(services: Services) -> APIRouter:
         operation = await _ended(services.operations, operation_id, wait)
         if operation is None:
             raise Problem(
-                404, PreconditionError(f"no operation {operation_id}", "it was never submitted", "check the id")
+                404,
+                PreconditionError(
+                    f"no operation {operation_id}",
+                    "it was never submitted",
+                    "check the id",
+                    code=ErrorCode.GONE,
+                    facts={"operation_id": operation_id},
+                ),
             )
         return operation_view(operation)
 

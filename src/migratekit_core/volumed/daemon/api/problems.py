@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
     MigrateKitError,
     OperationFailedError,
@@ -106,7 +107,11 @@ def install(app: FastAPI) -> None:
     async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         # Places and messages only: the values could be secrets.
         places = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        return _tell(request, 422, UsageError("the request is malformed", places, "see /openapi.json"))
+        return _tell(
+            request,
+            422,
+            UsageError("the request is malformed", places, "see /openapi.json", code=ErrorCode.REQUEST_INVALID),
+        )
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
@@ -123,6 +128,7 @@ def unexpected() -> MigrateKitError:
         "the volume daemon failed unexpectedly",
         "this is an error of the daemon, not of the request",
         "look in the daemon's log for the request id and report it",
+        code=ErrorCode.UNEXPECTED,
     )
 
 
@@ -134,11 +140,29 @@ def _methods(app: FastAPI, path: str) -> list[str]:
 
 def _of_framework(request: Request, status: int) -> MigrateKitError:
     if status == HTTPStatus.NOT_FOUND:
-        return PreconditionError("no such resource", f"the API has no {request.url.path}", "see /openapi.json")
+        return PreconditionError(
+            "no such resource",
+            f"the API has no {request.url.path}",
+            "see /openapi.json",
+            code=ErrorCode.REQUEST_INVALID,
+            facts={"path": request.url.path},
+        )
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         why = f"{request.url.path} does not take {request.method}"
-        return UsageError("method not allowed", why, "see the header Allow, and /openapi.json")
-    return UsageError("the request cannot be read", HTTPStatus(status).phrase, "see /openapi.json")
+        return UsageError(
+            "method not allowed",
+            why,
+            "see the header Allow, and /openapi.json",
+            code=ErrorCode.REQUEST_INVALID,
+            facts={"path": request.url.path},
+        )
+    return UsageError(
+        "the request cannot be read",
+        HTTPStatus(status).phrase,
+        "see /openapi.json",
+        code=ErrorCode.REQUEST_INVALID,
+        facts={"status": status},
+    )
 
 
 def _tell(request: Request, status: int, error: MigrateKitError) -> JSONResponse:

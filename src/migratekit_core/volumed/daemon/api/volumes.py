@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, PreconditionError
 from migratekit_core.volumed.daemon.api import bodies
 from migratekit_core.volumed.daemon.api.bodies import FromWhere, IdempotencyKey, VolumeId
@@ -65,7 +66,14 @@ def routes(services: Services) -> APIRouter:
         volume = services.storage.get(volume_id)
         if volume is None:
             raise Problem(
-                404, PreconditionError(f"no volume {volume_id}", "CloudStack does not know it", "check the id")
+                404,
+                PreconditionError(
+                    f"no volume {volume_id}",
+                    "CloudStack does not know it",
+                    "check the id",
+                    code=ErrorCode.GONE,
+                    facts={"volume_id": volume_id},
+                ),
             )
         snapshots = [SnapshotView(id=taken.id, name=taken.name) for taken in services.storage.snapshots_of(volume_id)]
         (fields,) = volume_fields([volume], services.volumes, services.reconciler.report)

@@ -19,6 +19,7 @@ from pathlib import Path
 import nbd
 
 from migratekit_core.common.childprocess import last_line, said_in
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError, PreconditionError
 from migratekit_core.common.redact import child_environment
 from migratekit_core.config.schema import Daemon
@@ -120,13 +121,19 @@ class Exporter(ABC):
             handle.shutdown()
         except (nbd.Error, TimeoutError) as error:
             raise OperationFailedError(
-                f"export {name} cannot be connected to", str(error), f"look at {self._log} on the OMA"
+                f"export {name} cannot be connected to",
+                str(error),
+                f"look at {self._log} on the OMA",
+                code=ErrorCode.EXPORT_BROKEN,
+                facts={"export": name},
             ) from None
         if found != size:
             raise OperationFailedError(
                 f"export {name} has the wrong size",
                 f"{found} bytes instead of {size}",
                 "unexport the volume, try again",
+                code=ErrorCode.SIZE_MISMATCH,
+                facts={"export": name, "size": found, "wanted": size},
             )
 
     def clients(self, device: Path) -> int:
@@ -142,6 +149,7 @@ class Exporter(ABC):
                     "the exporter's connections cannot be counted",
                     error.strerror or str(error),
                     "run the daemon as one user",
+                    code=ErrorCode.EXPORTER_DOWN,
                 ) from error
         return count
 
@@ -214,7 +222,11 @@ class Exporter(ABC):
 
     def _does_not_start(self, why: str) -> OperationFailedError:
         return OperationFailedError(
-            f"the NBD exporter does not start on {self._host}:{self.port}", why, "free the port or set daemon.nbd_port"
+            f"the NBD exporter does not start on {self._host}:{self.port}",
+            why,
+            "free the port or set daemon.nbd_port",
+            code=ErrorCode.EXPORTER_DOWN,
+            facts={"port": self.port},
         )
 
     def _greets(self, deadline: float) -> bool:

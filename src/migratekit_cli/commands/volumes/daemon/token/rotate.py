@@ -11,6 +11,7 @@ from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
 from migratekit_cli.session import configuration
 from migratekit_cli.ui import render
 from migratekit_cli.ui.ask import confirm
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -50,5 +51,7 @@ def command(
 def _seconds(text: str) -> int:
     number, unit_name = text[:-1], text[-1:]
     if not number.isdecimal() or unit_name not in SECONDS or len(number) > 6:
-        raise UsageError(f"--overlap {text!r} is no duration", "a number and s, m, h or d", "say --overlap 15m")
+        raise UsageError(
+            f"--overlap {text!r} is no duration", "a number and s, m, h or d", "say --overlap 15m", code=ErrorCode.USAGE
+        )
     return int(number) * SECONDS[unit_name]
