@@ -50,6 +50,7 @@ def schema(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Check the reference of commands and build the documentation into site/, strictly: a dead link is an error."""
     session.run(_tool("python"), "-m", "tests.reference", "--check")
+    session.run(_tool("python"), "-m", "tests.troubleshooting", "--check")
     # Not quietly: mkdocs counts only the warnings that it shows.
     command = ("-m", "mkdocs", "build", "--strict", "--config-file", "tests/docs/mkdocs.yml")
     session.run(_tool("python"), *command, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})

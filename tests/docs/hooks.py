@@ -67,7 +67,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Runbook": {
         "runbook.md": "By kind of error",
-        "troubleshooting.md": "By message",
+        "troubleshooting.md": "By code",
     },
     "Contributing": {
         "contributing.md": "Contributing",

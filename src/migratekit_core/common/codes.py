@@ -72,9 +72,6 @@ class ErrorCode(StrEnum):
     NOT_INSTALLED = "not-installed"
     """A program or library that this needs is not installed, or does not run.
     Install it: the third line names the package or the command."""
-    NAME_TAKEN = "name-taken"
-    """A virtual machine of this name exists in this network of CloudStack already.
-    Rename that one, or expunge it: a destroyed one keeps its name."""
 
     # Databases and jobs
 
@@ -111,6 +108,9 @@ class ErrorCode(StrEnum):
     JOB_NOT_FOUND = "job-not-found"
     """No job has an id that begins so.
     `migratekit jobs list` shows all of them."""
+    AMBIGUOUS = "ambiguous"
+    """Several jobs, volumes or the like have this name, or an id that begins so.
+    Give the whole id."""
     JOB_NOT_LISTENING = "job-not-listening"
     """A job does not take what was asked of it: it has ended, listens to no such thing, or cannot be stopped any more.
     The second line says which; after the point of no return `migratekit rollback` leads back."""
@@ -167,7 +167,7 @@ class ErrorCode(StrEnum):
     Shut it down, allow it with `--power-off`, or take the failover back: the third line says which."""
     READER_UNFIT = "reader-unfit"
     """No source reader can read this disk, or not the one that is chosen.
-    [Readers](readers.md) says what each can read; the second line has the cause."""
+    The second line has the cause: [what is refused](readers.md#what-is-refused)."""
     SOURCE_UNREACHABLE = "source-unreachable"
     """An ESXi host does not answer the source reader.
     Open its port (443, 902, 22) for this host; for `ssh` start its SSH service."""
@@ -224,13 +224,13 @@ class ErrorCode(StrEnum):
     Is the port behind something that ends TLS itself? It must be passed through."""
     CERTIFICATE_EXPIRED = "certificate-expired"
     """A certificate is past its end, or the clock of the one that judges it is wrong.
-    Rotate it: `migratekit tunnel pki rotate NAME`."""
+    [Renew it](tunnel.md#certificates), or set the clock: [what each refusal means](tunnel.md#refusals)."""
     CERTIFICATE_EARLY = "certificate-early"
     """A certificate is not valid yet.
     Compare the clocks of both hosts."""
     CERTIFICATE_REVOKED = "certificate-revoked"
     """A certificate is on the list of revoked ones.
-    If that was not meant, issue a new one: `migratekit tunnel pki rotate NAME`."""
+    If that was not meant, [issue a new one](tunnel.md#certificates)."""
     CERTIFICATE_FOREIGN = "certificate-foreign"
     """A certificate was signed by another CA.
     Both hosts need files of one CA: compare ca.pem on both (`sha256sum`)."""
@@ -278,7 +278,7 @@ class ErrorCode(StrEnum):
     Check that it runs on the OMA (`systemctl status migratekit-volumed`), and the tunnel."""
     DAEMON_TOKEN_REFUSED = "daemon-token-refused"  # noqa: S105 - a code
     """The volume daemon does not take the token.
-    Compare `volumes.token` with the daemon's `daemon.token`."""
+    Compare `volumes.token` with the file of `daemon.token_file` on the OMA: [the token](api.md#the-token)."""
     REQUEST_INVALID = "request-invalid"
     """A request to the volume daemon is malformed, too large, or of no route.
     Are daemon and command of one version? /openapi.json describes its routes."""
@@ -288,9 +288,6 @@ class ErrorCode(StrEnum):
     VOLUME_BUSY = "volume-busy"
     """An operation works on the volume.
     Wait for it to end; the second line names it."""
-    AMBIGUOUS = "ambiguous"
-    """Several jobs, volumes or the like have this name, or an id that begins so.
-    Give the whole id."""
     VOLUME_FAILED = "volume-failed"
     """CloudStack did not make a volume, or does not finish it.
     Look at its events in CloudStack, then run the command again."""
@@ -344,7 +341,7 @@ class ErrorCode(StrEnum):
     Take that away (`migratekit cleanup`), go on with it (`failover`), or give it back (`rollback`)."""
     OMA_FULL = "oma-full"
     """All disks that the OMA takes are in use by runs that will end.
-    Wait, run fewer machines at a time, or use a second OMA."""
+    Wait, run fewer machines at a time, or use a second OMA: [runbook](runbook.md#busyerror)."""
 
     # CloudStack
 
@@ -359,13 +356,13 @@ class ErrorCode(StrEnum):
     Add it to the role: [permissions](permissions.md)."""
     NOT_PERMITTED = "not-permitted"
     """The thing belongs to another account.
-    Use the keys of a user of the account that owns the OMA."""
+    Use the keys of a user of the account that owns the OMA: [permissions](permissions.md#cloudstack)."""
     DIFFERENT_ACCOUNTS = "different-accounts"
     """Two things that are to be joined belong to different accounts.
     Use the keys of a user of the account that owns the OMA; `migratekit doctor` compares them."""
     EXPUNGE_NOT_ALLOWED = "expunge-not-allowed"
     """The account may not expunge virtual machines.
-    Set `allow.user.expunge.recover.vm`, and add expungeVirtualMachine to the role: [permissions](permissions.md)."""
+    Set `allow.user.expunge.recover.vm`; the role needs expungeVirtualMachine: [expunging](permissions.md#expunging)."""
     QUOTA = "quota"
     """A limit of the account, the project or the domain is reached.
     Raise the limit that the line names, or free what counts against it."""
@@ -390,9 +387,12 @@ class ErrorCode(StrEnum):
     VM_HAS_BACKUP_OFFERING = "vm-has-backup-offering"
     """A backup offering keeps disks from being attached and detached.
     Remove the machine from it, or set `backup.enable.attach.detach.of.volumes`."""
+    NAME_TAKEN = "name-taken"
+    """A virtual machine of this name exists in this network of CloudStack already.
+    Rename that one, or expunge it: a destroyed one keeps its name."""
     ADDRESS_REFUSED = "address-refused"
     """A network does not give the IP or MAC address that was asked for.
-    Free it, choose another network, or keep none: `failover.keep_ip`, `failover.keep_mac`."""
+    Free it (a machine keeps its own until [expunged](permissions.md#expunging)), or keep none: `failover.keep_ip`."""
     PAGE_TOO_LARGE = "page-too-large"
     """CloudStack answers fewer things at a time than it was asked for; MigrateKit asks again by itself.
     Nothing."""
@@ -419,7 +419,7 @@ class ErrorCode(StrEnum):
     `migratekit jobs list` shows what was done with it."""
     DOWNTIME_TOO_LONG = "downtime-too-long"
     """The downtime will not fit into what is allowed.
-    Allow more (`--max-downtime`), quieten the guest, or give the copy more bandwidth."""
+    Allow more, quieten the guest, or give the copy more bandwidth: [when to cut over](failover.md#when-to-cut-over)."""
     REPLICA_INCOMPLETE = "replica-incomplete"
     """The replica lacks a disk, or a sync of one.
     `migratekit replicate VM`, then run the command again."""
