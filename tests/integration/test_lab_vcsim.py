@@ -2,41 +2,21 @@
 
 import contextlib
 import hashlib
-import json
 import random
-import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-from pyVim.connect import Disconnect, SmartConnect
+from pyVim.connect import Disconnect
 from pyVim.task import WaitForTask
 from pyVmomi import vim, vmodl
 
-from tests.lab.lab import BINARY
+from tests.integration.simulator import PASSWORD, USER, LabVcsim, machine, started
 
 BLOCK = 64 << 10
 MIB = 1 << 20
-USER = "administrator@vsphere.local"
-PASSWORD = "correct horse"
-
-
-def machine(name: str, sizes: list[int], **more: Any) -> dict[str, Any]:
-    disks = [{"size_bytes": size, "provisioning": "thin"} for size in sizes]
-    return {"name": name, "power": "on", "tools": "running", "disks": disks, **more}
-
 
 INVENTORY = {
     "vms": [
@@ -73,102 +53,10 @@ INVENTORY = {
 }
 
 
-@dataclass
-class LabVcsim:
-    url: str
-    store: Path
-    tls: ssl.SSLContext
-    http: httpx.Client
-    content: Any = None
-    vms: dict[str, Any] = field(default_factory=dict)
-
-    def login(self, user: str = USER, password: str = PASSWORD) -> Any:
-        at = urlsplit(self.url)
-        return SmartConnect(host=at.hostname, port=at.port, user=user, pwd=password, sslContext=self.tls)
-
-    def vm(self, name: str) -> Any:
-        return self.vms[name]
-
-    def flat(self, name: str, disk: int = 1) -> bytes:
-        return (self.store / name / f"disk{disk}-flat.vmdk").read_bytes()
-
-    def write(self, name: str, offset: int, data: bytes, disk: int = 0) -> None:
-        self.http.put(f"/lab/vms/{name}/disks/{disk}", params={"offset": offset}, content=data).raise_for_status()
-
-    def discard(self, name: str, offset: int, length: int, disk: int = 0) -> None:
-        where = {"offset": offset, "length": length}
-        self.http.delete(f"/lab/vms/{name}/disks/{disk}", params=where).raise_for_status()
-
-    def read(self, name: str, disk: int = 0) -> bytes:
-        return self.http.get(f"/lab/vms/{name}/disks/{disk}").raise_for_status().content
-
-    def state(self, name: str) -> Any:
-        return self.http.get(f"/lab/vms/{name}").raise_for_status().json()
-
-
-def certificate(folder: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    cert = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(cert.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-
-
 @pytest.fixture(scope="module")
 def labvcsim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabVcsim]:
-    folder = tmp_path_factory.mktemp("vcsim")
-    assert BINARY.exists(), "the simulator is not built: run tests/lab/setup.sh"
-    certificate(folder)
-    (folder / "password").write_text(PASSWORD + "\n")
-    (folder / "inventory.json").write_text(json.dumps(INVENTORY))
-    args = {
-        "cert": "cert.pem",
-        "key": "key.pem",
-        "user": USER,
-        "password-file": "password",
-        "datastore": "store",
-        "inventory": "inventory.json",
-    }
-    command = [str(BINARY), *(word for flag, value in args.items() for word in (f"-{flag}", value))]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True)
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert line, (folder / "log").read_text()
-            ready = json.loads(line)
-            assert ready["pid"] == process.pid
-            tls = ssl.create_default_context(cafile=str(folder / "cert.pem"))
-            base = ready["url"].removesuffix("/sdk")
-            with httpx.Client(base_url=base, verify=tls, timeout=30) as http:
-                lab = LabVcsim(ready["url"], folder / "store" / "LocalDS_0", tls, http)
-                instance = lab.login()
-                lab.content = instance.RetrieveContent()
-                view = lab.content.viewManager.CreateContainerView(
-                    lab.content.rootFolder, [vim.VirtualMachine], recursive=True
-                )
-                lab.vms = {vm.name: vm for vm in view.view}
-                yield lab
-                Disconnect(instance)
-            process.terminate()
-            assert process.wait(timeout=10) == 0
-        finally:
-            process.kill()
-            process.wait(timeout=10)
+    with started(tmp_path_factory.mktemp("vcsim"), INVENTORY) as lab:
+        yield lab
 
 
 def disks_of(config: Any) -> list[Any]:

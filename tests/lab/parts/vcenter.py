@@ -57,6 +57,14 @@ class VCenter:
         """Have everything work again."""
         self._json(self.http.delete("/lab/faults"))
 
+    def switch(self, **switches: Any) -> None:
+        """Have vCenter be another one as a whole; see the simulator's README."""
+        self._json(self.http.put("/lab/switches", json=switches))
+
+    def calls(self, since: int = 0) -> dict[str, Any]:
+        """Return the calls from this number on, in order, and the number of the next one."""
+        return self._json(self.http.get("/lab/calls/log", params={"since": since}))
+
     def properties(self, kind: str, moref: str, values: dict[str, Any]) -> None:
         """Set properties of a managed object, in vSphere's JSON form."""
         self._json(self.http.put(f"/lab/properties/{kind}/{moref}", json=values))

@@ -5,6 +5,7 @@ import (
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/types"
 )
 
 // standInForCollector answers Fetch, and sees to it that each session's collector gets its updates. vcsim gives every
@@ -12,8 +13,14 @@ import (
 // of two sessions that wait at the same time, one would wait forever.
 func (l *Lab) standInForCollector(ctx *simulator.Context, method *simulator.Method) mo.Reference {
 	if method.Name == "Logout" {
-		if own, ok := ctx.Session.Registry.Get(l.model.ServiceContent.PropertyCollector).(*simulator.PropertyCollector); ok {
-			l.registry().RemoveHandler(own) // nobody will ever ask for its updates again
+		l.forgetSession(ctx.Session.Key)
+		return nil
+	}
+	if ended, ok := method.Body.(*types.TerminateSession); ok {
+		for _, key := range ended.SessionId {
+			if key != ctx.Session.Key {
+				l.forgetSession(key)
+			}
 		}
 		return nil
 	}

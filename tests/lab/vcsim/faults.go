@@ -20,6 +20,15 @@ type faultRule struct {
 	Skip    int    `json:"skip"`     // how many calls go through first
 	DelayMS int    `json:"delay_ms"` // before the fault is answered
 	Task    bool   `json:"task"`     // the call works and its task fails; only for tasks of the lab
+
+	Mode        string  `json:"mode,omitempty"`         // of a rule that breaks the call itself; see gateModes
+	Property    string  `json:"property,omitempty"`     // only calls that ask for this one
+	Status      int     `json:"status,omitempty"`       // of HTTP
+	Text        string  `json:"text,omitempty"`         // the body that comes with it
+	Seconds     float64 `json:"seconds,omitempty"`      // how late, or for how long
+	After       bool    `json:"after,omitempty"`        // "status", "cut": the work is done first
+	Restart     bool    `json:"restart,omitempty"`      // "down": connections are cut and sessions lost
+	ForgetTasks bool    `json:"forget_tasks,omitempty"` // "down": and nobody knows the tasks any more
 }
 
 // taskFaults are the rules for tasks, which vcsim's injector cannot reach: it fails calls.
@@ -36,6 +45,12 @@ type taskRule struct {
 func (l *Lab) addFault(rule faultRule) error {
 	if rule.Method == "" {
 		return fmt.Errorf("method is missing")
+	}
+	if _, gate := gateModes[rule.Mode]; gate {
+		return l.addGateRule(rule)
+	}
+	if rule.Mode != "" {
+		return fmt.Errorf("no mode %q", rule.Mode)
 	}
 	if _, err := newFault(rule, types.ManagedObjectReference{}); err != nil {
 		return err
@@ -66,6 +81,9 @@ func (l *Lab) addFault(rule faultRule) error {
 
 func (l *Lab) clearFaults() {
 	l.model.Service.ClearFaultRules()
+	l.mu.Lock()
+	l.gates = nil
+	l.mu.Unlock()
 	l.faults.mu.Lock()
 	defer l.faults.mu.Unlock()
 	l.faults.rules = nil

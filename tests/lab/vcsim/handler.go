@@ -43,8 +43,16 @@ func (*snapshot) Unlock() {}
 func (l *Lab) handle(ctx *simulator.Context, method *simulator.Method) (mo.Reference, types.BaseMethodFault) {
 	l.count(method.Name)
 	ownReference(method)
-	if fault := l.authorize(ctx, method); fault != nil || ctx.Session == nil {
+	fault := l.authorize(ctx, method)
+	switch {
+	case fault != nil:
 		return nil, fault
+	case ctx.Session == nil && method.Name == "Login":
+		return &sessionManager{l.registry().SessionManager(), l}, nil
+	case ctx.Session == nil:
+		return nil, nil
+	case l.staleVersion(ctx, method):
+		return nil, new(types.InvalidCollectorVersion)
 	}
 	stand := l.standInForCollector(ctx, method)
 	switch obj := l.registry().Get(method.This).(type) {

@@ -28,6 +28,12 @@ type Lab struct {
 	denials []denial
 
 	faults taskFaults
+
+	serial   int // of the last call
+	log      []*call
+	gates    []*gateRule
+	sessions map[string]*liveSession // by key
+	switches switches
 }
 
 const datastoreName = "LocalDS_0"
@@ -46,6 +52,9 @@ func newLab(inv *Inventory, datastore string) (*Lab, error) {
 		store: filepath.Join(base, datastoreName),
 		vms:   map[types.ManagedObjectReference]*vmState{},
 		calls: map[string]int{},
+
+		sessions: map[string]*liveSession{},
+		switches: standardSwitches(),
 	}
 	if err := lab.build(inv); err != nil {
 		lab.close()

@@ -31,7 +31,7 @@ type server struct {
 	http    *http.Server
 
 	mu    sync.Mutex
-	conns map[net.Conn]bool
+	conns map[net.Conn]bool // true: of the lab's own endpoints
 }
 
 type connKey struct{}
@@ -59,7 +59,7 @@ func newServer(lab *Lab, who account, address string, cert tls.Certificate) *ser
 		}
 	}
 	s.http = &http.Server{
-		Handler:   mux,
+		Handler:   s.gate(mux),
 		TLSConfig: config,
 		// ESXi speaks HTTP/1.1; and with HTTP/2 one dropped connection would be all of a client's requests.
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
@@ -74,7 +74,7 @@ func (s *server) connState(c net.Conn, state http.ConnState) {
 	defer s.mu.Unlock()
 	switch state {
 	case http.StateNew:
-		s.conns[c] = true
+		s.conns[c] = false
 	case http.StateClosed, http.StateHijacked:
 		delete(s.conns, c)
 	}
@@ -90,17 +90,42 @@ func (s *server) drop(except any) int {
 		if c == except {
 			continue
 		}
-		if t, ok := c.(*tls.Conn); ok {
-			if raw, ok := t.NetConn().(*net.TCPConn); ok {
-				_ = raw.SetLinger(0)
-			}
-			_ = t.NetConn().Close()
-		} else {
-			_ = c.Close()
-		}
+		reset(c)
 		n++
 	}
 	return n
+}
+
+// dropClients cuts all connections but those to the lab's own endpoints, and the one of this request.
+func (s *server) dropClients(r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c, ours := range s.conns {
+		if !ours && c != r.Context().Value(connKey{}) {
+			reset(c)
+		}
+	}
+}
+
+// ours notes that a connection is one to the lab's own endpoints.
+func (s *server) ours(r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := r.Context().Value(connKey{}).(net.Conn); ok {
+		s.conns[c] = true
+	}
+}
+
+func reset(c net.Conn) {
+	t, ok := c.(*tls.Conn)
+	if !ok {
+		_ = c.Close()
+		return
+	}
+	if raw, ok := t.NetConn().(*net.TCPConn); ok {
+		_ = raw.SetLinger(0)
+	}
+	_ = t.NetConn().Close()
 }
 
 // authenticated takes what vSphere takes for files: the user's password or the cookie of a session.

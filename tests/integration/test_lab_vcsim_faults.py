@@ -1,0 +1,201 @@
+"""What a client sees when the lab's vCenter does what real ones do on bad days (tests/lab/vcsim/README.md)."""
+
+import contextlib
+import http.client
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pyVim.connect import Disconnect
+from pyVim.task import WaitForTask
+from pyVmomi import vim, vmodl
+
+from tests.integration.simulator import PASSWORD, USER, LabVcsim, machine, started
+
+MIB = 1 << 20
+BROKEN = (OSError, http.client.HTTPException)
+
+INVENTORY = {
+    "vms": [
+        machine("web01", [4 * MIB], cbt=True),
+        machine("doomed", [MIB]),
+        machine("other", [MIB]),
+    ]
+}
+
+
+@pytest.fixture(scope="module")
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabVcsim]:
+    with started(tmp_path_factory.mktemp("vcsim"), INVENTORY) as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(simulator: LabVcsim) -> Iterator[LabVcsim]:
+    yield simulator
+    simulator.mend()
+
+
+@pytest.fixture
+def client(lab: LabVcsim) -> Iterator[Any]:
+    """A session of its own; ours is for the lab's use."""
+    instance = lab.login()
+    yield instance
+    lab.mend()
+    with contextlib.suppress(Exception):
+        Disconnect(instance)
+
+
+def find(instance: Any, name: str) -> Any:
+    return instance.RetrieveContent().searchIndex.FindByInventoryPath(f"DC0/vm/{name}")
+
+
+def snap(vm: Any) -> Any:
+    task = vm.CreateSnapshot_Task(name="one", description="", memory=False, quiesce=False)
+    WaitForTask(task)
+    return task.info.result
+
+
+def log_in_again(instance: Any) -> None:
+    instance.RetrieveContent().sessionManager.Login(USER, PASSWORD)
+
+
+def test_answers_of_the_proxy(lab: LabVcsim, client: Any) -> None:
+    vm = find(client, "web01")
+    lab.fault("status", "RetrieveServiceContent", max=1)
+    with pytest.raises(vim.fault.HostConnectFault, match="503"):  # pyVmomi's own name for it, at a login
+        lab.login()
+    lab.fault("status", "Fetch", object="web01", property="runtime", status=408)
+    assert vm.name == "web01"
+    with pytest.raises(http.client.HTTPException, match="408"):
+        _ = vm.runtime
+    assert find(client, "other").runtime.powerState == "poweredOn"
+    lab.mend()
+    assert vm.runtime.powerState == "poweredOn"
+
+
+def test_a_cut_connection_before_and_after_the_work(lab: LabVcsim, client: Any) -> None:
+    vm = find(client, "web01")
+    lab.fault("cut", "CreateSnapshot_Task", max=1)
+    with pytest.raises(BROKEN):
+        snap(vm)
+    assert vm.snapshot is None
+    lab.fault("cut", "CreateSnapshot_Task", after=True, max=1)
+    with pytest.raises(BROKEN):
+        snap(vm)
+    until(lambda: vm.snapshot is not None)
+    lab.fault("torn", "CurrentTime", max=1)
+    with pytest.raises(Exception, match=r"."):  # pyVmomi's parser has many errors for half a document
+        client.CurrentTime()
+    WaitForTask(vm.RemoveAllSnapshots_Task())
+
+
+def test_an_answer_later_than_the_clients_time_out(lab: LabVcsim) -> None:
+    hasty = lab.login(timeout=0.5)
+    vm = find(hasty, "web01")
+    lab.fault("late", "CreateSnapshot_Task", seconds=1.5, max=1)
+    with pytest.raises(TimeoutError):
+        snap(vm)
+    until(lambda: vm.snapshot is not None)
+    WaitForTask(vm.RemoveAllSnapshots_Task())
+    Disconnect(hasty)
+
+
+def test_a_session_that_ends_at_a_call(lab: LabVcsim, client: Any) -> None:
+    vm = find(client, "web01")
+    lab.fault("session-ended", "CreateSnapshot_Task", skip=1, max=1)
+    snapshot = snap(vm)
+    view = client.content.viewManager.CreateContainerView(client.content.rootFolder, [vim.VirtualMachine], True)
+    with pytest.raises(vim.fault.NotAuthenticated):
+        snap(vm)
+    with pytest.raises(vim.fault.NotAuthenticated):
+        _ = vm.name
+    log_in_again(client)
+    assert vm.name == "web01"
+    with pytest.raises(vmodl.fault.ManagedObjectNotFound):
+        _ = view.view
+    with pytest.raises(vmodl.query.InvalidCollectorVersion):
+        client.content.propertyCollector.WaitForUpdates("1")
+    WaitForTask(snapshot.RemoveSnapshot_Task(removeChildren=False))
+
+
+def test_who_waits_for_updates_hears_that_the_session_ended(lab: LabVcsim, client: Any) -> None:
+    vm = find(client, "web01")
+    collector = client.content.propertyCollector
+    spec = vmodl.query.PropertyCollector.FilterSpec(
+        propSet=[vmodl.query.PropertyCollector.PropertySpec(type=vim.VirtualMachine, pathSet=["name"])],
+        objectSet=[vmodl.query.PropertyCollector.ObjectSpec(obj=vm)],
+    )
+    collector.CreateFilter(spec, partialUpdates=False)
+    version = collector.WaitForUpdates("").version
+    ended = threading.Timer(0.3, lambda: lab.http.delete("/lab/sessions"))
+    ended.start()
+    with pytest.raises(vmodl.fault.RequestCanceled):
+        collector.WaitForUpdates(version)
+    ended.join()
+
+
+def test_sessions_last_so_long_and_are_so_many(lab: LabVcsim, client: Any) -> None:
+    lab.switch(session_limit=len(lab.http.get("/lab/sessions").json()["sessions"]))
+    with pytest.raises(vim.fault.HostConnectFault, match="503"):  # pyVmomi's own name for it, at a login
+        lab.login()
+    assert client.CurrentTime()
+    lab.switch(session_seconds=0.01, session_limit=0)
+    time.sleep(0.02)
+    with pytest.raises(vim.fault.NotAuthenticated):
+        client.CurrentTime()
+
+
+def test_a_restart_of_vpxd(lab: LabVcsim, client: Any) -> None:
+    vm = find(client, "web01")
+    task = vm.CreateSnapshot_Task(name="one", description="", memory=False, quiesce=False)
+    WaitForTask(task)
+    lab.fault("down", "RemoveAllSnapshots_Task", seconds=0.5, max=1, restart=True, forget_tasks=True)
+    with pytest.raises(http.client.HTTPException, match="503"):
+        vm.RemoveAllSnapshots_Task()
+    with pytest.raises(BROKEN):
+        client.CurrentTime()
+    time.sleep(0.5)
+    with pytest.raises(vim.fault.NotAuthenticated):
+        _ = vm.name
+    log_in_again(client)
+    with pytest.raises(vmodl.fault.ManagedObjectNotFound):
+        _ = task.info
+    WaitForTask(vm.RemoveAllSnapshots_Task())
+
+
+def test_calls_are_listed_one_by_one(lab: LabVcsim, client: Any) -> None:
+    vm = find(client, "other")
+    next_one = lab.calls()["next"]
+    lab.fault("late", "CreateSnapshot_Task", seconds=0.01, max=1)
+    WaitForTask(snap(vm).RemoveSnapshot_Task(removeChildren=False))
+    _ = vm.runtime.powerState
+    calls = lab.calls(next_one)["calls"]
+    of_the_machine = [(c["method"], c.get("properties"), c.get("mode")) for c in calls if c.get("vm") == "other"]
+    assert ("CreateSnapshot_Task", None, "late") in of_the_machine
+    assert ("RemoveSnapshot_Task", None, None) in of_the_machine
+    assert ("Fetch", ["runtime"], None) in of_the_machine
+    assert [c["n"] for c in calls] == list(range(next_one, next_one + len(calls)))
+    assert [f["hits"] for f in lab.http.get("/lab/faults").json()["faults"]] == [1]
+
+
+def test_a_machine_deleted_in_the_middle(lab: LabVcsim, client: Any) -> None:
+    vm = find(client, "doomed")
+    snapshot = snap(vm)
+    lab.fault("vm-deleted", "RemoveSnapshot_Task", max=1)
+    with pytest.raises(vmodl.fault.ManagedObjectNotFound):
+        snapshot.RemoveSnapshot_Task(removeChildren=False)
+    with pytest.raises(vmodl.fault.ManagedObjectNotFound):
+        _ = vm.runtime
+    assert find(client, "doomed") is None
+
+
+def until(true: Any) -> None:
+    for _ in range(500):
+        with contextlib.suppress(*BROKEN):  # pyVmomi notices a dead connection of its pool when it writes
+            if true():
+                return
+        time.sleep(0.01)
+    raise AssertionError("it never came about")
