@@ -192,6 +192,105 @@ def test_a_machine_deleted_in_the_middle(lab: LabVcsim, client: Any) -> None:
     assert find(client, "doomed") is None
 
 
+def test_a_silent_task(lab: LabVcsim) -> None:
+    hasty = lab.login(timeout=0.5)
+    vm = find(hasty, "web01")
+    lab.fault("slow-task", "CreateSnapshot_Task", object="web01", seconds=1.5, max=1)
+    task = vm.CreateSnapshot_Task(name="one", description="", memory=False, quiesce=False)
+    with pytest.raises(TimeoutError):  # no update comes for longer than the connection waits
+        WaitForTask(task)
+    assert (task.info.state, task.info.progress) == ("running", None)
+    assert vm.snapshot is None
+    with pytest.raises(vim.fault.TaskInProgress) as refused:
+        WaitForTask(vm.PowerOffVM_Task())
+    assert refused.value.task == task
+    with pytest.raises(vim.fault.TaskInProgress):
+        vm.ShutdownGuest()
+    with pytest.raises(vmodl.fault.NotSupported):
+        task.CancelTask()
+    until(lambda: task.info.state == "success")
+    assert vm.snapshot.currentSnapshot == task.info.result
+    Disconnect(hasty)
+
+
+def test_a_removal_that_goes_on_when_the_snapshot_has_gone_from_the_tree(lab: LabVcsim, client: Any) -> None:
+    vm = find(client, "web01")
+    lab.fault("slow-task", "RemoveAllSnapshots_Task", seconds=0.5, after=True, progress=True)
+    task = vm.RemoveAllSnapshots_Task()
+    until(lambda: vm.snapshot is None)
+    until(lambda: task.info.progress is not None)
+    assert task.info.state == "running"
+    WaitForTask(task)
+
+
+def test_updates_that_come_at_the_limit_only(lab: LabVcsim, client: Any) -> None:
+    vm = find(client, "web01")
+    collector = client.content.propertyCollector
+    spec = vmodl.query.PropertyCollector.FilterSpec(
+        propSet=[vmodl.query.PropertyCollector.PropertySpec(type=vim.VirtualMachine, pathSet=["snapshot"])],
+        objectSet=[vmodl.query.PropertyCollector.ObjectSpec(obj=vm)],
+    )
+    collector.CreateFilter(spec, partialUpdates=False)
+    options = vmodl.query.PropertyCollector.WaitOptions(maxWaitSeconds=1)
+    version = collector.WaitForUpdatesEx("", options).version
+    lab.fault("at-limit", "WaitForUpdatesEx")
+    WaitForTask(snap(vm).RemoveSnapshot_Task(removeChildren=False))
+    began = time.monotonic()
+    assert collector.WaitForUpdatesEx(version, options).filterSet
+    assert time.monotonic() - began > 0.9
+
+
+def test_a_question_blocks_a_task_until_it_is_answered(lab: LabVcsim, client: Any) -> None:
+    vm = find(client, "other")
+    WaitForTask(vm.PowerOffVM_Task())
+    lab.fault("question", "PowerOnVM_Task", object="other", max=1)
+    task = vm.PowerOnVM_Task()
+    until(lambda: vm.runtime.question is not None)
+    question = vm.runtime.question
+    assert [choice.key for choice in question.choice.choiceInfo] == ["0", "1", "2"]
+    assert (task.info.state, vm.runtime.powerState) == ("running", "poweredOff")
+    with pytest.raises(vmodl.fault.InvalidArgument):
+        vm.AnswerVM(question.id, "yes")
+    vm.AnswerVM(question.id, "2")
+    WaitForTask(task)
+    assert vm.runtime.powerState == "poweredOn"
+    until(lambda: vm.runtime.question is None)
+
+
+def test_disks_in_need_of_consolidation(lab: LabVcsim, client: Any) -> None:
+    vm = find(client, "web01")
+    lab.fault("consolidation-needed", "RemoveSnapshot_Task", object="web01", max=1)
+    lab.fault(method="ConsolidateVMDisks_Task", fault="FileLocked", task=True, max=1)
+    lab.fault("slow-task", "ConsolidateVMDisks_Task", seconds=0.1)
+    snapshot = snap(vm)
+    lab.write("web01", 100, b"written to the delta")
+    WaitForTask(snapshot.RemoveSnapshot_Task(removeChildren=False))
+    assert vm.snapshot is None
+    assert vm.runtime.consolidationNeeded
+    disk = next(d for d in vm.config.hardware.device if isinstance(d, vim.vm.device.VirtualDisk))
+    assert disk.backing.parent is not None
+    with pytest.raises(vim.fault.FileLocked):
+        WaitForTask(vm.ConsolidateVMDisks_Task())
+    assert vm.runtime.consolidationNeeded
+    WaitForTask(vm.ConsolidateVMDisks_Task())
+    assert not vm.runtime.consolidationNeeded
+    assert lab.flat("web01")[100:120] == b"written to the delta"
+
+
+def test_a_shutdown_refused_though_the_tools_run(lab: LabVcsim, client: Any) -> None:
+    vm = find(client, "other")
+    assert vm.guest.toolsRunningStatus == "guestToolsRunning"
+    for fault, seen in [
+        ("SystemError", vmodl.fault.SystemError),
+        ("ToolsUnavailable", vim.fault.ToolsUnavailable),
+        ("InvalidPowerState", vim.fault.InvalidPowerState),
+    ]:
+        lab.fault(method="ShutdownGuest", object="other", fault=fault, max=1)
+        with pytest.raises(seen):
+            vm.ShutdownGuest()
+    assert vm.runtime.powerState == "poweredOn"
+
+
 def until(true: Any) -> None:
     for _ in range(500):
         with contextlib.suppress(*BROKEN):  # pyVmomi notices a dead connection of its pool when it writes

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/vmware/govmomi/simulator"
@@ -26,9 +27,12 @@ type faultRule struct {
 	Status      int     `json:"status,omitempty"`       // of HTTP
 	Text        string  `json:"text,omitempty"`         // the body that comes with it
 	Seconds     float64 `json:"seconds,omitempty"`      // how late, or for how long
-	After       bool    `json:"after,omitempty"`        // "status", "cut": the work is done first
+	After       bool    `json:"after,omitempty"`        // the work is done first
 	Restart     bool    `json:"restart,omitempty"`      // "down": connections are cut and sessions lost
 	ForgetTasks bool    `json:"forget_tasks,omitempty"` // "down": and nobody knows the tasks any more
+
+	Progress bool     `json:"progress,omitempty"` // "slow-task": it says how far it is
+	Choices  []string `json:"choices,omitempty"`  // "question": the first one cancels
 }
 
 // taskFaults are the rules for tasks, which vcsim's injector cannot reach: it fails calls.
@@ -40,6 +44,7 @@ type taskFaults struct {
 type taskRule struct {
 	faultRule
 	seen int
+	hits int
 }
 
 func (l *Lab) addFault(rule faultRule) error {
@@ -49,13 +54,16 @@ func (l *Lab) addFault(rule faultRule) error {
 	if _, gate := gateModes[rule.Mode]; gate {
 		return l.addGateRule(rule)
 	}
-	if rule.Mode != "" {
+	if rule.Mode != "" && !slices.Contains(taskModes, rule.Mode) {
 		return fmt.Errorf("no mode %q", rule.Mode)
 	}
-	if _, err := newFault(rule, types.ManagedObjectReference{}); err != nil {
+	if rule.Mode == "slow-task" && rule.Seconds <= 0 {
+		return fmt.Errorf("slow-task needs seconds")
+	}
+	if _, err := newFault(rule, types.ManagedObjectReference{}); err != nil && (rule.Mode == "" || rule.Fault != "") {
 		return err
 	}
-	if rule.Task {
+	if rule.Task || rule.Mode != "" {
 		l.faults.mu.Lock()
 		defer l.faults.mu.Unlock()
 		l.faults.rules = append(l.faults.rules, &taskRule{faultRule: rule})
@@ -111,22 +119,6 @@ func (l *Lab) concerns(obj mo.Reference, name string) bool {
 
 func (vm *vmState) matches(name string) bool { return vm.ref.Value == name || vm.label() == name }
 
-// taskFault is the fault a task of the machine shall end with, nil for none.
-func (l *Lab) taskFault(method string, vm *vmState) types.BaseMethodFault {
-	l.faults.mu.Lock()
-	defer l.faults.mu.Unlock()
-	for _, r := range l.faults.rules {
-		if (r.Method != "*" && r.Method != method) || (r.Object != "*" && !vm.matches(r.Object)) {
-			continue
-		}
-		if r.seen++; r.seen > r.Skip && (r.Max == 0 || r.seen <= r.Skip+r.Max) {
-			fault, _ := newFault(r.faultRule, vm.ref)
-			return fault
-		}
-	}
-	return nil
-}
-
 // newFault makes any fault of the vSphere API by its name.
 func newFault(rule faultRule, object types.ManagedObjectReference) (types.BaseMethodFault, error) {
 	name := rule.Fault
@@ -164,6 +156,8 @@ func fillFault(v reflect.Value, rule faultRule, object types.ManagedObjectRefere
 			*into = &object
 		case *string:
 			*into = map[string]string{"PrivilegeId": "System.Modify", "Method": rule.Method, "Reason": rule.Message, "Name": rule.Message}[name]
+		case *types.VirtualMachinePowerState:
+			*into = map[string]types.VirtualMachinePowerState{"ExistingState": types.VirtualMachinePowerStatePoweredOn}[name]
 		case *types.MethodFault:
 		default:
 			if field.Kind() == reflect.Struct {

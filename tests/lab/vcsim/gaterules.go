@@ -98,5 +98,10 @@ func (s *server) labFaults(http.ResponseWriter, *http.Request) (any, error) {
 	for _, g := range s.lab.gates {
 		rules = append(rules, ruleReport{g.faultRule, g.hits})
 	}
+	s.lab.faults.mu.Lock()
+	defer s.lab.faults.mu.Unlock()
+	for _, r := range s.lab.faults.rules {
+		rules = append(rules, ruleReport{r.faultRule, r.hits})
+	}
 	return map[string]any{"faults": rules}, nil
 }

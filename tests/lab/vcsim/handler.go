@@ -13,7 +13,7 @@ var (
 	machineMethods = map[string]bool{
 		"CreateSnapshot_Task": true, "CreateSnapshotEx_Task": true, "RemoveAllSnapshots_Task": true,
 		"RevertToCurrentSnapshot_Task": true, "ConsolidateVMDisks_Task": true,
-		"ReconfigVM_Task": true, "QueryChangedDiskAreas": true, "ShutdownGuest": true,
+		"ReconfigVM_Task": true, "QueryChangedDiskAreas": true, "ShutdownGuest": true, "AnswerVM": true,
 	}
 	snapshotMethods = map[string]bool{"RemoveSnapshot_Task": true, "RevertToSnapshot_Task": true}
 )
@@ -56,12 +56,17 @@ func (l *Lab) handle(ctx *simulator.Context, method *simulator.Method) (mo.Refer
 	}
 	stand := l.standInForCollector(ctx, method)
 	switch obj := l.registry().Get(method.This).(type) {
+	case *simulator.Task:
+		if method.Name == "CancelTask" && !obj.Info.Cancelable {
+			return nil, new(types.NotSupported)
+		}
 	case *simulator.AuthorizationManager:
 		if method.Name == "HasPrivilegeOnEntities" {
 			stand = &authorization{obj, l}
 		}
 	case *simulator.VirtualMachine:
-		if vm := l.state(method.This); vm != nil && machineMethods[method.Name] {
+		vm := l.state(method.This)
+		if vm != nil && (machineMethods[method.Name] || (powerMethods[method.Name] && l.interesting(method.Name, vm))) {
 			stand = &machine{obj, l, vm}
 		}
 	case *simulator.VirtualMachineSnapshot:

@@ -29,11 +29,13 @@ type Lab struct {
 
 	faults taskFaults
 
-	serial   int // of the last call
-	log      []*call
-	gates    []*gateRule
-	sessions map[string]*liveSession // by key
-	switches switches
+	serial int // of the last call
+	log    []*call
+	gates  []*gateRule
+
+	slowTasks int                     // so far
+	sessions  map[string]*liveSession // by key
+	switches  switches
 }
 
 const datastoreName = "LocalDS_0"

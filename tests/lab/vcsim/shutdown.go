@@ -9,6 +9,9 @@ import (
 
 // ShutdownGuest needs the tools, which vcsim does not ask for, and a guest that obeys.
 func (m *machine) ShutdownGuest(ctx *simulator.Context, req *types.ShutdownGuest) soap.HasFault {
+	if obstacle := m.vm.obstacle("ShutdownGuest"); obstacle != nil {
+		return &methods.ShutdownGuestBody{Fault_: simulator.Fault("", obstacle)}
+	}
 	if m.Runtime.PowerState == types.VirtualMachinePowerStatePoweredOn {
 		if m.vm.spec.Tools != "running" {
 			message := "Cannot complete operation because VMware Tools is not running in this virtual machine."

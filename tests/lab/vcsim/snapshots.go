@@ -53,7 +53,7 @@ func (m *machine) RemoveAllSnapshotsTask(ctx *simulator.Context, req *types.Remo
 			if _, fault := m.lab.inner(m.VirtualMachine.RemoveAllSnapshotsTask(ctx, req)); fault != nil {
 				return nil, fault
 			}
-			return nil, m.lab.removed(ctx, m.vm, all)
+			return nil, m.lab.removed(ctx, m.vm, "RemoveAllSnapshots_Task", all, req.Consolidate)
 		}),
 	}}
 }
@@ -77,10 +77,16 @@ func (m *machine) RevertToCurrentSnapshotTask(ctx *simulator.Context, req *types
 	}}
 }
 
-// ConsolidateVMDisksTask has nothing to do: removing a snapshot consolidates at once here.
+// ConsolidateVMDisksTask merges what removed snapshots have left; as a rule that is nothing.
 func (m *machine) ConsolidateVMDisksTask(ctx *simulator.Context, _ *types.ConsolidateVMDisks_Task) soap.HasFault {
 	return &methods.ConsolidateVMDisks_TaskBody{Res: &types.ConsolidateVMDisks_TaskResponse{
 		Returnval: m.lab.startTask(ctx, m.vm, "consolidateVMDisks", "ConsolidateVMDisks_Task", func() (types.AnyType, types.BaseMethodFault) {
+			err := m.vm.consolidate()
+			m.lab.refresh(ctx, m.vm)
+			if err != nil {
+				return nil, diskFault(m.vm, err)
+			}
+			m.lab.needsConsolidation(ctx, m.vm, false)
 			return nil, nil
 		}),
 	}}
@@ -105,7 +111,7 @@ func (s *snapshot) RemoveSnapshotTask(ctx *simulator.Context, req *types.RemoveS
 		for _, ref := range removed[1:] {
 			s.lab.registry().Remove(ctx, ref)
 		}
-		return nil, s.lab.removed(ctx, s.vm, removed)
+		return nil, s.lab.removed(ctx, s.vm, "RemoveSnapshot_Task", removed, req.Consolidate)
 	}
 	return &methods.RemoveSnapshot_TaskBody{Res: &types.RemoveSnapshot_TaskResponse{
 		Returnval: s.lab.startTask(ctx, s.vm, "removeSnapshot", "RemoveSnapshot_Task", do),

@@ -41,14 +41,34 @@ func (l *Lab) moveCurrent(ctx *simulator.Context, sim *simulator.VirtualMachine,
 	ctx.Update(sim, []types.PropertyChange{{Name: "snapshot", Val: &info}})
 }
 
-// removed merges the disks after vcsim removed snapshots.
-func (l *Lab) removed(ctx *simulator.Context, vm *vmState, refs []types.ManagedObjectReference) types.BaseMethodFault {
-	err := vm.remove(refs)
+// removed merges the disks after vcsim removed snapshots, if the client wants that and no rule prevents it.
+func (l *Lab) removed(ctx *simulator.Context, vm *vmState, method string, refs []types.ManagedObjectReference, want *bool) types.BaseMethodFault {
+	left := l.taskRule("consolidation-needed", method, vm)
+	now := left == nil && (want == nil || *want)
+	err := vm.remove(refs, now)
 	l.refresh(ctx, vm)
-	if err != nil {
+	if !now {
+		l.needsConsolidation(ctx, vm, true)
+	}
+	switch {
+	case err != nil:
 		return diskFault(vm, err)
+	case left != nil && left.Fault != "":
+		fault, _ := newFault(*left, vm.ref)
+		return fault
 	}
 	return nil
+}
+
+// needsConsolidation shows whether disks were left that belong to no snapshot.
+func (l *Lab) needsConsolidation(ctx *simulator.Context, vm *vmState, needs bool) {
+	if sim, ok := l.registry().Get(vm.ref).(*simulator.VirtualMachine); ok {
+		ctx.WithLock(sim, func() {
+			ctx.Update(sim, []types.PropertyChange{
+				{Name: "runtime.consolidationNeeded", Val: needs}, {Name: "summary.runtime.consolidationNeeded", Val: needs},
+			})
+		})
+	}
 }
 
 // reverted takes the disks back after vcsim moved the current snapshot. A snapshot without memory is a machine that

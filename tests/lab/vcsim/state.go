@@ -23,6 +23,11 @@ type vmState struct {
 	points    map[types.ManagedObjectReference]points // by snapshot
 	vmsn      map[types.ManagedObjectReference]string // the file that vcsim made for a snapshot
 
+	busy      *types.ManagedObjectReference // the long task that is at work
+	question  *question                     // that waits for an answer
+	questions int                           // so far
+	leftovers []points                      // of snapshots that are gone: disks in need of consolidation
+
 	cbt     bool // what config.changeTrackingEnabled says
 	pending bool // switched on while running: effective at the next stun
 }
@@ -116,8 +121,8 @@ func (vm *vmState) discard(cut points) {
 	_ = vm.release(cut)
 }
 
-// remove consolidates the disks after snapshots were removed. That stuns the machine too.
-func (vm *vmState) remove(snapshots []types.ManagedObjectReference) error {
+// remove forgets snapshots and consolidates the disks, or leaves that for later. It stuns the machine too.
+func (vm *vmState) remove(snapshots []types.ManagedObjectReference, consolidate bool) error {
 	vm.mu.Lock()
 	defer vm.mu.Unlock()
 	var first error
@@ -128,10 +133,27 @@ func (vm *vmState) remove(snapshots []types.ManagedObjectReference) error {
 			_ = os.Remove(file)
 			delete(vm.vmsn, ref)
 		}
+		if !consolidate {
+			vm.leftovers = append(vm.leftovers, cut)
+		} else if err := vm.release(cut); err != nil && first == nil {
+			first = err
+		}
+	}
+	vm.stun()
+	return first
+}
+
+// consolidate merges what earlier removals have left.
+func (vm *vmState) consolidate() error {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	var first error
+	for _, cut := range vm.leftovers {
 		if err := vm.release(cut); err != nil && first == nil {
 			first = err
 		}
 	}
+	vm.leftovers = nil
 	vm.stun()
 	return first
 }

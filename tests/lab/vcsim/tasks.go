@@ -16,13 +16,20 @@ type work func() (types.AnyType, types.BaseMethodFault)
 // startTask runs work as a task of the machine.
 // vcsim's own task runs within it (see inner), so that success is only seen once our state is consistent too.
 func (l *Lab) startTask(ctx *simulator.Context, vm *vmState, name, method string, do work) types.ManagedObjectReference {
+	plan := l.planTask(method, vm)
+	if obstacle := vm.obstacle(method); obstacle != nil {
+		plan = taskPlan{fault: obstacle}
+	}
 	task := simulator.CreateTask(vm.ref, name, func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
-		if fault := l.taskFault(method, vm); fault != nil {
-			return nil, fault
+		if plan.fault != nil {
+			return nil, plan.fault
 		}
 		return do()
 	})
 	task.Info.Name, task.Info.EntityName = method, vm.label()
+	if plan.slow != nil || plan.question != nil {
+		return l.startSlowTask(ctx, vm, task, plan, do)
+	}
 	// The machine's recentTask changes before the task has taken the lock; a call to a snapshot does not hold it yet.
 	unlock := l.registry().AcquireLock(ctx, vm.ref)
 	defer unlock()
