@@ -40,6 +40,7 @@ class LabVcsim:
     store: Path
     tls: ssl.SSLContext
     http: httpx.Client
+    certificate_files: dict[str, str]
     content: Any = None
     vms: dict[str, Any] = field(default_factory=dict)
 
@@ -137,7 +138,8 @@ def started(folder: Path, inventory: dict[str, Any]) -> Iterator[LabVcsim]:
             tls = ssl.create_default_context(cafile=str(folder / "cert.pem"))
             base = ready["url"].removesuffix("/sdk")
             with httpx.Client(base_url=base, verify=tls, timeout=30) as http:
-                lab = LabVcsim(ready["url"], folder / "store" / "LocalDS_0", tls, http)
+                files = {"cert": str(folder / "cert.pem"), "key": str(folder / "key.pem")}
+                lab = LabVcsim(ready["url"], folder / "store" / "LocalDS_0", tls, http, files)
                 instance = lab.login()
                 lab.content = instance.RetrieveContent()
                 view = lab.content.viewManager.CreateContainerView(

@@ -2,9 +2,11 @@
 
 import contextlib
 import http.client
+import ssl
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from pyVim.connect import Disconnect
 from pyVim.task import WaitForTask
 from pyVmomi import vim, vmodl
 
-from tests.integration.simulator import PASSWORD, USER, LabVcsim, machine, started
+from tests.integration.simulator import PASSWORD, USER, LabVcsim, certificate, machine, started
 
 MIB = 1 << 20
 BROKEN = (OSError, http.client.HTTPException)
@@ -22,6 +24,10 @@ INVENTORY = {
         machine("web01", [4 * MIB], cbt=True),
         machine("doomed", [MIB]),
         machine("other", [MIB]),
+        machine("50% of a/b\\c", [MIB]),
+        machine(
+            "router", [MIB], nics=[{"ip": "192.0.2.1", "vlans": ["198.51.100.1", "203.0.113.1"]}, {"ip": "192.0.2.2"}]
+        ),
     ]
 }
 
@@ -289,6 +295,66 @@ def test_a_shutdown_refused_though_the_tools_run(lab: LabVcsim, client: Any) -> 
         with pytest.raises(seen):
             vm.ShutdownGuest()
     assert vm.runtime.powerState == "poweredOn"
+
+
+def disk_of(config: Any) -> Any:
+    return next(d for d in config.hardware.device if isinstance(d, vim.vm.device.VirtualDisk))
+
+
+def test_all_that_is_allocated_cannot_be_had(lab: LabVcsim, client: Any) -> None:
+    vm = find(client, "web01")
+    lab.write("web01", 0, b"x")
+    snapshot = snap(vm)
+    areas = vm.QueryChangedDiskAreas(snapshot, 2000, 0, "*").changedArea
+    assert areas[0].length < 4 * MIB
+    lab.switch(allocated="whole")
+    assert [(a.start, a.length) for a in vm.QueryChangedDiskAreas(snapshot, 2000, 0, "*").changedArea] == [(0, 4 * MIB)]
+    lab.switch(allocated="refused")
+    with pytest.raises(vim.fault.FileFault, match="/vmfs/volumes/"):
+        vm.QueryChangedDiskAreas(snapshot, 2000, 0, "*")
+    since = disk_of(snapshot.config).backing.changeId
+    assert vm.QueryChangedDiskAreas(snapshot, 2000, 0, since).changedArea == []
+    WaitForTask(snapshot.RemoveSnapshot_Task(removeChildren=False))
+
+
+def test_change_ids_on_the_disks_of_snapshots_only(lab: LabVcsim, client: Any) -> None:
+    vm = find(client, "web01")
+    lab.switch(live_change_ids=False)
+    assert vm.config.changeTrackingEnabled
+    assert disk_of(vm.config).backing.changeId is None
+    snapshot = snap(vm)
+    assert disk_of(snapshot.config).backing.changeId
+    assert disk_of(vm.config).backing.changeId is None
+    WaitForTask(snapshot.RemoveSnapshot_Task(removeChildren=False))
+
+
+def test_names_are_escaped(lab: LabVcsim, client: Any) -> None:
+    [known] = [vm for vm in lab.http.get("/lab/vms").json()["vms"] if vm["dir"] == "50_ of a_b_c"]
+    vm = find(client, known["name"])
+    assert vm.name == known["name"] == "50%25 of a%2fb%5cc"
+    assert vm.config.files.vmPathName == "[LocalDS_0] 50_ of a_b_c/50_ of a_b_c.vmx"
+    WaitForTask(vm.CreateSnapshot_Task(name="1/2", description="", memory=False, quiesce=False))
+    assert vm.snapshot.rootSnapshotList[0].name == "1%2f2"
+    WaitForTask(vm.RemoveAllSnapshots_Task())
+
+
+def test_several_interfaces_on_one_card(client: Any) -> None:
+    nets = find(client, "router").guest.net
+    assert [list(net.ipAddress) for net in nets] == [["192.0.2.1"], ["198.51.100.1"], ["203.0.113.1"], ["192.0.2.2"]]
+    assert [net.deviceConfigId for net in nets] == [4000, 4000, 4000, 4001]
+
+
+def test_a_renewed_certificate(lab: LabVcsim, client: Any, tmp_path: Path) -> None:
+    certificate(tmp_path)
+    files = {"cert": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
+    lab.http.put("/lab/certificate", json=files).raise_for_status()
+    try:
+        assert client.CurrentTime()  # the connections that are there go on
+        with pytest.raises(ssl.SSLCertVerificationError):
+            lab.login()
+    finally:
+        lab.http.put("/lab/certificate", json=lab.certificate_files).raise_for_status()
+    assert lab.login()
 
 
 def until(true: Any) -> None:

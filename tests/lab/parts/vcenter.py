@@ -61,6 +61,10 @@ class VCenter:
         """Have vCenter be another one as a whole; see the simulator's README."""
         self._json(self.http.put("/lab/switches", json=switches))
 
+    def renew_certificate(self, certificate: Path) -> None:
+        """Show new connections this certificate, with its key in the same file."""
+        self._json(self.http.put("/lab/certificate", json={"cert": str(certificate), "key": str(certificate)}))
+
     def calls(self, since: int = 0) -> dict[str, Any]:
         """Return the calls from this number on, in order, and the number of the next one."""
         return self._json(self.http.get("/lab/calls/log", params={"since": since}))

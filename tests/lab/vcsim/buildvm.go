@@ -11,6 +11,7 @@ import (
 
 	"github.com/vmware/govmomi/find"
 	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/types"
 
@@ -40,12 +41,12 @@ func splitPath(path string) []string {
 }
 
 func (l *Lab) buildVM(ctx context.Context, client *vim25.Client, finder *find.Finder, spec VMSpec) error {
-	dir, err := l.makeDir(spec.Name)
+	dir, err := l.makeDir(fileNames.Replace(spec.Name))
 	if err != nil {
 		return err
 	}
 	vm := &vmState{
-		dir: dir, spec: spec, name: spec.Name, cbt: spec.CBT,
+		dir: dir, spec: spec, name: escaped(spec.Name), cbt: spec.CBT,
 		points: map[types.ManagedObjectReference]points{},
 		vmsn:   map[types.ManagedObjectReference]string{},
 	}
@@ -65,6 +66,7 @@ func (l *Lab) buildVM(ctx context.Context, client *vim25.Client, finder *find.Fi
 		return err
 	}
 	l.put(vm)
+	l.nameVM(vm)
 	l.dressGuest(vm)
 	l.refresh(l.model.Service.Context, vm)
 	if spec.Power != "on" {
@@ -75,6 +77,21 @@ func (l *Lab) buildVM(ctx context.Context, client *vim25.Client, finder *find.Fi
 		return err
 	}
 	return task.Wait(ctx)
+}
+
+// nameVM gives a machine the name that it shall have. vcsim doubles the devices of one whose name has to be escaped.
+func (l *Lab) nameVM(vm *vmState) {
+	sim, ok := l.registry().Get(vm.ref).(*simulator.VirtualMachine)
+	if !ok || sim.Name == escaped(vm.spec.Name) {
+		return
+	}
+	ctx := l.model.Service.Context
+	name := escaped(vm.spec.Name)
+	ctx.WithLock(sim, func() {
+		ctx.Update(sim, []types.PropertyChange{
+			{Name: "name", Val: name}, {Name: "config.name", Val: name}, {Name: "summary.config.name", Val: name},
+		})
+	})
 }
 
 // makeDir makes the folder for the files: NAME, or NAME_1 … if another machine of that name has taken it.
@@ -111,10 +128,10 @@ func createVM(ctx context.Context, finder *find.Finder, vm *vmState) (types.Mana
 		c.GetVirtualDeviceConfigSpec().FileOperation = "" // the files are there already
 	}
 	config := types.VirtualMachineConfigSpec{
-		Name: vm.spec.Name, GuestId: vm.spec.GuestID, NumCPUs: vm.spec.CPUs, MemoryMB: vm.spec.MemoryMB,
+		Name: fileNames.Replace(vm.spec.Name), GuestId: vm.spec.GuestID, NumCPUs: vm.spec.CPUs, MemoryMB: vm.spec.MemoryMB,
 		Firmware: vm.spec.Firmware, Version: vm.spec.HardwareVersion, ChangeTrackingEnabled: &vm.spec.CBT,
 		Uuid: stableUUID("42", vm.dir), InstanceUuid: stableUUID("50", vm.dir),
-		Files:        &types.VirtualMachineFileInfo{VmPathName: fmt.Sprintf("[%s] %s/%s.vmx", datastoreName, vm.dir, vm.spec.Name)},
+		Files:        &types.VirtualMachineFileInfo{VmPathName: fmt.Sprintf("[%s] %s/%s.vmx", datastoreName, vm.dir, fileNames.Replace(vm.spec.Name))},
 		DeviceChange: change,
 	}
 	task, err := folder.CreateVM(ctx, config, pool, nil)

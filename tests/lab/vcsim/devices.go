@@ -54,13 +54,14 @@ func (l *Lab) refresh(ctx *simulator.Context, vm *vmState) {
 		return
 	}
 	ctx.WithLock(sim, func() {
+		liveIDs := l.standing().LiveChangeIDs
 		vm.mu.RLock()
 		cbt := vm.cbt
-		live := showDisks(vm, sim.Config.Hardware.Device, nil)
+		live := showDisks(vm, sim.Config.Hardware.Device, nil, liveIDs)
 		snapshots := map[*simulator.VirtualMachineSnapshot][]types.BaseVirtualDevice{}
 		for ref, cut := range vm.points {
 			if snap, ok := l.registry().Get(ref).(*simulator.VirtualMachineSnapshot); ok {
-				snapshots[snap] = showDisks(vm, snap.Config.Hardware.Device, cut)
+				snapshots[snap] = showDisks(vm, snap.Config.Hardware.Device, cut, true)
 			}
 		}
 		vm.mu.RUnlock()
@@ -77,9 +78,10 @@ func (l *Lab) refresh(ctx *simulator.Context, vm *vmState) {
 	})
 }
 
-// showDisks copies the list of devices with our disks as they are, at a snapshot or (cut is nil) now. Devices are
+// showDisks copies the list of devices with our disks as they are, at a snapshot or (cut is nil) now, with their change
+// ids or without. Devices are
 // copied and not changed in place, for an answer to a client may just be printing them.
-func showDisks(vm *vmState, devices []types.BaseVirtualDevice, cut points) []types.BaseVirtualDevice {
+func showDisks(vm *vmState, devices []types.BaseVirtualDevice, cut points, ids bool) []types.BaseVirtualDevice {
 	shown := make([]types.BaseVirtualDevice, len(devices))
 	for i, device := range devices {
 		shown[i] = device
@@ -98,6 +100,9 @@ func showDisks(vm *vmState, devices []types.BaseVirtualDevice, cut points) []typ
 				continue
 			}
 			layer, changeID = cut[old.Key].Layer(), cut[old.Key].ChangeID()
+		}
+		if !ids {
+			changeID = ""
 		}
 		fresh := *old
 		fresh.CapacityInBytes, fresh.CapacityInKB = disk.Capacity(), disk.Capacity()/1024

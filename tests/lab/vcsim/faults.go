@@ -117,7 +117,11 @@ func (l *Lab) concerns(obj mo.Reference, name string) bool {
 	return vm != nil && vm.matches(name)
 }
 
-func (vm *vmState) matches(name string) bool { return vm.ref.Value == name || vm.label() == name }
+// matches takes a managed object id, the name as the API has it, and the name as the vSphere Client shows it.
+func (vm *vmState) matches(name string) bool {
+	label := vm.label()
+	return vm.ref.Value == name || label == name || label == escaped(name)
+}
 
 // newFault makes any fault of the vSphere API by its name.
 func newFault(rule faultRule, object types.ManagedObjectReference) (types.BaseMethodFault, error) {

@@ -86,25 +86,37 @@ func (l *Lab) updateGuest(ctx *simulator.Context, vm *vmState, sim *simulator.Vi
 
 func guestNets(vm *vmState, sim *simulator.VirtualMachine) []types.GuestNicInfo {
 	var nets []types.GuestNicInfo
+	cards := 0
 	for _, device := range sim.Config.Hardware.Device {
 		nic, ok := device.(types.BaseVirtualEthernetCard)
 		if !ok {
 			continue
 		}
-		card, i := nic.GetVirtualEthernetCard(), len(nets)
+		card, i := nic.GetVirtualEthernetCard(), cards
+		cards++
 		info := types.GuestNicInfo{MacAddress: card.MacAddress, Connected: true, DeviceConfigId: card.Key}
 		if i < len(vm.spec.NICs) {
 			info.Network = vm.spec.NICs[i].Network
 			if ip := vm.spec.NICs[i].IP; ip != "" {
-				info.IpAddress = []string{ip}
-				info.IpConfig = &types.NetIpConfigInfo{IpAddress: []types.NetIpConfigInfoIpAddress{{
-					IpAddress: ip, PrefixLength: 24, State: string(types.NetIpConfigInfoIpAddressStatusPreferred),
-				}}}
+				info.IpAddress, info.IpConfig = []string{ip}, ipConfig(ip)
 			}
 		}
 		nets = append(nets, info)
+		if i < len(vm.spec.NICs) {
+			for _, ip := range vm.spec.NICs[i].VLANs {
+				vlan := info
+				vlan.IpAddress, vlan.IpConfig = []string{ip}, ipConfig(ip)
+				nets = append(nets, vlan)
+			}
+		}
 	}
 	return nets
+}
+
+func ipConfig(ip string) *types.NetIpConfigInfo {
+	return &types.NetIpConfigInfo{IpAddress: []types.NetIpConfigInfoIpAddress{{
+		IpAddress: ip, PrefixLength: 24, State: string(types.NetIpConfigInfoIpAddressStatusPreferred),
+	}}}
 }
 
 // summaryOf is the text vSphere shows for a disk.

@@ -48,6 +48,9 @@ type NICSpec struct {
 	MAC     string `json:"mac"`
 	Type    string `json:"type"`
 	IP      string `json:"ip"`
+	// VLANs are the addresses of interfaces that the guest has on top of this card. Tools report each as a card with the
+	// same device.
+	VLANs []string `json:"vlans"`
 }
 
 func loadInventory(file string) (*Inventory, error) {
@@ -79,8 +82,8 @@ func loadInventory(file string) (*Inventory, error) {
 
 // complete fills in the defaults and refuses what cannot be meant.
 func (v *VMSpec) complete() error {
-	if v.Name == "" || strings.ContainsAny(v.Name, "/\\%") {
-		return fmt.Errorf("name %q: missing, or contains a slash, a backslash or a per cent sign", v.Name)
+	if v.Name == "" {
+		return fmt.Errorf("a name is missing")
 	}
 	v.CPUs, v.MemoryMB = max(v.CPUs, 1), max(v.MemoryMB, 4)
 	checks := []struct {

@@ -118,7 +118,7 @@ func (l *Lab) find(name string) (*vmState, error) {
 		if vm.ref.Value == name {
 			return vm, nil
 		}
-		if vm.label() == name {
+		if vm.matches(name) {
 			found, ids = append(found, vm), append(ids, vm.ref.Value)
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -47,6 +48,7 @@ func (s *server) routeLab(mux *http.ServeMux) {
 		"PUT /lab/switches":                    s.labSwitch,
 		"DELETE /lab/switches":                 s.labSwitchBack,
 		"DELETE /lab/vms/{name}":               s.labDeleteVM,
+		"PUT /lab/certificate":                 s.labCertificate,
 		"GET /lab/faults":                      s.labFaults,
 		"POST /lab/faults":                     s.labFault,
 		"DELETE /lab/faults":                   s.labClearFaults,
@@ -167,6 +169,23 @@ func (s *server) labClearFaults(http.ResponseWriter, *http.Request) (any, error)
 
 func (s *server) labDrop(_ http.ResponseWriter, r *http.Request) (any, error) {
 	return map[string]int{"dropped": s.drop(r.Context().Value(connKey{}))}, nil
+}
+
+// labCertificate renews the certificate: new connections are shown another one. Both are paths of PEM files, as for the
+// command's options.
+func (s *server) labCertificate(w http.ResponseWriter, r *http.Request) (any, error) {
+	var files struct{ Cert, Key string }
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&files); err != nil {
+		return nil, fail(http.StatusBadRequest, "%v", err)
+	}
+	cert, err := tls.LoadX509KeyPair(files.Cert, files.Key)
+	if err != nil {
+		return nil, fail(http.StatusBadRequest, "%v", err)
+	}
+	s.cert.Store(&cert)
+	return map[string]any{}, nil
 }
 
 // number reads a query parameter; without a default it is required.

@@ -46,6 +46,18 @@ func (m *machine) changedAreas(req *types.QueryChangedDiskAreas) (*types.DiskCha
 	if req.StartOffset < 0 || req.StartOffset >= disk.Capacity() {
 		return nil, invalidArgument("startOffset")
 	}
+	if req.ChangeId == "*" && point.ChangeID() != "" {
+		switch m.lab.standing().Allocated {
+		case "refused":
+			file := vmfsPath(m.vm, point.Layer().Name)
+			return nil, simulator.Fault("Error caused by file "+file, &types.FileFault{File: file})
+		case "whole":
+			rest := disk.Capacity() - req.StartOffset
+			return &types.DiskChangeInfo{StartOffset: req.StartOffset, Length: rest, ChangedArea: []types.DiskChangeExtent{
+				{Start: req.StartOffset, Length: rest},
+			}}, nil
+		}
+	}
 	set, err := disk.Changed(point, req.ChangeId)
 	if errors.Is(err, blockdisk.ErrMalformed) {
 		return nil, invalidArgument("changeId")

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 
 	vapi "github.com/vmware/govmomi/vapi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
@@ -30,6 +31,8 @@ type server struct {
 	account account
 	http    *http.Server
 
+	cert atomic.Pointer[tls.Certificate] // that new connections are shown
+
 	mu    sync.Mutex
 	conns map[net.Conn]bool // true: of the lab's own endpoints
 }
@@ -42,10 +45,14 @@ func newServer(lab *Lab, who account, address string, cert tls.Certificate) *ser
 	registry := lab.registry()
 	service.RegisterSDK(registry, registry.Path+"/vimService")
 	service.Listen = &url.URL{Scheme: "https", Host: address, Path: registry.Path, User: url.User(who.user)}
-	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	s.cert.Store(&cert)
+	config := &tls.Config{
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.cert.Load(), nil },
+		MinVersion:     tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+	}
 	sessions := registry.SessionManager()
 	sessions.ServiceHostName = address
-	sessions.TLS = func() *tls.Config { return config }
+	sessions.TLS = func() *tls.Config { return &tls.Config{Certificates: []tls.Certificate{*s.cert.Load()}} }
 	sessions.ValidLogin = func(req *types.Login) bool { return who.matches(req.UserName, req.Password) }
 
 	mux := service.ServeMux

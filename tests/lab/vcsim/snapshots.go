@@ -10,6 +10,7 @@ import (
 // CreateSnapshotTask cuts the disks. The snapshot's configuration is vcsim's copy of the machine's from before
 // the cut, so it names the frozen files and carries the change ids of that moment, as in vSphere.
 func (m *machine) CreateSnapshotTask(ctx *simulator.Context, req *types.CreateSnapshot_Task) soap.HasFault {
+	req.Name = pathEscapes.Replace(req.Name)
 	return &methods.CreateSnapshot_TaskBody{Res: &types.CreateSnapshot_TaskResponse{
 		Returnval: m.lab.startTask(ctx, m.vm, "createSnapshot", "CreateSnapshot_Task", func() (types.AnyType, types.BaseMethodFault) {
 			return m.createSnapshot(ctx, func() soap.HasFault { return m.VirtualMachine.CreateSnapshotTask(ctx, req) })
@@ -19,6 +20,7 @@ func (m *machine) CreateSnapshotTask(ctx *simulator.Context, req *types.CreateSn
 
 // CreateSnapshotExTask is the same with a quiesce specification.
 func (m *machine) CreateSnapshotExTask(ctx *simulator.Context, req *types.CreateSnapshotEx_Task) soap.HasFault {
+	req.Name = pathEscapes.Replace(req.Name)
 	return &methods.CreateSnapshotEx_TaskBody{Res: &types.CreateSnapshotEx_TaskResponse{
 		Returnval: m.lab.startTask(ctx, m.vm, "createSnapshotEx", "CreateSnapshotEx_Task", func() (types.AnyType, types.BaseMethodFault) {
 			return m.createSnapshot(ctx, func() soap.HasFault { return m.VirtualMachine.CreateSnapshotExTask(ctx, req) })

@@ -13,15 +13,18 @@ import (
 type switches struct {
 	SessionLimit   int     `json:"session_limit"`   // so many sessions and no more; 0: any number
 	SessionSeconds float64 `json:"session_seconds"` // a session older than this is ended at its next call; 0: never
+
+	Allocated     string `json:"allocated"`       // what QueryChangedDiskAreas("*") answers: "areas", "whole", "refused"
+	LiveChangeIDs bool   `json:"live_change_ids"` // the disks of a machine carry change ids, not only those of snapshots
 }
 
-func standardSwitches() switches { return switches{} }
+func standardSwitches() switches { return switches{Allocated: "areas", LiveChangeIDs: true} }
 
 func (sw switches) check() error {
 	if sw.SessionLimit < 0 || sw.SessionSeconds < 0 {
 		return fmt.Errorf("a limit is negative")
 	}
-	return nil
+	return oneOf("allocated", &sw.Allocated, []string{"areas", "whole", "refused"})
 }
 
 func (s *server) labSwitches(http.ResponseWriter, *http.Request) (any, error) {
@@ -56,6 +59,15 @@ func (l *Lab) set(next switches) {
 	l.mu.Lock()
 	l.switches = next
 	l.mu.Unlock()
+	for _, vm := range l.states() {
+		l.refresh(l.freshContext(), vm)
+	}
+}
+
+func (l *Lab) standing() switches {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.switches
 }
 
 func (s *server) labSessions(http.ResponseWriter, *http.Request) (any, error) {

@@ -59,7 +59,7 @@ func (l *Lab) inner(response soap.HasFault) (types.AnyType, types.BaseMethodFaul
 // diskFault is how vSphere reports that it could not work on the files of a machine.
 func diskFault(vm *vmState, err error) types.BaseMethodFault {
 	log.Printf("%s: %v", vm.ref.Value, err)
-	fault := &types.FileFault{File: vmfsPath(vm, vm.label()+".vmx")}
+	fault := &types.FileFault{File: vmfsPath(vm, fileNames.Replace(vm.spec.Name)+".vmx")}
 	fault.FaultMessage = []types.LocalizableMessage{{Key: "lab", Message: err.Error()}}
 	return fault
 }
