@@ -81,6 +81,7 @@ class LabVcsim:
         """Take all faults and switches back."""
         self.http.delete("/lab/faults").raise_for_status()
         self.http.delete("/lab/switches").raise_for_status()
+        self.http.delete("/lab/datastore").raise_for_status()
 
     def switch(self, **switches: Any) -> None:
         self.http.put("/lab/switches", json=switches).raise_for_status()

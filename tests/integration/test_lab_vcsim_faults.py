@@ -357,6 +357,35 @@ def test_a_renewed_certificate(lab: LabVcsim, client: Any, tmp_path: Path) -> No
     assert lab.login()
 
 
+def test_a_datastore_that_fills_up_while_a_snapshot_is_open(lab: LabVcsim, client: Any) -> None:
+    vm = find(client, "web01")
+    [store] = vm.datastore
+    before = store.summary.freeSpace
+    lab.http.put("/lab/datastore", json={"free_bytes": MIB, "capacity_bytes": 64 * MIB}).raise_for_status()
+    assert (store.summary.freeSpace, store.summary.capacity) == (MIB, 64 * MIB)
+    snapshot = snap(vm)
+    lab.write("web01", 0, b"x" * (MIB // 2))
+    assert store.summary.freeSpace == MIB  # as old as the last refresh
+    store.RefreshDatastore()
+    assert store.summary.freeSpace == MIB // 2
+    vm.RefreshStorageInfo()
+    names = {file.key: (file.name, file.size) for file in vm.layoutEx.file}
+    top = [names[key] for key in vm.layoutEx.disk[0].chain[-1].fileKey]
+    assert top[1] == ("[LocalDS_0] web01/disk1-000001-delta.vmdk", MIB // 2)
+    assert lab.http.put("/lab/vms/web01/disks/0", params={"offset": 0}, content=b"y" * 2 * MIB).status_code == 409
+    until(lambda: vm.runtime.question is not None)
+    assert vm.runtime.question.text.startswith("msg.hbacommon.outofspace")
+    assert vm.runtime.powerState == "poweredOn"
+    with pytest.raises(vim.fault.QuestionPending):
+        WaitForTask(snapshot.RemoveSnapshot_Task(removeChildren=False))
+    lab.http.delete("/lab/datastore").raise_for_status()
+    assert store.summary.freeSpace == before
+    vm.AnswerVM(vm.runtime.question.id, "0")
+    until(lambda: vm.runtime.question is None)
+    lab.write("web01", 0, b"y" * 2 * MIB)
+    WaitForTask(snapshot.RemoveSnapshot_Task(removeChildren=False))
+
+
 def until(true: Any) -> None:
     for _ in range(500):
         with contextlib.suppress(*BROKEN):  # pyVmomi notices a dead connection of its pool when it writes

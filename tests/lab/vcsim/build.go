@@ -45,6 +45,10 @@ func (l *Lab) build(inv *Inventory) error {
 	if err := l.buildFleet(ctx, client, finder, inv.Fleet); err != nil {
 		return fmt.Errorf("fleet: %w", err)
 	}
+	if store := l.datastore(); store != nil {
+		l.asBuilt = spaceReport{Free: store.Summary.FreeSpace, Capacity: store.Summary.Capacity}
+		l.space.free, l.space.capacity = l.asBuilt.Free, l.asBuilt.Capacity
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	clear(l.calls) // what it took to build is nobody's business

@@ -46,7 +46,8 @@ func (l *Lab) buildVM(ctx context.Context, client *vim25.Client, finder *find.Fi
 		return err
 	}
 	vm := &vmState{
-		dir: dir, spec: spec, name: escaped(spec.Name), cbt: spec.CBT,
+		space: &l.space,
+		dir:   dir, spec: spec, name: escaped(spec.Name), cbt: spec.CBT,
 		points: map[types.ManagedObjectReference]points{},
 		vmsn:   map[types.ManagedObjectReference]string{},
 	}

@@ -70,6 +70,9 @@ func (l *Lab) refresh(ctx *simulator.Context, vm *vmState) {
 			{Name: "config.hardware.device", Val: live},
 			{Name: "config.changeTrackingEnabled", Val: cbt},
 		})
+		if l.limited() {
+			l.showFiles(ctx, vm, sim)
+		}
 		for snap, devices := range snapshots {
 			ctx.WithLock(snap, func() {
 				ctx.Update(snap, []types.PropertyChange{{Name: "config.hardware.device", Val: devices}})

@@ -60,13 +60,17 @@ func (l *Lab) handle(ctx *simulator.Context, method *simulator.Method) (mo.Refer
 		if method.Name == "CancelTask" && !obj.Info.Cancelable {
 			return nil, new(types.NotSupported)
 		}
+	case *simulator.Datastore:
+		if l.limited() && obj.Name == datastoreName {
+			stand = &datastore{obj, l}
+		}
 	case *simulator.AuthorizationManager:
 		if method.Name == "HasPrivilegeOnEntities" {
 			stand = &authorization{obj, l}
 		}
 	case *simulator.VirtualMachine:
 		vm := l.state(method.This)
-		if vm != nil && (machineMethods[method.Name] || (powerMethods[method.Name] && l.interesting(method.Name, vm))) {
+		if vm != nil && (machineMethods[method.Name] || (method.Name == "RefreshStorageInfo" && l.limited()) || (powerMethods[method.Name] && l.interesting(method.Name, vm))) {
 			stand = &machine{obj, l, vm}
 		}
 	case *simulator.VirtualMachineSnapshot:

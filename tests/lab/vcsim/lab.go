@@ -33,9 +33,13 @@ type Lab struct {
 	log    []*call
 	gates  []*gateRule
 
-	slowTasks int                     // so far
-	sessions  map[string]*liveSession // by key
-	switches  switches
+	slowTasks int // so far
+
+	space   space
+	asBuilt spaceReport // what vcsim says
+
+	sessions map[string]*liveSession // by key
+	switches switches
 }
 
 const datastoreName = "LocalDS_0"

@@ -6,6 +6,8 @@ import (
 	"strconv"
 )
 
+var errStopped = httpError{http.StatusConflict, "the virtual machine has stopped and waits for an answer"}
+
 var errOff = httpError{http.StatusConflict, "the virtual machine is not powered on: nobody is there to write"}
 
 // guestDisk finds the disk that a request names, by its place in the machine.
@@ -24,14 +26,22 @@ func (s *server) guestDisk(r *http.Request) (*vmState, *vmDisk, error) {
 }
 
 // change lets the guest change its disk, if there is a guest and the range is within the disk.
-func (vm *vmState) change(disk *vmDisk, offset, length int64, apply func() error) (any, error) {
+func (l *Lab) change(vm *vmState, disk *vmDisk, offset, length int64, apply func() error) (any, error) {
 	vm.mu.Lock()
 	defer vm.mu.Unlock()
 	if !vm.poweredOn {
 		return nil, errOff
 	}
+	if vm.question != nil {
+		return nil, errStopped
+	}
 	if err := within(disk, offset, length); err != nil {
 		return nil, err
+	}
+	if !vm.grow(disk, offset, length) {
+		vm.question = new(question) // nothing is written from now on, even before the question is there to be seen
+		go l.outOfSpace(vm, disk.Live().Name)
+		return nil, errStopped
 	}
 	if err := apply(); err != nil {
 		return nil, err
@@ -59,7 +69,7 @@ func (s *server) labWrite(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return vm.change(disk, offset, int64(len(body)), func() error { return disk.WriteAt(body, offset) })
+	return s.lab.change(vm, disk, offset, int64(len(body)), func() error { return disk.WriteAt(body, offset) })
 }
 
 func (s *server) labDiscard(_ http.ResponseWriter, r *http.Request) (any, error) {
@@ -75,7 +85,7 @@ func (s *server) labDiscard(_ http.ResponseWriter, r *http.Request) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	return vm.change(disk, offset, length, func() error { return disk.Discard(offset, length) })
+	return s.lab.change(vm, disk, offset, length, func() error { return disk.Discard(offset, length) })
 }
 
 // labRead streams in pieces. A piece is one point in time, the whole is not: stop writing to get a picture.

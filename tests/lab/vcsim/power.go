@@ -23,7 +23,7 @@ func (m *machine) PowerOnVMTask(ctx *simulator.Context, req *types.PowerOnVM_Tas
 // PowerOffVMTask is vcsim's, within a task of ours. It ends whatever the machine waits for.
 func (m *machine) PowerOffVMTask(ctx *simulator.Context, req *types.PowerOffVM_Task) soap.HasFault {
 	do := func() (types.AnyType, types.BaseMethodFault) {
-		if q := m.vm.asked(); q != nil && m.vm.settle(q.id) != nil {
+		if q := m.vm.asked(); q != nil && m.vm.withdraw(q.id) != nil {
 			go m.lab.showQuestion(m.vm, nil)
 		}
 		return m.lab.inner(m.VirtualMachine.PowerOffVMTask(ctx, req))

@@ -18,9 +18,7 @@ type question struct {
 	answered func(choice int)
 }
 
-const movedText = "msg.uuid.altered:This virtual machine might have been moved or copied. In order to configure certain " +
-	"management and networking features, VMware ESX needs to know if this virtual machine was moved or copied. " +
-	"If you don't know, answer \"I Copied It\"."
+const movedText = "msg.uuid.altered:Was this virtual machine moved, or was it copied?"
 
 // pose puts a question to whoever looks at the machine.
 func (l *Lab) pose(vm *vmState, q question) {
@@ -50,8 +48,8 @@ func (l *Lab) showQuestion(vm *vmState, info any) {
 	})
 }
 
-// settle takes a question back: it is answered, or nobody has to any more. It returns nil if another one is open.
-func (vm *vmState) settle(id string) *question {
+// withdraw takes a question back: it is answered, or nobody has to any more. It returns nil if another one is open.
+func (vm *vmState) withdraw(id string) *question {
 	vm.mu.Lock()
 	defer vm.mu.Unlock()
 	q := vm.question
@@ -77,7 +75,7 @@ func (m *machine) AnswerVM(_ *simulator.Context, req *types.AnswerVM) soap.HasFa
 		return body
 	}
 	for i := range q.choices {
-		if req.AnswerChoice == fmt.Sprint(i) && m.vm.settle(q.id) != nil {
+		if req.AnswerChoice == fmt.Sprint(i) && m.vm.withdraw(q.id) != nil {
 			go func() { // the call holds the machine's lock
 				m.lab.showQuestion(m.vm, nil)
 				q.answered(i)

@@ -12,14 +12,16 @@ import (
 // vmState is what we keep about one virtual machine. The lock guards all of its disks, so that a snapshot cuts all
 // of them at one instant, between two writes of the guest.
 type vmState struct {
-	ref  types.ManagedObjectReference
-	dir  string // of its files, below the datastore
-	spec VMSpec
+	ref   types.ManagedObjectReference
+	dir   string // of its files, below the datastore
+	spec  VMSpec
+	space *space // of the datastore
 
 	mu        sync.RWMutex
 	name      string
 	poweredOn bool
 	disks     []*vmDisk
+	taken     int64                                   // by deltas
 	points    map[types.ManagedObjectReference]points // by snapshot
 	vmsn      map[types.ManagedObjectReference]string // the file that vcsim made for a snapshot
 
@@ -80,6 +82,7 @@ func (vm *vmState) freeze() (points, error) {
 		cut[d.key] = point
 	}
 	vm.stun()
+	vm.settle()
 	return cut, nil
 }
 
@@ -119,6 +122,7 @@ func (vm *vmState) discard(cut points) {
 	vm.mu.Lock()
 	defer vm.mu.Unlock()
 	_ = vm.release(cut)
+	vm.settle()
 }
 
 // remove forgets snapshots and consolidates the disks, or leaves that for later. It stuns the machine too.
@@ -140,6 +144,7 @@ func (vm *vmState) remove(snapshots []types.ManagedObjectReference, consolidate 
 		}
 	}
 	vm.stun()
+	vm.settle()
 	return first
 }
 
@@ -155,6 +160,7 @@ func (vm *vmState) consolidate() error {
 	}
 	vm.leftovers = nil
 	vm.stun()
+	vm.settle()
 	return first
 }
 
@@ -162,6 +168,7 @@ func (vm *vmState) consolidate() error {
 func (vm *vmState) revert(snapshot types.ManagedObjectReference) error {
 	vm.mu.Lock()
 	defer vm.mu.Unlock()
+	defer vm.settle()
 	for _, d := range vm.disks {
 		if point := vm.points[snapshot][d.key]; point != nil {
 			if err := d.Revert(point); err != nil {
