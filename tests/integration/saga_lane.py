@@ -164,10 +164,10 @@ class Lane:
         assert self.commands is not None, "given to all lanes of the matrix"
         return self.commands.started(*arguments, **{**self.environment(), **environment})
 
-    def run(self, *arguments: str) -> Done:
+    def run(self, *arguments: str, **environment: str) -> Done:
         """Run a command."""
         assert self.commands is not None, "given to all lanes of the matrix"
-        return self.commands.run(*arguments, **self.environment())
+        return self.commands.run(*arguments, **{**self.environment(), **environment})
 
     def report(self, *arguments: str) -> dict[str, Any]:
         """Run a command that has to work, and return its JSON."""

@@ -53,6 +53,11 @@ class VCenter:
         """Have a method fail; see the simulator's README."""
         self._json(self.http.post("/lab/faults", json=rule))
 
+    def faults(self) -> list[dict[str, Any]]:
+        """Return the rules by mode, with how often each has applied (`hits`)."""
+        found: list[dict[str, Any]] = self._json(self.http.get("/lab/faults"))["faults"]
+        return found
+
     def clear_faults(self) -> None:
         """Have everything work again."""
         self._json(self.http.delete("/lab/faults"))

@@ -23,6 +23,7 @@ type faultRule struct {
 	Task    bool   `json:"task"`     // the call works and its task fails; only for tasks of the lab
 
 	Mode        string  `json:"mode,omitempty"`         // of a rule that breaks the call itself; see gateModes
+	Type        string  `json:"type,omitempty"`         // only calls about objects of this type
 	Property    string  `json:"property,omitempty"`     // only calls that ask for this one
 	Status      int     `json:"status,omitempty"`       // of HTTP
 	Text        string  `json:"text,omitempty"`         // the body that comes with it

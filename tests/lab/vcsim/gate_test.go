@@ -51,6 +51,9 @@ func TestBrokenCalls(t *testing.T) {
 		t.Fatal("the work was done")
 	}
 
+	s.fault(rule{"mode": "status", "method": "*", "type": "Datastore"})
+	must(t, now(c))
+
 	s.fault(rule{"mode": "torn", "method": "CurrentTime", "max": 1})
 	if err := now(c); err == nil {
 		t.Fatal("half an answer was taken")
@@ -64,7 +67,7 @@ func TestBrokenCalls(t *testing.T) {
 	s.ask("POST", "/lab/faults", rule{"mode": "late", "method": "CurrentTime"}, http.StatusBadRequest)
 	s.ask("POST", "/lab/faults", rule{"mode": "nonsense", "method": "CurrentTime"}, http.StatusBadRequest)
 	hits := s.ask("GET", "/lab/faults", nil, http.StatusOK)["faults"].([]any)
-	if n := hits[0].(map[string]any)["hits"]; len(hits) != 5 || n != 1.0 {
+	if n := hits[0].(map[string]any)["hits"]; len(hits) != 6 || n != 1.0 {
 		t.Fatalf("hits: %v", hits)
 	}
 }

@@ -79,6 +79,9 @@ func (l *Lab) meets(rule *gateRule, c *call) bool {
 	if rule.Method != "*" && rule.Method != c.Method {
 		return false
 	}
+	if rule.Type != "" && rule.Type != c.Type {
+		return false
+	}
 	if rule.Property != "" && !slices.Contains(c.Properties, rule.Property) {
 		return false
 	}
