@@ -136,7 +136,7 @@ func (l *Lab) makeVMFS(ref types.ManagedObjectReference) error {
 const volumeUUID = "65a1f0c2-5b7d9e10-4c2f-005056000001"
 
 // placeVM finds or makes the folder path below vm/.
-func placeVM(ctx context.Context, finder *find.Finder, path string) (*object.Folder, error) {
+func (l *Lab) placeVM(ctx context.Context, finder *find.Finder, path string) (*object.Folder, error) {
 	folders, err := finder.DefaultDatacenter(ctx)
 	if err != nil {
 		return nil, err
@@ -147,7 +147,7 @@ func placeVM(ctx context.Context, finder *find.Finder, path string) (*object.Fol
 	}
 	folder := all.VmFolder
 	for _, name := range splitPath(path) {
-		next, err := childFolder(ctx, folder, name)
+		next, err := l.childFolder(ctx, folder, name)
 		if err != nil {
 			return nil, err
 		}
@@ -156,7 +156,7 @@ func placeVM(ctx context.Context, finder *find.Finder, path string) (*object.Fol
 	return folder, nil
 }
 
-func childFolder(ctx context.Context, parent *object.Folder, name string) (*object.Folder, error) {
+func (l *Lab) childFolder(ctx context.Context, parent *object.Folder, name string) (*object.Folder, error) {
 	children, err := parent.Children(ctx)
 	if err != nil {
 		return nil, err
@@ -168,5 +168,18 @@ func childFolder(ctx context.Context, parent *object.Folder, name string) (*obje
 			}
 		}
 	}
-	return parent.CreateFolder(ctx, name)
+	return l.makeFolder(ctx, parent, name)
+}
+
+// makeFolder makes a folder with a name as the API has it. vcsim would escape it once more.
+func (l *Lab) makeFolder(ctx context.Context, parent *object.Folder, name string) (*object.Folder, error) {
+	folder, err := parent.CreateFolder(ctx, fileNames.Replace(name))
+	if err != nil || fileNames.Replace(name) == name {
+		return folder, err
+	}
+	if sim, ok := l.registry().Get(folder.Reference()).(*simulator.Folder); ok {
+		own := l.model.Service.Context
+		own.WithLock(sim, func() { own.Update(sim, []types.PropertyChange{{Name: "name", Val: name}}) })
+	}
+	return folder, nil
 }

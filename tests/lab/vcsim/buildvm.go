@@ -60,7 +60,7 @@ func (l *Lab) buildVM(ctx context.Context, client *vim25.Client, finder *find.Fi
 		disk.Track(spec.CBT)
 		vm.disks = append(vm.disks, &vmDisk{Disk: disk})
 	}
-	if vm.ref, err = createVM(ctx, finder, vm); err != nil {
+	if vm.ref, err = l.createVM(ctx, finder, vm); err != nil {
 		return err
 	}
 	if err := l.adoptKeys(vm); err != nil {
@@ -107,9 +107,9 @@ func (l *Lab) makeDir(name string) (string, error) {
 	}
 }
 
-func createVM(ctx context.Context, finder *find.Finder, vm *vmState) (types.ManagedObjectReference, error) {
+func (l *Lab) createVM(ctx context.Context, finder *find.Finder, vm *vmState) (types.ManagedObjectReference, error) {
 	var none types.ManagedObjectReference
-	folder, err := placeVM(ctx, finder, vm.spec.Folder)
+	folder, err := l.placeVM(ctx, finder, vm.spec.Folder)
 	if err != nil {
 		return none, err
 	}

@@ -56,7 +56,7 @@ func (l *Lab) buildFleet(ctx context.Context, client *vim25.Client, finder *find
 	}
 	var folders []*simulator.Folder
 	for i := range min(count, fleetFolders) {
-		placed, err := placeVM(ctx, finder, fleetFolder(i))
+		placed, err := l.placeVM(ctx, finder, fleetFolder(i))
 		if err != nil {
 			return err
 		}

@@ -125,10 +125,10 @@ func TestEndedSessions(t *testing.T) {
 		t.Fatalf("not told: %v", err)
 	}
 
-	s.ask("PUT", "/lab/switches", rule{"session_seconds": 0.1}, http.StatusOK)
 	must(t, c.Login(ctx, s.url.User))
 	must(t, now(c))
-	time.Sleep(110 * time.Millisecond)
+	s.ask("PUT", "/lab/switches", rule{"session_seconds": 0.01}, http.StatusOK)
+	time.Sleep(20 * time.Millisecond)
 	mustFail[types.NotAuthenticated](t, now(c))
 }
 
@@ -140,6 +140,7 @@ func TestSessionLimit(t *testing.T) {
 		t.Fatalf("a second session: %v", err)
 	}
 	must(t, now(c))
+	s.ask("POST", "/rest/com/vmware/cis/session", nil, http.StatusServiceUnavailable)
 	must(t, c.Logout(context.Background()))
 	s.login()
 	s.ask("PUT", "/lab/switches", rule{"session_limit": -1}, http.StatusBadRequest)
@@ -153,7 +154,7 @@ func TestDownAndRestarted(t *testing.T) {
 	task, err := vm.CreateSnapshot(context.Background(), "one", "", false, false)
 	must(t, err)
 	must(t, task.Wait(context.Background()))
-	s.fault(rule{"mode": "down", "seconds": 0.3, "max": 1, "method": "RemoveAllSnapshots_Task", "restart": true, "forget_tasks": true})
+	s.fault(rule{"mode": "down", "seconds": 60, "max": 1, "method": "RemoveAllSnapshots_Task", "restart": true, "forget_tasks": true})
 	for _, call := range []func() error{
 		func() error { _, err := vm.RemoveAllSnapshot(context.Background(), nil); return err },
 		func() error { return now(c) },
@@ -162,7 +163,7 @@ func TestDownAndRestarted(t *testing.T) {
 			t.Fatalf("not down: %v", err)
 		}
 	}
-	time.Sleep(310 * time.Millisecond)
+	s.mend() // ends it early
 	mustFail[types.NotAuthenticated](t, now(c))
 	must(t, c.Login(context.Background(), s.url.User))
 	mustFail[types.ManagedObjectNotFound](t, task.Wait(context.Background()))

@@ -145,11 +145,18 @@ func (t *slowTask) run(ctx *simulator.Context) (types.AnyType, types.BaseMethodF
 	return result, fault
 }
 
-// pass lets time pass: in silence, or in ten steps of progress. It ends at once with its machine.
+// stands says whether a rule has not been taken back.
+func (l *Lab) stands(rule *faultRule) bool {
+	l.faults.mu.Lock()
+	defer l.faults.mu.Unlock()
+	return slices.ContainsFunc(l.faults.rules, func(r *taskRule) bool { return &r.faultRule == rule })
+}
+
+// pass lets time pass: in silence, or in ten steps of progress. It ends at once with its machine, and with its rule.
 func (t *slowTask) pass(rule *faultRule) {
 	end := time.Now().Add(time.Duration(rule.Seconds * float64(time.Second)))
 	step := int32(-1)
-	for time.Now().Before(end) && t.lab.state(t.vm.ref) == t.vm {
+	for time.Now().Before(end) && t.lab.state(t.vm.ref) == t.vm && t.lab.stands(rule) {
 		done := 10 - int32(time.Until(end).Seconds()/rule.Seconds*10)
 		if rule.Progress && done != step {
 			step = done

@@ -87,8 +87,16 @@ func TestLiveDisksWithoutChangeIDs(t *testing.T) {
 
 func TestEscapedNames(t *testing.T) {
 	name := `100% a/b\c`
-	s := start(t, running(name, 1<<20))
+	inFolder := running("plain", 1<<20)
+	inFolder.Folder = "prod/a%2fb"
+	s := start(t, running(name, 1<<20), inFolder)
 	c := s.login()
+	var parent mo.Folder
+	within := s.vm(c, "prod/a%2fb/plain")
+	must(t, within.Properties(context.Background(), *s.properties(within).Parent, []string{"name"}, &parent))
+	if parent.Name != "a%2fb" {
+		t.Fatal(parent.Name)
+	}
 	listed := s.ask("GET", "/lab/vms", nil, http.StatusOK)["vms"].([]any)[0].(map[string]any)
 	if listed["name"] != "100%25 a%2fb%5cc" || listed["dir"] != "100_ a_b_c" {
 		t.Fatalf("%v", listed)
