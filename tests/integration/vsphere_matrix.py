@@ -123,7 +123,9 @@ def cell(lane: Lane, name: str, call: Call, fault: str) -> Cell:
     met = centre.faults()[0]["hits"]
     centre.clear_faults()
     lane.state = "unknown"
-    said = f"exit {done.returncode}: {(done.stderr.splitlines() or [''])[-1]}"
+    said = (
+        f"exit {done.returncode}: {next((line for line in done.stderr.splitlines() if line.startswith('error: ')), '')}"
+    )
     assert "Traceback" not in done.stderr, said
     source, there = centre.vm(lane.vm)["power"] == "on", lane.running()
     assert source or there, f"production is off; {said}"
@@ -138,12 +140,9 @@ def cell(lane: Lane, name: str, call: Call, fault: str) -> Cell:
     return Cell(name, str(call), fault, done.returncode, outcome, round(time.monotonic() - began, 1))
 
 
-def cells(seat: Seat, names: list[str], faults: list[str], part: str, limit: int) -> Iterator[Cell]:
+def cells(seat: Seat, wanted: list[tuple[str, Call, str]]) -> Iterator[Cell]:
     """Yield what comes of each cell. A lab in which one failed is replaced."""
-    calls = {name: recorded(seat.lane(), COMMANDS[name]) for name in names}
-    print(f"vSphere matrix: { ({name: len(found) for name, found in calls.items()}) } calls x {len(faults)} faults")
-    wanted = [(name, call, fault) for fault in faults for name in names for call in calls[name] if part in str(call)]
-    for name, call, fault in wanted[:limit]:
+    for name, call, fault in wanted:
         began = time.monotonic()
         try:
             yield cell(seat.lane(), name, call, fault)
@@ -151,6 +150,13 @@ def cells(seat: Seat, names: list[str], faults: list[str], part: str, limit: int
             told = (str(error).splitlines() or [repr(error)])[0]
             where = seat.spoilt()
             yield Cell(name, str(call), fault, None, f"{FAILED}: {told} ({where})", round(time.monotonic() - began, 1))
+
+
+def write(calls: dict[str, list[Call]], found: list[Cell]) -> None:
+    """Write down which calls each command makes, and what came of the cells so far."""
+    FILE.parent.mkdir(exist_ok=True)
+    made = {name: [str(call) for call in all_] for name, all_ in calls.items()}
+    FILE.write_text(json.dumps({"calls": made, "cells": [asdict(row) for row in found]}, indent=1) + "\n")
 
 
 def main() -> int:
@@ -165,10 +171,21 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         seat = Seat(Path(folder))
         try:
-            for one in cells(seat, asked.commands or [*COMMANDS], asked.fault or [*FAULTS], asked.call, asked.limit):
+            calls = {name: recorded(seat.lane(), COMMANDS[name]) for name in asked.commands or COMMANDS}
+            wanted = [
+                (name, call, fault)
+                for fault in asked.fault or FAULTS
+                for name in calls
+                for call in calls[name]
+                if asked.call in str(call)
+            ][: asked.limit]
+            print(
+                f"vSphere matrix: {len(wanted)} cells; calls: { ({name: len(all_) for name, all_ in calls.items()}) }"
+            )
+            write(calls, found)
+            for one in cells(seat, wanted):
                 found.append(one)
-                FILE.parent.mkdir(exist_ok=True)
-                FILE.write_text(json.dumps({"cells": [asdict(row) for row in found]}, indent=1) + "\n")
+                write(calls, found)
                 print(f"{one.command:<10}{one.call:<60}{one.fault:<20}{one.outcome}, {one.seconds} s", flush=True)
         finally:
             seat.close()
