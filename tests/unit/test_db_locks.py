@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from migratekit_core.common.errors import BusyError
+from migratekit_core.db import locks
 from migratekit_core.db.engine import Databases
-from migratekit_core.db.locks import vm_lock
+from migratekit_core.db.locks import LockKind, vm_lock
 
 HOLDER = """
 import sys
@@ -78,3 +79,20 @@ def test_it_is_no_lock_for_whoever_holds_it_already(databases: Databases) -> Non
             raise AssertionError("the refused attempt freed it")
     # The refused one never became the holder that others are told of.
     assert "failover" in caught.value.why
+
+
+def test_who_holds_it_for_a_moment_is_waited_for_whatever_the_purpose_is_called(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(seconds: float) -> None:
+        raise AssertionError("waited for a run")
+
+    monkeypatch.setattr(locks.time, "sleep", refuse)
+    with vm_lock(databases.oma, "vm-1", "making room on the OMA"):
+        with pytest.raises(BusyError), vm_lock(databases.oma, "vm-1", "failover"):
+            raise AssertionError("held twice")
+    held = ExitStack()
+    monkeypatch.setattr(locks.time, "sleep", lambda seconds: held.close())
+    held.enter_context(vm_lock(databases.oma, "vm-1", "anything", LockKind.MOMENT))
+    with vm_lock(databases.oma, "vm-1", "failover"):
+        pass
