@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import functools
+import json
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import typer
@@ -17,7 +19,7 @@ from migratekit_cli.session import as_given
 from migratekit_cli.ui.ask import Interrupted
 from migratekit_cli.ui.unbroken import reader_is_gone, unbroken_stderr
 from migratekit_core.common.codes import ErrorCode
-from migratekit_core.common.errors import INTERRUPTED_EXIT_CODE, MigrateKitError
+from migratekit_core.common.errors import ERROR_FILE, INTERRUPTED_EXIT_CODE, MigrateKitError
 from migratekit_core.common.hints import Hint
 
 P = ParamSpec("P")
@@ -100,7 +102,10 @@ def _tell(what: str, why: str, todo: Hint | str, reasons: tuple[Hint, ...] = (),
         lines.append(f"   do: {as_given(todo)}")
     from migratekit_core.common.redact import mask_known
 
-    sys.stderr.write("\n".join(mask_known(" ".join(line.splitlines())) for line in lines) + "\n")
+    text = "\n".join(mask_known(" ".join(line.splitlines())) for line in lines)
+    sys.stderr.write(f"{text}\n")
+    if file := os.environ.get(ERROR_FILE):
+        Path(file).write_text(json.dumps({"code": code.value, "text": text}))
     if debugging():
         from migratekit_core.common.redact import redact
 

@@ -20,6 +20,7 @@ from pyVim.connect import Disconnect, SmartConnect
 from pyVim.task import WaitForTask
 from pyVmomi import vim
 
+from migratekit_core.common.codes import ErrorCode
 from tests.lab.lab import COMMAND, Lab, Together, environment
 from tests.lab.parts import mariadb, vcenter
 
@@ -30,6 +31,8 @@ GRANULE = 64 << 10
 MARK = "LAB_OF_THIS_TEST"
 """Environment variable that every process started by a test inherits: that is how orphans are found."""
 REASON = "     - "
+CODE = re.compile(r" \[([a-z-]+)\]$")
+"""An error's code, at the end of its first line."""
 PROGRESS = re.compile(r"\d\d:\d\d:\d\d ")
 Done = subprocess.CompletedProcess[str]
 
@@ -59,9 +62,10 @@ def report(lab: Lab, *arguments: str, **extra: str) -> dict[str, Any]:
     return found
 
 
-def refused(lab: Lab, done: Done, code: int) -> str:
-    """Check a command's exit code and its three lines, and return them; several reasons have a line each in between."""
-    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+def refused(lab: Lab, done: Done, exit_code: int, code: ErrorCode | None = None) -> str:
+    """Check a command's exit code, its three lines and its error's code, and return the lines; several reasons have a
+    line each in between."""
+    assert done.returncode == exit_code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert done.stdout == ""
     lines = done.stderr.splitlines()
     begin = max((number for number, line in enumerate(lines) if line.startswith("error: ")), default=0)
@@ -71,6 +75,9 @@ def refused(lab: Lab, done: Done, code: int) -> str:
     # What stands before them is progress: where stderr is no terminal, lines with a time.
     assert all(PROGRESS.match(line) for line in lines[:begin]), done.stderr
     assert leaked(lab, done.stdout + done.stderr) == []
+    named = CODE.search(lines[begin])
+    assert named is not None and named[1] in {known.value for known in ErrorCode}, lines[begin]
+    assert code is None or named[1] == code, done.stderr
     return "\n".join(lines[begin:])
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, OperationFailedError
 from migratekit_core.engine.digests.blocks import cut
 from migratekit_core.engine.digests.process import hasher
 from migratekit_core.engine.process import Engines
+from tests.coded import raises
 from tests.integration.servers import MIB, SIZE, disk, source
 
 BLOCK = 64 << 10
@@ -35,7 +37,7 @@ def test_what_cannot_be_read_is_an_error_with_its_place(tmp_path: Path) -> None:
     disk(tmp_path / "source.img")
     with source(tmp_path, "noextents", "error", "error-pread-rate=100%") as uri:
         with hasher("a disk", uri, SIZE, MIB, Engines()) as hashing:
-            with pytest.raises(OperationFailedError, match=r"\d+ bytes at offset \d+ of a disk could not be read"):
+            with raises(OperationFailedError, ErrorCode.DISK_READ_FAILED):
                 hashing.digests([(3 * MIB, MIB)], MIB, [(0, SIZE)], lambda done: None)
 
 
@@ -46,7 +48,7 @@ def test_a_server_that_is_not_there_or_too_small_is_told(tmp_path: Path) -> None
             hashing.digests([(0, MIB)], MIB, [(0, MIB)], lambda done: None)
     assert caught.value.exit_code == 6
     with source(tmp_path) as uri, hasher("a disk", uri, SIZE + 512, MIB, Engines()) as hashing:
-        with pytest.raises(OperationFailedError, match="too small"):
+        with raises(OperationFailedError, ErrorCode.SIZE_MISMATCH):
             hashing.digests([(0, MIB)], MIB, [(0, MIB)], lambda done: None)
 
 

@@ -21,7 +21,9 @@ from pyVmomi import vim
 from migratekit_core.adapters.vsphere import client, inventory, tags
 from migratekit_core.adapters.vsphere.inventory import collector
 from migratekit_core.adapters.vsphere.patience import Patience
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, PreconditionError, UnreachableError
+from tests.coded import raises
 from tests.integration.facts import as_pyvmomi_says, as_we_say
 from tests.integration.source import PASSWORD, Cutter, Source, start
 from tests.integration.support import COMMAND
@@ -142,7 +144,7 @@ def test_a_session_that_an_administrator_ends(source: Source) -> None:
 
 def test_a_session_that_ends_again_and_again_is_an_error(source: Source) -> None:
     source.lab.fault(method="ContinueRetrievePropertiesEx", fault="NotAuthenticated")
-    with pytest.raises(AuthError, match="session ended"), client.connect(source.settings()) as service:
+    with raises(AuthError, ErrorCode.VCENTER_SESSION_ENDED), client.connect(source.settings()) as service:
         list(inventory.list_vms(service))
 
 
@@ -227,7 +229,7 @@ def test_one_machine_is_found_without_reading_all(source: Source) -> None:
         whole = next(vm for vm in inventory.list_vms(service) if vm.name == "web01")
         for name in (whole.moref, whole.uuid, whole.path, whole.name):
             assert inventory.find_vm(service, name) == whole
-        with pytest.raises(PreconditionError, match="no virtual machine 'web'"):
+        with raises(PreconditionError, ErrorCode.VM_NOT_FOUND):
             inventory.find_vm(service, "web")
 
 

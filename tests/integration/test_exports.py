@@ -19,6 +19,7 @@ from typing import Any
 import nbd
 import pytest
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.config.schema import Daemon
 from migratekit_core.engine.job import Event, Job, Progress
@@ -27,6 +28,7 @@ from migratekit_core.joblog.process import started
 from migratekit_core.volumed.daemon.exports.choose import exporter_of
 from migratekit_core.volumed.daemon.exports.exporter import Exporter
 from migratekit_core.volumed.names import export_name
+from tests.coded import raises
 from tests.integration.servers import serving
 from tests.integration.support import MIB, eventually
 from tests.lab.parts.process import choose_port
@@ -114,7 +116,7 @@ def test_an_export_of_the_wrong_size_is_not_proven(exporter: Exporter, tmp_path:
     with pytest.raises(OperationFailedError) as caught:
         exporter.prove("migration-a-1-00000001", SIZE + 512)
     assert caught.value.why == f"{SIZE} bytes instead of {SIZE + 512}"
-    with pytest.raises(OperationFailedError, match="cannot be connected to"):
+    with raises(OperationFailedError, ErrorCode.EXPORT_BROKEN):
         exporter.prove("migration-a-1-00000002", SIZE)
 
 

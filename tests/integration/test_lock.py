@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError
 from migratekit_core.config.schema import Database
 from migratekit_core.config.secret import SecretSource
@@ -18,6 +19,7 @@ from migratekit_core.db.engine import open_engine, write
 from migratekit_core.db.locks import LockKind, vm_lock
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.oma import VmLock
+from tests.coded import raises
 from tests.integration.gate import gate
 from tests.integration.support import (
     MIB,
@@ -69,12 +71,12 @@ def test_a_lock_that_lost_its_connection_is_taken_back_unless_somebody_had_it_me
         lock.ensure()
         _cut(engine)
         lock.ensure()  # nobody was there meanwhile: it is ours again
-        with pytest.raises(BusyError, match="being worked on"), vm_lock(engine, "some machine", "second"):
+        with raises(BusyError, ErrorCode.LOCKED), vm_lock(engine, "some machine", "second"):
             pass
         _cut(engine)
         with vm_lock(engine, "some machine", "second"):
             pass
-        with pytest.raises(BusyError, match="held by second"):
+        with raises(BusyError, ErrorCode.LOCKED):
             lock.ensure()
     engine.dispose()
 

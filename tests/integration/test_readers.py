@@ -15,11 +15,13 @@ from migratekit_core.adapters.readers import vddk
 from migratekit_core.adapters.readers.model import Ask, Snapshot
 from migratekit_core.adapters.vsphere import client, snapshots
 from migratekit_core.adapters.vsphere.inventory import find_vm, managed_object, read_disks
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, OperationFailedError, PreconditionError
 from migratekit_core.config import source as config
 from migratekit_core.config.load import load_config
 from migratekit_core.config.schema import VCenter
 from migratekit_core.config.secret import SecretSource
+from tests.coded import raises
 from tests.integration.machines import overwrite
 from tests.integration.support import (
     GRANULE,
@@ -191,13 +193,13 @@ def test_what_vddk_itself_refuses(lab: Lab, library: Vddk, monkeypatch: pytest.M
         try:
             disk = read_disks(taken)[0]
             wrong = vcenter.model_copy(update={"password": SecretSource(env="WRONG")})
-            with pytest.raises(AuthError, match="VDDK could not log in") as caught, opened(taken._moId, wrong):
+            with raises(AuthError, ErrorCode.SOURCE_LOGIN_REFUSED) as caught, opened(taken._moId, wrong):
                 raise AssertionError("logged in")
             assert "certainly" not in f"{caught.value.why} {caught.value.todo}"
             # A snapshot that is gone, and no snapshot at all while the machine runs.
             with pytest.raises(OperationFailedError, match="is not one of"), opened("snapshot-0"):
                 raise AssertionError("opened it")
-            with pytest.raises(AuthError, match="may not read"), opened(""):
+            with raises(AuthError, ErrorCode.VCENTER_PRIVILEGE_MISSING), opened(""):
                 raise AssertionError("opened it")
             # A transport that needs the disk on this very host.
             near = settings.model_copy(update={"transports": "hotadd"})

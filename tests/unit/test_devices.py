@@ -16,6 +16,7 @@ from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.volumed import devices
 from migratekit_core.volumed.devices import Places
+from tests.coded import raises
 
 ID = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
 PLAIN = ID.replace("-", "")
@@ -256,7 +257,7 @@ def test_what_is_not_the_disk_is_not_taken(linux: Linux, make: Callable[[Linux],
     make(linux)
     assert linux.find() is None
     assert not devices.held(linux.places, ID)
-    with pytest.raises(OperationFailedError, match="Linux does not see it") as caught:
+    with raises(OperationFailedError, ErrorCode.DEVICE_MISSING) as caught:
         devices.wait_for(linux.places, ID, SIZE, 0)
     assert PLAIN[:20] in caught.value.why
     devices.wait_gone(linux.places, ID, 0)
@@ -308,7 +309,7 @@ def test_two_with_one_serial_are_refused_and_named(linux: Linux, make: Callable[
             call()
         assert caught.value.code is ErrorCode.SAME_SERIAL
         assert caught.value.why == ", ".join(sorted(map(str, rivals)))
-    with pytest.raises(OperationFailedError, match="Linux still has it"):
+    with raises(OperationFailedError, ErrorCode.DEVICE_HELD):
         devices.wait_gone(linux.places, ID, 0)
     # Gone with one of them.
     for link in linux.places.links.iterdir():
@@ -353,7 +354,7 @@ def test_a_disk_that_udev_never_names_is_taken(linux: Linux, monkeypatch: pytest
 def test_another_size_is_another_disk(linux: Linux, size: int) -> None:
     device = linux.virtio("vdb", PLAIN[:20], size)
     linux.link(f"virtio-{PLAIN[:20]}", device)
-    with pytest.raises(OperationFailedError, match="is not volume") as caught:
+    with raises(OperationFailedError, ErrorCode.SIZE_MISMATCH) as caught:
         devices.wait_for(linux.places, ID, SIZE, 0)
     assert caught.value.why == f"it has {size} bytes, CloudStack says {SIZE}"
 
@@ -369,11 +370,11 @@ def test_a_device_that_may_not_be_opened_is_told_as_such(linux: Linux, monkeypat
 
         monkeypatch.setattr(devices.os, "open", refuse)
     assert linux.find() is None
-    with pytest.raises(OperationFailedError, match="cannot be opened") as caught:
+    with raises(OperationFailedError, ErrorCode.DEVICE_UNREADABLE) as caught:
         devices.wait_for(linux.places, ID, SIZE, 0)
     assert str(device) in caught.value.what
     # It is there all the same.
-    with pytest.raises(OperationFailedError, match="Linux still has it"):
+    with raises(OperationFailedError, ErrorCode.DEVICE_HELD):
         devices.wait_gone(linux.places, ID, 0)
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from migratekit_core.adapters.tunnel import pki
 from migratekit_core.adapters.tunnel.certificates import fleet_role
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, BusyError, PreconditionError
 from migratekit_core.common.units import MIB, SLOWEST
 from migratekit_core.config.fleet import Fleet
@@ -48,6 +49,7 @@ from migratekit_core.services.waves.look import MachineState, Snapshot
 from migratekit_core.services.waves.model import Limits, Machine, Wave
 from migratekit_core.services.waves.places import KINDS, Places, needs
 from migratekit_core.services.waves.store import Stored
+from tests.coded import raises
 
 NOW = datetime(2026, 11, 24)
 NO_LIMITS = Limits(esxi_host=None, datastore=None, vcenter=None, oma=None, oma_disks=None)
@@ -204,13 +206,13 @@ def test_a_run_is_joined_and_another_kind_is_refused(engine: Engine) -> None:
     assert (first.course.phase, first.over) == (REPLICATE, False)
     runs.note(engine, "w", "host:1", REPLICATE, "copying")
     assert runs.ask(engine, "w", Asked(RUN)).note == "copying"
-    with pytest.raises(BusyError, match="busy"):
+    with raises(BusyError, ErrorCode.WAVE_BUSY):
         runs.ask(engine, "w", Asked(CUT))
     runs.note(engine, "w", "host:1", DONE, "", failed=True)
     assert runs.open_runs(engine) == ()
     again = runs.ask(engine, "w", Asked(CUT, abort_below=90.0))
     assert (again.course.phase, again.failed, again.note) == (REHEARSE, False, "")
-    with pytest.raises(PreconditionError, match="waits"):
+    with raises(PreconditionError, ErrorCode.WAVE_NOT_READY):
         runs.open_gate(engine, "w")
     runs.note(engine, "w", "host:1", GATE, str(phases.gate("w")))
     runs.open_gate(engine, "w")
@@ -294,7 +296,7 @@ def test_each_part_needs_its_own_certificate(certificates: Path, name: str, part
     if taken:
         tls.security(settings(certificates, name), part)
         return
-    with pytest.raises(AuthError, match="none for a fleet"):
+    with raises(AuthError, ErrorCode.CERTIFICATE_UNFIT):
         tls.security(settings(certificates, name), part)
 
 

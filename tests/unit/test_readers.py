@@ -16,11 +16,13 @@ import pytest
 from migratekit_core.adapters.readers import readers, sessions, ssh, vddk
 from migratekit_core.adapters.readers.model import Ask, Reader, Snapshot
 from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, MigrateKitError, PreconditionError, UnreachableError, UsageError
 from migratekit_core.config.load import load_config
 from migratekit_core.config.schema import Config, VCenter
 from migratekit_core.config.secret import SecretSource
 from migratekit_core.config.source import READER_NEEDS, Source, Ssh, Vddk
+from tests.coded import raises
 from tests.unit.inventory import STORE, disk, machine
 
 VCENTER = VCenter(host="vc.example", user="u", password=SecretSource(env="P"))
@@ -233,13 +235,13 @@ def test_a_key_that_others_can_read_is_not_used(monkeypatch: pytest.MonkeyPatch,
         (tmp_path / name).touch(0o644)
     settings = Ssh(known_hosts=tmp_path / "known", identity=tmp_path / "key")
     vm = machine(host_name="esx1")
-    with pytest.raises(AuthError, match="is not private"):
+    with raises(AuthError, ErrorCode.FILE_NOT_PRIVATE):
         ssh.require(settings, vm)
     (tmp_path / "key").chmod(0o600)
     ssh.require(settings, vm)
-    with pytest.raises(PreconditionError, match="cannot be read over ssh"):
+    with raises(PreconditionError, ErrorCode.READER_UNFIT):
         ssh.require(settings, machine(host_name=""))
-    with pytest.raises(PreconditionError, match=r"source\.ssh\.known_hosts"):
+    with raises(PreconditionError, ErrorCode.FILE_UNREADABLE):
         ssh.require(Ssh(known_hosts=tmp_path / "none"), vm)
 
 

@@ -7,12 +7,14 @@ from datetime import timedelta
 
 import pytest
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.config.schema import Schedule
 from migratekit_core.db.engine import Databases, session
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.oma import FailoverJob, FailoverState, ReplicationJob, VmDisk
 from migratekit_core.services.schedule.due import lead, standings
+from tests.coded import raises
 
 
 def synced(
@@ -111,7 +113,7 @@ def test_a_machine_that_was_failed_over_is_left_alone(databases: Databases) -> N
 
 
 def test_an_empty_schedule_is_a_mistake(databases: Databases) -> None:
-    with pytest.raises(UsageError, match="no machine is scheduled"):
+    with raises(UsageError, ErrorCode.CONFIG_MISSING):
         standings(databases.oma, Schedule())
 
 

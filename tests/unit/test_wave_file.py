@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.services.waves import files
 from migratekit_core.services.waves.model import Estimate, Limits, Machine, NetworkMap, Pass, Target, Wave, Window
+from tests.coded import raises
 
 TEXT = """\
 schema: migratekit.wave/1
@@ -88,7 +90,7 @@ def test_what_is_no_wave_file_is_refused(text: str) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
+    with raises(UsageError, ErrorCode.FILE_UNREADABLE):
         files.load(tmp_path / "none.yaml")
 
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError, UsageError
 from migratekit_core.services.waves import files, rules
 from migratekit_core.services.waves.model import Limits, Machine, NetworkMap
@@ -22,6 +23,7 @@ from migratekit_core.services.waves.planning.dependencies import circles
 from migratekit_core.services.waves.planning.estimate import Measured, duration
 from migratekit_core.services.waves.planning.plan import Plan, plan
 from migratekit_core.services.waves.rules import Calendar, LeaveOut, Match, Needs, Place, Rates, Rules, Sizes
+from tests.coded import raises
 from tests.unit.inventory import GIB, disk, machine, nic
 
 FIRST = datetime(2026, 11, 28, 21, tzinfo=UTC)
@@ -162,7 +164,7 @@ def test_a_circle_is_named() -> None:
     machines = [vm("web"), vm("app"), vm("db")]
     ring = (("web", "app"), ("app", "db"), ("db", "web"))
     made = Rules(depends_on=tuple(Needs(machines=(a,), needs=(b,)) for a, b in ring))
-    with pytest.raises(UsageError, match="round in a circle") as caught:
+    with raises(UsageError, ErrorCode.WAVE_INVALID) as caught:
         planned(machines, made)
     steps = caught.value.why.split(" needs ")
     assert steps[0] == steps[-1] and len(steps) == 4
@@ -215,7 +217,7 @@ def test_a_rule_that_names_nothing_is_told() -> None:
 
 
 def test_nothing_to_plan() -> None:
-    with pytest.raises(PreconditionError, match="nothing to plan") as caught:
+    with raises(PreconditionError, ErrorCode.NOTHING_TO_PLAN) as caught:
         planned([vm("a")], Rules(leave_out=(LeaveOut(names=("*",), why="not this year"),)))
     assert caught.value.why == "1 are kept out, the first: a: not this year"
 
@@ -270,7 +272,7 @@ def test_windows_and_what_does_not_fit_into_one() -> None:
 
 def test_rates_are_given_or_measured() -> None:
     assert planned([vm("a")]).waves[0].estimate is None
-    with pytest.raises(UsageError, match=r"waves\.duration needs a rate"):
+    with raises(UsageError, ErrorCode.WAVE_INVALID):
         planned([vm("a")], Rules(waves=Sizes(duration=60.0)))
     measured = Measured(50_000_000.0, "median of 3 first syncs since 2026-11-01")
     made = Rules(rates=Rates(link=125_000_000.0, machine=1.0))

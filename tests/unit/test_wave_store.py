@@ -17,6 +17,7 @@ from migratekit_core.joblog.prune import prune
 from migratekit_core.services.waves import asks, claims, look, store
 from migratekit_core.services.waves.model import Machine, Wave
 from migratekit_core.services.waves.view import overview
+from tests.coded import raises
 from tests.unit.sample_wave import lose
 
 WAVE = Wave(
@@ -68,20 +69,20 @@ def test_the_same_wave_is_stored_once(engine: Engine) -> None:
     assert store.create(engine, WAVE) == store.find(engine, "shop")[0]
     assert store.find(engine, "shop")[1] == WAVE
     other = replace(WAVE, description="changed")
-    with pytest.raises(PreconditionError, match="other content"):
+    with raises(PreconditionError, ErrorCode.WAVE_CHANGED):
         store.create(engine, other)
     assert (
         store.create(engine, other, replace=True).digest
         != store.create(engine, replace(WAVE, name="b", machines=(Machine(name="x", uuid="x"),))).digest
     )
     does(engine, REPLICATE, "u-db")
-    with pytest.raises(PreconditionError, match="begun already"):
+    with raises(PreconditionError, ErrorCode.WAVE_CHANGED):
         store.create(engine, WAVE, replace=True)
 
 
 def test_a_machine_is_in_one_open_wave(engine: Engine) -> None:
     second = replace(WAVE, name="second")
-    with pytest.raises(PreconditionError, match="it is in wave shop already"):
+    with raises(PreconditionError, ErrorCode.WAVE_SHARED):
         store.create(engine, second)
     asks.cancel(engine, "shop")
     store.create(engine, second)
@@ -181,9 +182,9 @@ def test_a_cancelled_wave_can_be_taken_up_again(engine: Engine) -> None:
     claims.cancelled(engine, held)
     assert states(engine) == {"db01": "cancelled", "web01": "replicated", "web02": "cancelled"}
     assert store.end(engine, "shop").status == "cancelled"
-    with pytest.raises(PreconditionError, match="was cancelled"):
+    with raises(PreconditionError, ErrorCode.WAVE_NOT_READY):
         store.begin(engine, "shop", REPLICATE)
-    with pytest.raises(PreconditionError, match="was cancelled"):
+    with raises(PreconditionError, ErrorCode.WAVE_NOT_READY):
         asks.pause(engine, "shop")
     assert set(asks.retry(engine, "shop").machines) == {"db01", "web02"}
     assert store.begin(engine, "shop", REPLICATE).status == "running"
@@ -199,7 +200,7 @@ def test_single_machines_are_cancelled_and_tried_again(engine: Engine) -> None:
     assert claims.heartbeat(engine, held).cancel
     claims.cancelled(engine, held)
     assert ready(engine, REPLICATE) == ("u-web2",)
-    with pytest.raises(PreconditionError, match="no machine 'db9'"):
+    with raises(PreconditionError, ErrorCode.WAVE_VM_NOT_FOUND):
         asks.retry(engine, "shop", ["db9"])
     asked = asks.retry(engine, "shop", ["db01", "web02"])
     assert (asked.machines, asked.left) == (("db01",), ("web02 is waiting",))
@@ -238,7 +239,7 @@ def test_waves_wait_for_others(engine: Engine) -> None:
 
 
 def test_an_unknown_wave(engine: Engine) -> None:
-    with pytest.raises(PreconditionError, match="no wave 'shpo'"):
+    with raises(PreconditionError, ErrorCode.WAVE_NOT_FOUND):
         look.snapshot(engine, "shpo")
     assert claims.claim(engine, "shpo", "u-db", REPLICATE, "w1") is None
 

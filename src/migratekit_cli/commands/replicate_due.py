@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import typer
@@ -27,16 +28,19 @@ def replicate_due(context: typer.Context, options: list[str], dry_run: bool, qui
     """Sync every machine that is due, or show how all of them stand. `options` go to each sync."""
     from migratekit_core.common import childprocess
     from migratekit_core.common.childprocess import Child
+    from migratekit_core.common.errors import ERROR_FILE
     from migratekit_core.db.schema import require_schema
     from migratekit_core.services.schedule.due import standings
     from migratekit_core.services.schedule.run import run_due
 
     command = [sys.executable, "-m", "migratekit_cli.main", *context.obj.arguments]
 
-    def start(name: str, out: IO[str]) -> Child:
+    def start(name: str, out: IO[str], told: Path) -> Child:
         # It is one of ours, and may need the variables that hold secrets.
         return childprocess.start(
-            [*command, "replicate", name, *options, "--output", "json"], output=out, env=os.environ
+            [*command, "replicate", name, *options, "--output", "json"],
+            output=out,
+            env={**os.environ, ERROR_FILE: str(told)},
         )
 
     with runtime(context, watched=not quiet and not dry_run) as opened:
@@ -101,7 +105,7 @@ def _plain(each: Outcome) -> dict[str, object]:
     plain["bytes_moved"] = plain.pop("moved")
     plain["result"] = "busy" if each.busy else "failed" if each.exit_code else "synced"
     plain["surplus_volumes"] = list(plain.pop("surplus"))
-    plain["kind"], plain["error"] = each.kind or None, each.error or None
+    plain["kind"], plain["error"], plain["code"] = each.kind or None, each.error or None, each.code or None
     return plain
 
 

@@ -15,6 +15,10 @@ from migratekit_core.common.hints import Hint, hint
 Fact = str | int | float | bool | None
 """A plain value that an error is about: a name, an id, a number of bytes."""
 
+ERROR_FILE = "MIGRATEKIT_ERROR_FILE"
+"""Variable that names a file. A command that fails writes there what it says of it, and the code, as JSON: for the
+process that started it."""
+
 
 class MigrateKitError(Exception):
     """Something an operator has to know about.

@@ -8,6 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, UsageError
 from migratekit_core.common.hints import Hint
 from migratekit_core.config.load import Sources, problems
@@ -27,6 +28,7 @@ class Finding:
     what: str
     todo: Hint | str
     exit_code: int
+    code: ErrorCode
 
 
 def validate(sources: Sources, run_commands: bool = False) -> list[Finding]:
@@ -34,7 +36,10 @@ def validate(sources: Sources, run_commands: bool = False) -> list[Finding]:
     config = problems(sources)
     if not isinstance(config, Config):
         return [
-            Finding(each.setting, each.message, "see docs/configuration.md", UsageError.exit_code) for each in config
+            Finding(
+                each.setting, each.message, "see docs/configuration.md", UsageError.exit_code, ErrorCode.CONFIG_INVALID
+            )
+            for each in config
         ]
     found = [finding for name, source in secrets(config) for finding in _secret(name, source, run_commands)]
     for table, key, _ in settings():
@@ -54,19 +59,37 @@ def validate(sources: Sources, run_commands: bool = False) -> list[Finding]:
 def _secret(name: str, source: SecretSource, run_commands: bool) -> list[Finding]:
     if source.command is not None and not run_commands:
         if shutil.which(source.command[0]) is None:
-            return [Finding(name, f"the command {source.command[0]!r} was not found", "check its path", 2)]
+            return [
+                Finding(
+                    name,
+                    f"the command {source.command[0]!r} was not found",
+                    "check its path",
+                    2,
+                    ErrorCode.NOT_INSTALLED,
+                )
+            ]
         return []
     if source.keyring is not None and importlib.util.find_spec("keyring") is None:
-        return [Finding(name, "the keyring library is not installed", "run: apt-get install python3-keyring", 2)]
+        return [
+            Finding(
+                name,
+                "the keyring library is not installed",
+                "run: apt-get install python3-keyring",
+                2,
+                ErrorCode.NOT_INSTALLED,
+            )
+        ]
     try:
         source.read(name)
     except MigrateKitError as error:
-        return [Finding(name, error.why or error.what, error.todo, error.exit_code)]
+        return [Finding(name, error.why or error.what, error.todo, error.exit_code, error.code)]
     return []
 
 
 def _file(name: str, path: Path) -> list[Finding]:
     if not os.access(path, os.R_OK):
         reason = "cannot be read by this user" if path.exists() else "does not exist"
-        return [Finding(name, f"{path} {reason}", "put the file there, or correct the path", 4)]
+        return [
+            Finding(name, f"{path} {reason}", "put the file there, or correct the path", 4, ErrorCode.FILE_UNREADABLE)
+        ]
     return []

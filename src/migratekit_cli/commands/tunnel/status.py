@@ -31,6 +31,7 @@ def command(context: typer.Context, output: OutputOption = Output.TABLE) -> None
         "remote_answers": problem is None,
         "remote_problem": str(problem) if problem else "",
         "remote_todo": str(problem.todo) if problem else "",
+        "remote_code": problem.code.value if problem else None,
         "protocol": seen.protocol,
         "oma_certificate_ends": seen.certificate_ends.isoformat() if seen.certificate_ends else None,
     }

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from sqlalchemy import Engine
@@ -31,8 +32,9 @@ STOP_SECONDS = 60.0
 """What a stopped sync may take for its checkpoint and its snapshot."""
 LOCK = "replicate --all-due"
 
-Start = Callable[[str, IO[str]], Child]
-"""Starts `migratekit replicate NAME --output json` with stdout in a file."""
+Start = Callable[[str, IO[str], Path], Child]
+"""Starts `migratekit replicate NAME --output json` with stdout in one file, and its error in another
+(errors.ERROR_FILE)."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Outcome:
     moved: int
     error: str
     """What the command said, if it failed."""
+    code: str = ""
+    """Of its error (ErrorCode)."""
     surplus: tuple[dict[str, Any], ...] = ()
     """The machine's volumes that nothing needs any more, as `replicate` tells of them."""
 
@@ -173,22 +177,23 @@ class _Sync:
     def __init__(self, standing: Standing, start: Start) -> None:
         self._standing = standing
         self._began = time.monotonic()
-        self._out = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed with the outcome)
-        self.process = start(standing.name, self._out)
+        # Both are closed with the outcome.
+        self._out = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._told = tempfile.NamedTemporaryFile("r")  # noqa: SIM115
+        self.process = start(standing.name, self._out, Path(self._told.name))
 
     def outcome(self) -> Outcome:
         """Return what came of it, now that it has ended."""
         ending = self.process.ending()
-        code, problem = ending.code, ending.said
-        with self._out:
+        code = ending.code
+        with self._out, self._told:
             self._out.seek(0)
-            said = self._out.read()
+            said, told = self._out.read(), self._told.read()
         result: dict[str, Any] = {}
         with contextlib.suppress(ValueError):
             result = json.loads(said) if code == 0 else {}
-        # Its progress comes before what it says in the end.
-        begin = problem.find("error: ")
-        words = problem[begin:] if begin >= 0 else problem[-2000:]
+        # One that was killed has told nothing: what it said last, then.
+        error: dict[str, str] = json.loads(told) if told else {"text": ending.said[-2000:].strip()}
         return Outcome(
             name=self._standing.name,
             exit_code=code,
@@ -196,7 +201,8 @@ class _Sync:
             late=self._standing.late,
             kind=str(result.get("kind", "")),
             moved=int(result.get("bytes_moved", 0)),
-            error=words.strip() if code else "",
+            error=error["text"] if code else "",
+            code=error.get("code", "") if code else "",
             surplus=tuple(result.get("surplus_volumes", [])),
         )
 
