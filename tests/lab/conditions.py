@@ -1,4 +1,4 @@
-"""Clouds that are harder than the lab's own: what a real CloudStack does to MigrateKit, one condition at a time.
+"""Clouds and vCenters that are harder than the lab's own: what real ones do, one condition at a time.
 
 `python -m tests.lab demo CONDITION` runs the main job under one of them.
 """
@@ -15,6 +15,8 @@ from tests.lab.lab import Lab
 
 RESTART_SECONDS = 3.0
 """How long the management server is away; a real one was for 70 to 107 s (recorded)."""
+SILENT_SECONDS = 35.0
+"""What vcenter.timeout (30 s) is shorter than."""
 
 
 @dataclass(frozen=True)
@@ -73,5 +75,16 @@ CONDITIONS = {
         "12 calls in 5 s at most", lambda lab: lab.cloud.settings(throttle_calls=12, throttle_seconds=5.0)
     ),
     "restarts": Condition("the server restarts in the middle of each command", lambda lab: None, restarted),
+    "vcenter-sessions": Condition(
+        "vCenter ends each session after 3 s", lambda lab: lab.vcenter.switch(session_seconds=3)
+    ),
+    "vcenter-silence": Condition(
+        "each task of vCenter is silent for longer than vcenter.timeout",
+        lambda lab: lab.vcenter.fault(mode="slow-task", method="*", seconds=SILENT_SECONDS),
+    ),
+    "vcenter-no-areas": Condition(
+        'vCenter refuses "*", and live disks have no change id',
+        lambda lab: lab.vcenter.switch(allocated="refused", live_change_ids=False),
+    ),
     "vm-snapshot": Condition("the OMA has a VM snapshot", _vm_snapshot_of_the_oma, refused="vm-has-snapshots"),
 }
