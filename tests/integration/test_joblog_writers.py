@@ -17,7 +17,8 @@ import pytest
 from migratekit_core.db.engine import session
 from migratekit_core.joblog import Tracker
 from migratekit_core.joblog.events import EventKind
-from migratekit_core.joblog.search import Filter, find, trees
+from migratekit_core.joblog.listing import Filter
+from migratekit_core.joblog.search import find, trees
 from tests.integration.database_server import Server, running
 from tests.integration.support import eventually
 

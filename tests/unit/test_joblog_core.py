@@ -16,10 +16,11 @@ from migratekit_core.db.models.joblog import JoblogJob
 from migratekit_core.joblog import Tracker, cancel
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.gauge import Gauge
+from migratekit_core.joblog.listing import Filter
 from migratekit_core.joblog.live import snapshot
 from migratekit_core.joblog.prune import prune
 from migratekit_core.joblog.records import records
-from migratekit_core.joblog.search import Filter, check_status, find, parse_since, trees
+from migratekit_core.joblog.search import check_status, find, parse_since, trees
 from tests.coded import raises
 
 

@@ -47,10 +47,9 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert loaded(*arguments, heavy=HEAVY | {"pydantic"} if len(arguments) == 1 else HEAVY) == set()
 
 
-def test_listing_jobs_loads_nothing_heavy(
-    databases: Databases, directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_listing_jobs_loads_no_models(databases: Databases, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIGRATEKIT_DATABASE__DIRECTORY", str(directory))
     with Tracker(databases.oma).job("replication", owner="web01"):
         pass
-    assert loaded("jobs", "list", "-o", "json") == set()
+    # With them, and what they are made of, it takes more than three times what the least command of typer's does.
+    assert loaded("jobs", "list", "-o", "json") == {"sqlalchemy"}

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlmodel import Session
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
@@ -27,12 +25,14 @@ from migratekit_core.common.foreign import Row, classify
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.config.folders import sqlite_dir
 from migratekit_core.config.schema import Database
-from migratekit_core.db.look import CONNECT_TIMEOUT
-from migratekit_core.db.models.base import utcnow
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
 
 T = TypeVar("T")
 Name = Literal["oma", "volumes"]
 
+CONNECT_TIMEOUT = 10
 OUTAGE_SECONDS = 180
 """How long a database may be away (a restart, a link that is cut for a minute and noticed late) before the work that it
 records fails."""
@@ -129,6 +129,9 @@ def session(engine: Engine) -> Iterator[Session]:
 
     Raises UnreachableError, AuthError or OperationFailedError for what the driver reports.
     """
+    # Here: `jobs list` opens a database, and has no use for the models and what they are made of.
+    from sqlmodel import Session
+
     try:
         with Session(engine, expire_on_commit=False) as opened:
             yield opened
@@ -144,6 +147,8 @@ def write(engine: Engine, change: Callable[[Session], T]) -> T:
 
     The change may run more than once. Raises as `session` does, UnreachableError after OUTAGE_SECONDS.
     """
+    from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+
     for attempt in Retrying(
         retry=retry_if_exception_type(UnreachableError),
         wait=wait_exponential(multiplier=0.2, max=5),
@@ -215,6 +220,6 @@ def database_error(error: DBAPIError, engine: Engine) -> MigrateKitError:
 def db_time(db: Session) -> datetime:
     """Return the database's time, UTC: the clocks of the hosts may differ."""
     if db.get_bind().dialect.name == "sqlite":
-        return utcnow()  # its clock is this host's
+        return datetime.now(UTC).replace(tzinfo=None)  # its clock is this host's
     found: datetime = db.connection().exec_driver_sql("SELECT UTC_TIMESTAMP(6)").scalar_one()
     return found

@@ -15,24 +15,11 @@ from migratekit_core.db.engine import session
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogStep
 from migratekit_core.joblog.events import EventKind
+from migratekit_core.joblog.listing import Filter, narrowed
 from migratekit_core.joblog.states import STATES
 
 AT_ONCE = 500
 """Ids in one query: SQLite takes no more than about a thousand."""
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Which jobs; an empty field takes all."""
-
-    owners: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = ()
-    statuses: tuple[str, ...] = ()
-    since: datetime | None = None
-    """In UTC: jobs that began then or later, and those that had not ended by then."""
-    nested: bool = False
-    """Also jobs within others."""
-    limit: int | None = 50
 
 
 @dataclass(frozen=True)
@@ -79,21 +66,7 @@ def first_event(db: Session, job_ids: Sequence[str], kind: EventKind) -> JoblogE
 
 def find(engine: Engine, wanted: Filter) -> list[JoblogJob]:
     """Return the jobs that fit, the newest first."""
-    query = select(JoblogJob).order_by(col(JoblogJob.started_at).desc())
-    for column, values in (
-        (JoblogJob.owner, wanted.owners),
-        (JoblogJob.kind, wanted.kinds),
-        (JoblogJob.status, wanted.statuses),
-    ):
-        if values:
-            query = query.where(col(column).in_(values))
-    if wanted.since is not None:
-        ended = col(JoblogJob.completed_at)
-        query = query.where((col(JoblogJob.started_at) >= wanted.since) | ended.is_(None) | (ended >= wanted.since))
-    if not wanted.nested:
-        query = query.where(col(JoblogJob.parent_job_id).is_(None))
-    if wanted.limit is not None:
-        query = query.limit(wanted.limit)
+    query = narrowed(select(JoblogJob), JoblogJob, wanted)
     with session(engine) as db:
         return list(db.exec(query).all())
 

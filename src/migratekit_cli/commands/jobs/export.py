@@ -39,7 +39,8 @@ def command(
     """Write jobs as JSON lines, each with its steps, its events and the jobs within it, the oldest first."""
     from migratekit_core.db.schema import require_schema
     from migratekit_core.joblog.export import document
-    from migratekit_core.joblog.search import Filter, find, trees
+    from migratekit_core.joblog.listing import Filter
+    from migratekit_core.joblog.search import find, trees
     from migratekit_core.joblog.show import one
 
     if jobs and (vm or kind or status or since):

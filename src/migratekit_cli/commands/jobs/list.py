@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -40,26 +39,23 @@ def command(
 ) -> None:
     """List jobs, the newest first."""
     from migratekit_core.adapters.tunnel import local
-    from migratekit_core.joblog.glance import glance
+    from migratekit_core.joblog.listing import Filter, at_once, fields, listed
 
     config = configuration(context)
     socket = local.way_to(config.tunnel, "db")
-    owners, kinds, statuses = tuple(vm or ()), tuple(kind or ()), tuple(status or ())
-    rows: Sequence[Any] | None = glance(
-        config.database, socket, owners=owners, kinds=kinds, statuses=statuses, since=since, nested=nested, limit=limit
-    )
+    wanted = Filter(vm or (), kind or (), status or (), since, nested, limit)
+    rows = at_once(config.database, socket, wanted)
     if rows is None:
         from migratekit_core.db.schema import require_schema
-        from migratekit_core.joblog.search import Filter, find
 
         with runtime(context) as opened:
             require_schema(opened.databases, ("oma",))
             opened.tracker.mark_interrupted()
-            rows = find(opened.databases.oma, Filter(owners, kinds, statuses, since, nested, limit))
+            rows = listed(opened.databases.oma, wanted)
     table = render.Table("ID", "KIND", "ABOUT", "STATUS", "STARTED (UTC)", "TOOK", right=("TOOK",))
     for row in rows:
         table.add(_id(row), row.kind, row.owner, row.status, f"{row.started_at:%Y-%m-%d %H:%M:%S}", took(row))
-    render.result(output, "migratekit.jobs/1", {"jobs": [row.model_dump(mode="json") for row in rows]}, table)
+    render.result(output, "migratekit.jobs/1", {"jobs": [fields(row) for row in rows]}, table)
 
 
 def _id(row: Any) -> str:

@@ -73,7 +73,8 @@ def command(
 
 def _found(opened: Runtime, job: str | None, owners: tuple[str, ...]) -> list[Any]:
     from migratekit_core.db.models.base import utcnow
-    from migratekit_core.joblog.search import Filter, find, trees
+    from migratekit_core.joblog.listing import Filter
+    from migratekit_core.joblog.search import find, trees
     from migratekit_core.joblog.show import tree
 
     if job is not None:

@@ -15,8 +15,9 @@ from migratekit_core.db.engine import Databases
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.joblog import JoblogJob
 from migratekit_core.joblog import Tracker
-from migratekit_core.joblog.glance import glance
+from migratekit_core.joblog.listing import Filter, at_once, fields, listed
 from migratekit_core.joblog.process import started, this_process
+from migratekit_core.joblog.search import find
 
 
 @pytest.fixture
@@ -31,25 +32,20 @@ def config(databases: Databases, directory: Path) -> Config:
 
 @pytest.mark.parametrize(
     "wanted",
-    [{}, {"nested": True}, {"limit": 1}, {"owner": "db'01"}, {"owner": "nobody"}, {"status": "failed"},
-     {"owner": "web01", "status": "completed", "nested": True}],
+    [{}, {"nested": True}, {"limit": 1}, {"owners": ["db'01"]}, {"owners": ["nobody"]}, {"statuses": ["failed"]},
+     {"owners": ["web01"], "statuses": ["completed"], "nested": True}],
 )  # fmt: skip
 def test_it_says_what_the_ordinary_list_says(config: Config, databases: Databases, wanted: dict[str, Any]) -> None:
-    ordinary = Tracker(databases.oma).jobs(**({"nested": False} | wanted))
-    quick = {
-        f"{name}es" if name == "status" else f"{name}s": [wanted[name]]
-        for name in ("owner", "status")
-        if name in wanted
-    }
-    found = glance(config.database, **quick, **{name: wanted[name] for name in ("nested", "limit") if name in wanted})
+    found = at_once(config.database, None, Filter(**wanted))
     assert found is not None
-    assert [line.model_dump(mode="json") for line in found] == [row.model_dump(mode="json") for row in ordinary]
+    ordinary = find(databases.oma, Filter(**wanted))
+    assert [fields(row) for row in found] == [row.model_dump(mode="json") for row in ordinary]
+    assert len(found) == len(listed(databases.oma, Filter(**wanted)))
 
 
 def test_kind_and_time_filter(config: Config) -> None:
-    def kinds(**wanted: Any) -> list[str] | None:
-        found = glance(config.database, **wanted)
-        return None if found is None else [line.kind for line in found]
+    def kinds(**wanted: Any) -> list[str]:
+        return [row.kind for row in at_once(config.database, None, Filter(**wanted)) or ()]
 
     assert kinds(kinds=["failover"]) == ["failover"]
     assert kinds(since=utcnow() + timedelta(hours=1)) == []
@@ -63,11 +59,11 @@ def test_it_steps_aside_for_a_job_whose_process_is_gone(config: Config, database
     with Session(databases.oma) as db:
         db.add(row)
         db.commit()
-        assert glance(config.database) is not None
+        assert at_once(config.database, None, Filter()) is not None
         row.pid = next(pid for pid in range(os.getpid() + 1, 1 << 22) if not started(pid))
         db.add(row)
         db.commit()
-    assert glance(config.database) is None
+    assert at_once(config.database, None, Filter()) is None
 
 
 @pytest.mark.parametrize("statement", ["UPDATE alembic_version SET version_num = '0000'", "DROP TABLE alembic_version",
@@ -76,9 +72,9 @@ def test_it_steps_aside_for_another_schema(config: Config, databases: Databases,
     with databases.oma.connect() as connection:
         connection.exec_driver_sql(statement)
         connection.commit()
-    assert glance(config.database) is None
+    assert at_once(config.database, None, Filter()) is None
 
 
 def test_it_steps_aside_where_there_is_no_database(tmp_path: Path) -> None:
-    assert glance(Database(directory=tmp_path / "nothing")) is None
+    assert at_once(Database(directory=tmp_path / "nothing"), None, Filter()) is None
     assert not (tmp_path / "nothing").exists()

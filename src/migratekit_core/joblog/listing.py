@@ -1,0 +1,98 @@
+"""Which jobs are wanted, and a list of them without the joblog's models: `jobs list` is typed often, and waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, MetaData, Row, Select, Table, select, text
+from sqlalchemy.exc import DBAPIError, NoSuchTableError
+
+from migratekit_core.common.errors import MigrateKitError
+from migratekit_core.config.folders import sqlite_dir
+from migratekit_core.config.schema import Database
+from migratekit_core.db.engine import database_error, open_engine
+from migratekit_core.db.revisions import heads
+from migratekit_core.joblog.process import started, this_process
+from migratekit_core.joblog.states import RUNNING
+
+Query = TypeVar("Query", bound=Select[Any])
+
+RUNNING_HERE = "SELECT pid, process_started FROM joblog_jobs WHERE status = :status AND host = :host"
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which jobs; an empty field takes all."""
+
+    owners: Sequence[str] = ()
+    kinds: Sequence[str] = ()
+    statuses: Sequence[str] = ()
+    since: datetime | None = None
+    """In UTC: jobs that began then or later, and those that had not ended by then."""
+    nested: bool = False
+    """Also jobs within others."""
+    limit: int | None = 50
+
+
+def narrowed(query: Query, jobs: Any, wanted: Filter) -> Query:
+    """Return a query for jobs with the conditions and the order of a filter; `jobs` are the table's columns."""
+    for column, values in ((jobs.owner, wanted.owners), (jobs.kind, wanted.kinds), (jobs.status, wanted.statuses)):
+        if values:
+            query = query.where(column.in_(values))
+    if wanted.since is not None:
+        ended = jobs.completed_at
+        query = query.where((jobs.started_at >= wanted.since) | ended.is_(None) | (ended >= wanted.since))
+    if not wanted.nested:
+        query = query.where(jobs.parent_job_id.is_(None))
+    return query.order_by(jobs.started_at.desc()).limit(wanted.limit)
+
+
+def listed(engine: Engine, wanted: Filter) -> list[Row[Any]]:
+    """Return the rows of joblog_jobs that fit, the newest first, with the columns that the database has.
+
+    Raises what `database_error` returns.
+    """
+    try:
+        with engine.connect() as connection:
+            return _listed(connection, wanted)
+    except DBAPIError as error:
+        raise database_error(error, engine) from error
+
+
+def _listed(connection: Connection, wanted: Filter) -> list[Row[Any]]:
+    jobs = Table("joblog_jobs", MetaData(), autoload_with=connection, resolve_fks=False)
+    return list(connection.execute(narrowed(select(jobs), jobs.c, wanted)))
+
+
+def at_once(database: Database, socket: Path | None, wanted: Filter) -> list[Row[Any]] | None:
+    """Return what `listed` does; None where there is something to say or to do first.
+
+    That is: no database or another revision, a job whose process is gone and has to be marked, an error. `socket` leads
+    to MariaDB through the tunnel.
+    """
+    if database.kind == "sqlite" and not (sqlite_dir(database) / "oma.sqlite").exists():
+        return None  # Opening would make it.
+    engine = open_engine(database, "oma", socket)
+    try:
+        with engine.connect() as connection:
+            revisions = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars()
+            if set(revisions) != heads("oma"):
+                return None
+            host, _, _ = this_process()
+            running = connection.execute(text(RUNNING_HERE), {"status": RUNNING, "host": host})
+            if any(started(pid) != began for pid, began in running):
+                return None
+            return _listed(connection, wanted)
+    except (DBAPIError, NoSuchTableError, AttributeError, MigrateKitError):
+        return None  # AttributeError: a column is not there.
+    finally:
+        engine.dispose()
+
+
+def fields(row: Row[Any]) -> dict[str, Any]:
+    """Return a row as the job's model writes it in JSON."""
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row._asdict().items()}
