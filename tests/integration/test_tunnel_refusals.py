@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import ssl
@@ -17,6 +18,7 @@ import pytest
 
 from migratekit_core.adapters.tunnel import SERVICES, Gate, local, pki, refusal
 from migratekit_core.adapters.tunnel.probe import probe
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, MigrateKitError, PreconditionError, UnreachableError
 from migratekit_core.common.files import write_private
 from migratekit_core.config.schema import Tunnel
@@ -80,18 +82,18 @@ def seen(settings: Tunnel) -> MigrateKitError:
 
 
 OF_US = {
-    "a/vma-late": ("this host's certificate has expired", 10),
-    "a/vma-revoked": ("this host's certificate is revoked", 23),
-    "b/vma": ("this host's certificate is of another CA", 20),
-    "a/oma": ("this host shows a server's certificate", 26),
+    "a/vma-late": (ErrorCode.CERTIFICATE_EXPIRED, 10),
+    "a/vma-revoked": (ErrorCode.CERTIFICATE_REVOKED, 23),
+    "b/vma": (ErrorCode.CERTIFICATE_FOREIGN, 20),
+    "a/oma": (ErrorCode.CERTIFICATE_UNFIT, 26),
 }
-"""What the OMA refuses, what the operator is told, and OpenSSL's number in HAProxy's log on the OMA."""
+"""What the OMA refuses, what the error is, and OpenSSL's number in HAProxy's log on the OMA."""
 OF_THEM = {
-    "a/oma-late": "the OMA's certificate has expired",
-    "a/oma-revoked": "the OMA's certificate is revoked",
-    "b/oma": "the OMA's certificate is of another CA",
-    "a/oma-other": "the OMA's certificate is for another name",
-    "a/vma": "the OMA shows a client's certificate",
+    "a/oma-late": ErrorCode.CERTIFICATE_EXPIRED,
+    "a/oma-revoked": ErrorCode.CERTIFICATE_REVOKED,
+    "b/oma": ErrorCode.CERTIFICATE_FOREIGN,
+    "a/oma-other": ErrorCode.CERTIFICATE_UNFIT,
+    "a/vma": ErrorCode.CERTIFICATE_UNFIT,
 }
 
 
@@ -105,10 +107,10 @@ def test_the_right_ones_take_each_other(folder: Path, port: int) -> None:
 @pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize("certificate", OF_US)
 def test_the_oma_refuses_and_says_why_at_both_ends(folder: Path, port: int, certificate: str) -> None:
-    words, number = OF_US[certificate]
+    code, number = OF_US[certificate]
     problem = seen(tunnel(folder, port, certificate))
     assert isinstance(problem, AuthError)
-    assert problem.what == words
+    assert (problem.code, problem.facts) == (code, {"whose": "vma"})
     log = folder / f"oma-{port}.log"
     deadline = time.monotonic() + 10
     while f"verify code {number}" not in log.read_text():
@@ -122,14 +124,12 @@ def test_we_refuse_another_oma_and_say_why(folder: Path, services: dict[str, Ser
     with oma(folder, folder / f"{certificate}.pem", addresses(services)) as port:
         problem = seen(tunnel(folder, port))
     assert isinstance(problem, AuthError)
-    assert problem.what == OF_THEM[certificate]
+    assert (problem.code, problem.facts) == (OF_THEM[certificate], {"whose": "oma"})
 
 
 def test_no_two_reasons_share_their_words() -> None:
-    said = [*(words for words, _ in OF_US.values()), *OF_THEM.values()]
     all_words = [*refusal.OURS.values(), *refusal.THEIRS.values(), refusal.FOREIGN, refusal.OLD_TLS, refusal.NO_TLS]
     assert len({words.what for words in all_words}) == len(all_words)
-    assert set(said) <= {words.what for words in all_words}
 
 
 def explained(context: ssl.SSLContext, port: int) -> MigrateKitError:
@@ -146,7 +146,7 @@ def explained(context: ssl.SSLContext, port: int) -> MigrateKitError:
 @pytest.mark.usefixtures("untouched")
 def test_no_certificate(folder: Path, port: int) -> None:
     problem = explained(ssl.create_default_context(cafile=str(folder / "a" / "ca.pem")), port)
-    assert (type(problem), problem.what) == (AuthError, "the OMA wants a certificate of this host")
+    assert (type(problem), problem.code) == (AuthError, ErrorCode.CERTIFICATE_REFUSED)
 
 
 @pytest.mark.usefixtures("untouched")
@@ -154,7 +154,7 @@ def test_tls_1_2_is_refused_by_the_oma(folder: Path, port: int) -> None:
     context = ssl.create_default_context(cafile=str(folder / "a" / "ca.pem"))
     context.load_cert_chain(folder / "a" / "vma.pem")
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    assert explained(context, port).what == "the two ends have no TLS version in common"
+    assert explained(context, port).code is ErrorCode.TLS_VERSION
 
 
 @contextmanager
@@ -184,31 +184,31 @@ def test_an_oma_that_speaks_tls_1_2_alone_is_refused(folder: Path) -> None:
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     with server(context) as port:
         problem = seen(tunnel(folder, port))
-    assert problem.what == "the two ends have no TLS version in common"
+    assert problem.code is ErrorCode.TLS_VERSION
 
 
 @pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=str)
 def test_what_is_no_tls_is_named_so(folder: Path, answer: bytes) -> None:
     with server(None, answer) as port:
         problem = seen(tunnel(folder, port))
-    assert problem.what == "what answers is no TLS"
+    assert problem.code is ErrorCode.WRONG_SERVICE
     assert isinstance(problem, UnreachableError)
 
 
 def test_nobody_there(folder: Path) -> None:
-    assert seen(tunnel(folder, free_port())).what == "nothing listens on the OMA's port"
+    assert seen(tunnel(folder, free_port())).code is ErrorCode.OMA_NOT_LISTENING
 
 
 def test_a_service_that_is_down_is_not_blamed_on_a_certificate(folder: Path) -> None:
     closed = dict.fromkeys(SERVICES, f"127.0.0.1:{free_port()}")
     with oma(folder, folder / "a" / "oma.pem", closed) as port:
         problem = seen(tunnel(folder, port))
-    assert problem.what == "the OMA closed the connection"
+    assert problem.code is ErrorCode.CONNECTION_CLOSED
     assert "volumes" in problem.why
 
 
 def test_a_list_of_another_ca_is_named(folder: Path, port: int) -> None:
-    assert seen(tunnel(folder, port, crl="b")).what == "the list of revoked certificates is another CA's"
+    assert seen(tunnel(folder, port, crl="b")).code is ErrorCode.CRL_UNUSABLE
 
 
 def test_without_a_list_a_revoked_oma_is_taken(folder: Path, services: dict[str, Service]) -> None:
@@ -242,6 +242,7 @@ def test_the_engine_says_why_too(folder: Path, port: int) -> None:
         job = Job("disk", f"nbd+unix:///?socket={source}", f"nbd+unix:///?socket={target}", 4096, True, gate=gate)
         with pytest.raises(UnreachableError) as caught:
             copy(job, [(0, 4096)], lambda event: None, Engines())
+    assert caught.value.code is ErrorCode.NBD_UNREACHABLE
     assert "this host's certificate is revoked" in caught.value.why
 
 
@@ -277,14 +278,15 @@ def test_commands_tell_the_reason(folder: Path, port: int, certificate: str) -> 
     """Both the command that is asked for it, and one that only meets a database that does not answer."""
     settings = tunnel(folder, port, certificate)
     try:
-        status = migratekit(folder, settings, "tunnel", "status")
+        status = migratekit(folder, settings, "tunnel", "status", "--output", "json")
         assert status.returncode == 5, status.stderr
-        assert OF_US[certificate][0] in status.stdout
+        assert json.loads(status.stdout)["remote_code"] == OF_US[certificate][0]
         check = migratekit(folder, settings, "db", "check")
         assert check.returncode == 5, check.stderr
         what, why, do = check.stderr.splitlines()[-3:]
         assert "MariaDB" in what
-        assert OF_US[certificate][0] in why
+        assert what.endswith(f"[{OF_US[certificate][0]}]")
+        assert why.startswith("  why: ")
         assert do.startswith("   do: ")
     finally:
         local.down(settings)

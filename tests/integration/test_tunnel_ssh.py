@@ -21,6 +21,7 @@ from migratekit_core.adapters.tunnel.probe import probe
 from migratekit_core.adapters.tunnel.remote import remote_facts
 from migratekit_core.adapters.tunnel.ssh.login import connect, login_of
 from migratekit_core.adapters.tunnel.ssh.server import FACTS, authorized_line
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, MigrateKitError, OperationFailedError, UnreachableError, UsageError
 from migratekit_core.config.folders import runtime_dir, socket_path
 from migratekit_core.config.schema import Config, SshLogin, Tunnel
@@ -138,13 +139,13 @@ def refused(tunnel: Tunnel, kind: type[MigrateKitError]) -> MigrateKitError:
 def test_another_host_key_is_refused_with_both_fingerprints(make: Make, tmp_path: Path) -> None:
     other = " ".join(sshd.keypair(tmp_path / "other").split()[:2])
     problem = refused(make(host_key=other), AuthError)
-    assert "is not the OMA that is pinned" in problem.what
+    assert problem.code is ErrorCode.HOST_KEY_MISMATCH
     assert problem.why.count("SHA256:") == 2
 
 
 def test_a_pinned_key_of_another_kind_is_refused(make: Make, tmp_path: Path) -> None:
     other = " ".join(sshd.keypair(tmp_path / "other", kind="ecdsa").split()[:2])
-    assert "is not the OMA that is pinned" in refused(make(host_key=other), AuthError).what
+    assert refused(make(host_key=other), AuthError).code is ErrorCode.HOST_KEY_MISMATCH
 
 
 def test_nothing_is_told_to_a_host_that_is_not_the_pinned_one(make: Make, oma: sshd.Sshd, tmp_path: Path) -> None:
@@ -158,14 +159,14 @@ def test_nothing_is_told_to_a_host_that_is_not_the_pinned_one(make: Make, oma: s
 def test_a_key_that_is_not_authorized_is_refused(make: Make, tmp_path: Path) -> None:
     sshd.keypair(tmp_path / "stranger")
     problem = refused(make(key_file=tmp_path / "stranger"), AuthError)
-    assert "refuses" in problem.what
+    assert problem.code is ErrorCode.SSH_KEY_REFUSED
     assert "authorized_keys" in problem.why
 
 
 def test_a_key_that_others_may_read_is_refused_before_anything_is_sent(make: Make, tmp_path: Path) -> None:
     sshd.keypair(tmp_path / "open")
     (tmp_path / "open").chmod(0o644)
-    assert "may be read by others" in refused(make(key_file=tmp_path / "open"), AuthError).what
+    assert refused(make(key_file=tmp_path / "open"), AuthError).code is ErrorCode.FILE_NOT_PRIVATE
     with pytest.raises(AuthError):
         local.up(make(key_file=tmp_path / "open"))
 
@@ -174,7 +175,7 @@ def test_a_passphrase_opens_the_key_and_is_seen_nowhere(make: Make, oma: sshd.Ss
     sshd.keypair(tmp_path / "locked", passphrase=SECRET)
     (tmp_path / "pass").write_text(SECRET + "\n")
     (tmp_path / "pass").chmod(0o600)
-    assert "has a passphrase" in refused(make(key_file=tmp_path / "locked"), AuthError).what
+    assert refused(make(key_file=tmp_path / "locked"), AuthError).code is ErrorCode.SSH_KEY_UNUSABLE
     before = oma.authorized.read_text()
     line = authorized_line((tmp_path / "locked.pub").read_text().strip(), make().services.addresses, "/bin/false")
     oma.authorized.write_text(before + line + "\n")
@@ -197,7 +198,7 @@ def test_the_agents_key_is_used_where_no_file_is_named(
         try:
             eventually("the agent listens", path.exists, 10)
             monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
-            assert "holds no key" in refused(make(key_file=None), AuthError).what
+            assert refused(make(key_file=None), AuthError).code is ErrorCode.SSH_KEY_UNUSABLE
             subprocess.run(["ssh-add", "-q", str(oma.key_file)], check=True, timeout=20)
             tunnel = make(key_file=None)
             local.up(tunnel)
@@ -285,7 +286,7 @@ def test_an_oma_without_the_command_is_told_from_one_that_is_away(make: Make, om
         oma.authorized.write_text(before.replace(str(COMMAND), "/nonexistent/migratekit"))
         with pytest.raises(MigrateKitError) as caught:
             remote_facts(Config(tunnel=make()))
-        assert "no migratekit command" in caught.value.what
+        assert caught.value.code is ErrorCode.NOT_INSTALLED
         oma.authorized.write_text(before.replace(f"{COMMAND} {FACTS}", "echo hello"))
         with pytest.raises(OperationFailedError):
             remote_facts(Config(tunnel=make()))
