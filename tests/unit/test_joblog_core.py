@@ -10,6 +10,7 @@ import pytest
 
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import CancelledError, PreconditionError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import Databases, session
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.joblog import JoblogJob
@@ -139,10 +140,12 @@ def test_another_job_does_not_stop(tracker: Tracker) -> None:
 
 def test_after_the_point_of_no_return_nobody_cancels(tracker: Tracker) -> None:
     with tracker.job("failover", owner="vm") as outer, tracker.job("replication", owner="vm", parent=outer) as inner:
-        inner.point_of_no_return("the new machine is being made")
+        inner.point_of_no_return("the new machine is being made", hint("go back: ", migratekit("rollback", "web01")))
         for job in (outer, inner):
-            with pytest.raises(PreconditionError, match="the new machine is being made"):
+            with raises(PreconditionError, ErrorCode.JOB_NOT_LISTENING) as caught:
                 cancel.ask(tracker, tracker.jobs(beginning=job.id)[0], "")
+            assert caught.value.why == "the new machine is being made"
+            assert caught.value.todo.render(["--oma", "east"]) == "go back: migratekit --oma east rollback web01"
         inner.stop_if_cancelled()
 
 

@@ -90,6 +90,9 @@ class Hint:
         return f"Hint{self.parts!r}"
 
 
+NOTHING = Hint()
+
+
 def hint(*parts: str | Command | Hint) -> Hint:
     """Return a hint of texts, commands and other hints, one after the other; empty texts are left out."""
     flat: list[str | Command] = []

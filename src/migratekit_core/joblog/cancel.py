@@ -14,17 +14,17 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import CancelledError, MigrateKitError, PreconditionError
-from migratekit_core.common.hints import hint, migratekit
+from migratekit_core.common.hints import Hint, from_fields, hint, migratekit
 from migratekit_core.common.redact import redact
 from migratekit_core.db.engine import session
 from migratekit_core.db.locks import is_held
@@ -71,13 +71,14 @@ def requested(db: Session, family: Sequence[str]) -> Request | None:
     return Request(str(fields.get("by", "somebody")), str(fields.get("reason", "")))
 
 
-def close(db: Session, family: Sequence[str], correlation_id: str, reason: str) -> Request | None:
+def close(db: Session, family: Sequence[str], correlation_id: str, reason: str, todo: Hint) -> Request | None:
     """Refuse requests to these jobs from now on; return the one that came first, and then refuse nothing."""
     _hold(db, family)
     asked = requested(db, family)
     if asked is None:
+        fields = {"reason": reason, "todo": str(todo), "hint": todo.fields()}
         for job_id in family:
-            db.add(_event_row(job_id, correlation_id, EventKind.CANCEL_CLOSED, {"reason": reason}))
+            db.add(_event_row(job_id, correlation_id, EventKind.CANCEL_CLOSED, fields))
     return asked
 
 
@@ -88,27 +89,30 @@ def ask(tracker: Tracker, job: JoblogJob, reason: str) -> bool:
     """
     fields = {"by": f"{_user()}@{socket.gethostname()}", "reason": redact(reason)}
 
-    def change(db: Session) -> tuple[str, bool]:
+    look = hint("look with: ", migratekit("jobs", "list", "--status", "running"))
+
+    def change(db: Session) -> tuple[str, Hint, bool]:
         _hold(db, [job.id])
         now = db.get(JoblogJob, job.id, populate_existing=True)
         if now is None or now.status != RUNNING:
-            return f"it is {now.status if now else 'gone'}", False
+            return f"it is {now.status if now else 'gone'}", look, False
         closed = first_event(db, [job.id], EventKind.CANCEL_CLOSED)
         if closed is not None:
-            return str((closed.fields or {}).get("reason", EventKind.CANCEL_CLOSED.text)), False
+            told = {"reason": EventKind.CANCEL_CLOSED.text, "todo": "", **(closed.fields or {})}
+            return str(told["reason"]), from_fields(told) or look, False
         if requested(db, [job.id]) is not None:
-            return "", False
+            return "", look, False
         db.add(_event_row(job.id, job.correlation_id, EventKind.STOP_ASKED, fields))
-        return "", True
+        return "", look, True
 
-    problem, first = check(job), False
+    problem, todo, first = check(job), look, False
     if not problem:
-        problem, first = tracker._write(change)
+        problem, todo, first = tracker._write(change)
     if problem:
         raise PreconditionError(
             f"{job.kind} {job.id} cannot be cancelled",
             problem,
-            hint("look with: ", migratekit("jobs", "list", "--status", "running")),
+            todo,
             code=ErrorCode.JOB_NOT_LISTENING,
             facts={"job_id": job.id},
         )
@@ -216,10 +220,10 @@ def _hold(db: Session, job_ids: Sequence[str]) -> None:
     db.exec(select(JoblogJob.id).where(col(JoblogJob.id).in_(job_ids)).with_for_update()).all()
 
 
-def _event_row(job_id: str, correlation_id: str, kind: EventKind, fields: dict[str, str]) -> JoblogEvent:
+def _event_row(job_id: str, correlation_id: str, kind: EventKind, fields: Mapping[str, Any]) -> JoblogEvent:
     return JoblogEvent(
         uid=uuid.uuid4().hex, job_id=job_id, correlation_id=correlation_id, level="warning", kind=kind,
-        message=kind.said(fields), fields=fields,
+        message=kind.said(dict(fields)), fields=dict(fields),
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from sqlmodel import Session, col, select
 
 from migratekit_core.common import failpoints as points
 from migratekit_core.common.errors import CancelledError, MigrateKitError
+from migratekit_core.common.hints import NOTHING, Hint
 from migratekit_core.common.redact import redact, redact_fields
 from migratekit_core.db.engine import session, write
 from migratekit_core.db.models.base import utcnow
@@ -297,12 +298,12 @@ class Job:
         if asked is not None:
             raise asked.error(self.kind)
 
-    def point_of_no_return(self, reason: str) -> None:
-        """From here on nobody can cancel this job, or one that it is within; `reason` is what they are told.
+    def point_of_no_return(self, reason: str, todo: Hint = NOTHING) -> None:
+        """From here on nobody can cancel this job, or one that it is within; they are told `reason` and `todo`.
 
         Raises CancelledError where somebody was faster.
         """
-        asked = self.tracker._write(lambda db: cancel.close(db, self.family, self.correlation_id, reason))
+        asked = self.tracker._write(lambda db: cancel.close(db, self.family, self.correlation_id, reason, todo))
         if asked is not None:
             raise asked.error(self.kind)
 

@@ -344,7 +344,8 @@ def _start(parts: Parts, record: Record, vm_id: str) -> None:
             facts={"vm": parts.vm.name},
         )
     with parts.job.step("no-return"):
-        parts.job.point_of_no_return(f"{NO_RETURN} is passed; go back with: {migratekit('rollback', parts.vm.name)}")
+        back = hint("go back with: ", migratekit("rollback", parts.vm.name))
+        parts.job.point_of_no_return(f"{NO_RETURN} is passed", back)
         record.remember(start_intent=True)
     parts.runtime.observer.note(
         f"{NO_RETURN} is passed: the new machine starts; going back ({migratekit('rollback')}) loses what it writes"
