@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import ssl
 import subprocess
 import time
@@ -199,28 +200,60 @@ def data(descriptor: int, position: int, size: int) -> Iterator[tuple[int, int]]
 
 
 def nothing_left(lab: Lab, *vms: str) -> None:
-    """Check that what a command may leave behind is what it should: volumes that a replica or a machine owns."""
+    """Check that what a command may leave behind is what it should: volumes that a replica or a machine owns.
+
+    What a test that failed left before is that test's fault alone.
+    """
+    found = [each for each in leftovers(lab, *vms) if each not in _DEBRIS.get(lab.run, set())]
+    assert found == []
+
+
+def settle(lab: Lab) -> None:
+    """After a test that failed: end the processes that its commands started, and note what else they left."""
+    for pid in children(lab):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    names = [vm["name"] for vm in json.loads((lab.run / "inventory.json").read_text())["vms"]]
+    _DEBRIS[lab.run] = set(leftovers(lab, *(name for name in names if names.count(name) == 1)))
+
+
+_DEBRIS: dict[Path, set[str]] = {}
+"""What failed tests left, by the folder of the lab."""
+
+
+def leftovers(lab: Lab, *vms: str) -> list[str]:
+    """Return what is there that no command that has ended may leave behind, and on some machines of the source."""
+    found = []
     for vm in vms:
         source = lab.vcenter.vm(vm)
-        assert source["snapshots"] == []
-        assert [len(disk["layers"]) for disk in source["disks"]] == [1] * len(source["disks"])
+        found += [f"{vm} has a snapshot: {snapshot}" for snapshot in source["snapshots"]]
+        found += [f"{vm} disk {n} has layers" for n, disk in enumerate(source["disks"]) if len(disk["layers"]) != 1]
     state = lab.cloud.state()
-    assert state["snapshots"] == []
-    assert sql(lab, "SELECT export_name FROM nbd_exports", database="migratekit_volumes") == []
-    assert list((lab.run / "daemon" / "exports").iterdir()) == []
-    assert sql(lab, "SELECT kind, owner FROM joblog_jobs WHERE status = 'running'") == []
-    assert sql(lab, "SELECT name FROM joblog_steps WHERE status = 'running'") == []
-    assert sql(lab, "SELECT id FROM replication_jobs WHERE status = 'running'") == []
-    open_operations = "SELECT id, type FROM volume_operations WHERE status IN ('pending', 'running')"
-    assert sql(lab, open_operations, database="migratekit_volumes") == []
+    found += [f"cloud snapshot {snapshot['id']}" for snapshot in state["snapshots"]]
+    found += [f"file of an export: {path.name}" for path in (lab.run / "daemon" / "exports").iterdir()]
+    for database, statement in LEFT_ROWS:
+        found += [f"{statement}: {row}" for row in sql(lab, statement, database=database)]
     owned = {row["ossea_volume_id"] for row in sql(lab, "SELECT ossea_volume_id FROM vm_disks")}
     machines = {vm["id"] for vm in state["virtualmachines"] if vm["name"] != "oma01"}
     for volume in state["volumes"]:
         root_of_oma = volume["name"] == "ROOT-1"
-        assert root_of_oma or volume["id"] in owned or volume["virtualmachineid"] in machines, volume
+        if not (root_of_oma or volume["id"] in owned or volume["virtualmachineid"] in machines):
+            found.append(f"volume {volume['id']} ({volume['name']}) is nobody's")
     for vm in vms:
         ours = [volume["id"] for volume in state["volumes"] if {"migratekit-vm": vm}.items() <= tags(state, volume)]
-        assert sorted(ours) == sorted(volume_ids(lab, vm)), f"{vm} has other volumes than its replica's"
+        for volume_id in set(ours).symmetric_difference(volume_ids(lab, vm)):
+            found.append(f"volume {volume_id} is in {vm}'s replica or has its tag, not both")
+    return found
+
+
+LEFT_ROWS = [
+    ("migratekit_volumes", "SELECT export_name FROM nbd_exports"),
+    ("migratekit_oma", "SELECT kind, owner, id FROM joblog_jobs WHERE status = 'running'"),
+    ("migratekit_oma", "SELECT name, job_id FROM joblog_steps WHERE status = 'running'"),
+    ("migratekit_oma", "SELECT id FROM replication_jobs WHERE status = 'running'"),
+    ("migratekit_volumes", "SELECT id, type FROM volume_operations WHERE status IN ('pending', 'running')"),
+]
+"""Rows of what is under way, by database."""
 
 
 def tags(state: dict[str, Any], resource: dict[str, Any]) -> Any:

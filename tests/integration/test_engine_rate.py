@@ -1,8 +1,8 @@
-"""The bandwidth limit of an engine, on the clock: within 5 % of what was asked, also after it was changed."""
+"""The bandwidth limit of an engine, also after it was changed. What is asked for here and what would be done otherwise
+differ a thousandfold: how loaded the machine is makes no difference. `tests/unit/test_engine_rate.py` has its clock."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,61 +10,60 @@ import pytest
 
 from migratekit_core.engine.job import Event, Job, Progress
 from migratekit_core.engine.process import Engines, copy
-from tests.integration.servers import MIB, Server
+from tests.integration.servers import KIB, MIB, Server
 
-SIZE = 4096 * MIB
-SECONDS = 3.0
-TOLERANCE = 0.05
+SIZE = 1 << 40
+LOW, HIGH = 64 * KIB, 64 * MIB
+EVENTS = 1
+"""Events of progress, of a second each, that a limit is looked at for."""
 Send = Callable[[dict[str, int | None]], None]
 
 
-class Clock:
-    """Watches a copy: a stretch of SECONDS at each rate, one after the other, and then the copy is stopped."""
+class Watch:
+    """Watches a copy: some seconds at each rate, one after the other, and then the copy is stopped."""
 
     def __init__(self, *rates: int) -> None:
         self.first, *self._next = rates
-        self.rates = rates
         self.engines = Engines()
         self.send: list[Send] = []
-        self._stretches: list[list[tuple[float, int]]] = [[]]
+        self._stretches: list[list[int]] = [[]]
 
     def __call__(self, event: Event) -> None:
         """Take an event of the engine."""
-        if not isinstance(event, Progress) or len(self._stretches) > len(self.rates):
+        if not isinstance(event, Progress) or len(self._stretches[-1]) > EVENTS:
             return
-        stretch = self._stretches[-1]
-        stretch.append((time.monotonic(), event.done))
-        if stretch[-1][0] - stretch[0][0] < SECONDS:
+        self._stretches[-1].append(event.done)
+        if len(self._stretches[-1]) <= EVENTS:
             return
-        self._stretches.append([])
         if self._next:
             self.send[0]({"rate": self._next.pop(0)})
+            self._stretches.append([])
         else:
             self.engines.stop()
 
-    def check(self) -> None:
-        """Compare what was measured with what was asked."""
-        for rate, stretch in zip(self.rates, self._stretches, strict=False):
-            (began, first), (ended, last) = stretch[0], stretch[-1]
-            assert (last - first) / (ended - began) == pytest.approx(rate, rel=TOLERANCE)
+    def moved(self) -> list[int]:
+        """Return how much was copied at each rate; the first event after a change is not counted."""
+        return [stretch[-1] - stretch[0] for stretch in self._stretches]
 
 
-def run(source: str, target: str, clock: Clock) -> None:
-    """Copy a disk that takes longer than the clock runs."""
-    job = Job("a disk", source, target, SIZE, False, rate=clock.first)
+def run(source: str, target: str, watch: Watch) -> list[int]:
+    """Copy a disk that takes longer than is watched; return how much was copied at each rate."""
+    job = Job("a disk", source, target, SIZE, False, rate=watch.first)
     with pytest.raises(KeyboardInterrupt):
-        copy(job, [(0, SIZE)], clock, clock.engines, listens=clock.send.append)
-    clock.check()
+        copy(job, [(0, SIZE)], watch, watch.engines, listens=watch.send.append)
+    return watch.moved()
 
 
-@pytest.mark.parametrize("rates", [(16 * MIB, 48 * MIB), (64 * MIB, 24 * MIB)], ids=["faster", "slower"])
+@pytest.mark.parametrize("rates", [(LOW, HIGH), (HIGH, LOW)], ids=["faster", "slower"])
 def test_the_rate_is_what_was_asked(tmp_path: Path, rates: tuple[int, int]) -> None:
     here, there = tmp_path / "source.sock", tmp_path / "target.sock"
     with (
         Server(here, "nbdkit", "-f", "-r", "-U", str(here), "pattern", str(SIZE)) as source,
         Server(there, "nbdkit", "-f", "-U", str(there), "--filter=delay", "null", str(SIZE), "wdelay=20ms") as target,
     ):
-        run(source.uri, target.uri, Clock(*rates))
+        moved = dict(zip(rates, run(source.uri, target.uri, Watch(*rates)), strict=True))
+    assert moved[LOW] <= 2 * MIB
+    assert moved[HIGH] > 4 * MIB
 
 
 def test_a_limit_holds_for_zeros_that_are_sent_as_data(tmp_path: Path) -> None:
@@ -74,4 +73,5 @@ def test_a_limit_holds_for_zeros_that_are_sent_as_data(tmp_path: Path) -> None:
         Server(here, "nbdkit", "-f", "-r", "-U", str(here), "memory", str(SIZE)) as source,
         Server(there, "nbdkit", "-f", "-U", str(there), "--filter=nozero", "null", str(SIZE)) as target,
     ):
-        run(source.uri, target.uri, Clock(32 * MIB))
+        (moved,) = run(source.uri, target.uri, Watch(LOW))
+    assert moved <= 2 * MIB

@@ -7,19 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migratekit_core.common.units import KIB, MIB
-from migratekit_core.engine.rate import RateLimit
+from migratekit_core.engine.rate import RateLimit, piece_size
 
 
 def sent(limit: RateLimit, start: float, seconds: float, sizes: list[int]) -> int:
     """Send pieces of `sizes` in turn, as soon as each may be, and return the bytes that went out."""
     now, total, number = start, 0, 0
     while now < start + seconds:
-        delay = limit.delay(now)
+        size = sizes[number % len(sizes)]
+        delay = limit.delay(now, size)
         if delay > 0:
             # Whoever waits does so for a millisecond at least.
             now += max(delay, 0.001)
             continue
-        size = sizes[number % len(sizes)]
         limit.spend(size)
         total += size
         number += 1
@@ -53,17 +53,38 @@ def test_after_a_pause_at_most_a_burst_is_made_up_for() -> None:
 
 
 def test_nothing_is_saved_up_before_the_first_byte() -> None:
-    assert sent(RateLimit(8 * MIB, 0.0), 0.0, 1.0, [64 * KIB]) <= 8 * MIB + 128 * KIB
+    assert sent(RateLimit(8 * MIB, 0.0), 0.0, 1.0, [64 * KIB]) <= 8 * MIB
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.9, 4.1])
+def test_a_piece_larger_than_a_second_of_the_limit_waits_until_it_is_paid_for(seconds: float) -> None:
+    assert sent(RateLimit(256 * KIB, 0.0), 0.0, seconds, [MIB]) == (MIB if seconds > 4 else 0)
+
+
+def test_limits_that_change_all_the_time_neither_add_up_nor_keep_a_piece_waiting_forever() -> None:
+    limit, total, now = RateLimit(100 * KIB, 0.0), 0, 0.0
+    for number in range(400):
+        now += 0.1
+        if not limit.delay(now, MIB):
+            limit.spend(MIB)
+            total += MIB
+        limit.change((200 if number % 2 else 100) * KIB, now)
+    assert total == 40 * 150 * KIB // MIB * MIB
+
+
+@pytest.mark.parametrize(
+    ("rate", "size"), [(None, MIB), (64 * KIB, 64 * KIB), (512 * KIB, 128 * KIB), (5 * MIB, MIB), (MIB, 256 * KIB)]
+)
+def test_pieces_are_small_under_a_low_limit(rate: int | None, size: int) -> None:
+    assert piece_size(rate, MIB) == size
 
 
 def test_a_limit_binds_while_somebody_waits_for_it_and_a_moment_longer() -> None:
     limit = RateLimit(10 * MIB, 0.0)
     assert not limit.binds(0.0)
-    limit.spend(MIB)
-    assert limit.delay(0.05) > 0 and limit.binds(0.05) and limit.binds(1.0)
-    assert limit.delay(1.0) == 0 and not limit.binds(1.1)
-    limit.spend(20 * MIB)
-    limit.delay(1.2)
+    assert limit.delay(0.05, MIB) > 0 and limit.binds(0.05) and limit.binds(1.0)
+    assert limit.delay(1.0, MIB) == 0 and not limit.binds(1.1)
+    limit.delay(1.2, 20 * MIB)
     limit.change(None, 1.2)
     assert not limit.binds(1.2)
 
@@ -72,4 +93,4 @@ def test_without_a_limit_nothing_waits() -> None:
     limit = RateLimit(None, 0.0)
     for _ in range(100):
         limit.spend(2**40)
-        assert limit.delay(0.0) == 0.0
+        assert limit.delay(0.0, 2**40) == 0.0

@@ -24,7 +24,7 @@ from migratekit_core.engine.job import Checkpoint, Done, Event, Job, Progress
 from migratekit_core.engine.ledger import Ledger
 from migratekit_core.engine.pace import Pace
 from migratekit_core.engine.plan import Ask, Shape, pieces
-from migratekit_core.engine.rate import RateLimit
+from migratekit_core.engine.rate import RateLimit, piece_size
 from migratekit_core.engine.side import SOURCE_PATIENCE, TARGET_PATIENCE, Side
 from migratekit_core.engine.sizing import (
     AT_ONCE,
@@ -94,7 +94,7 @@ class Copier:
         self._check(source, target)
         granule = max(source.minimum_block, target.minimum_block)
         # A request is whole blocks of both servers.
-        largest = min(job.request_size, source.maximum_block, target.maximum_block)
+        largest = min(piece_size(job.rate, job.request_size), source.maximum_block, target.maximum_block)
         shape = Shape(job.size, max(largest // granule * granule, granule), target.zero)
         needed = round_up(job.size, granule)
         endpoint.refuse_small(target.size, needed, f"{first[1].name} (in blocks of {granule} bytes)")

@@ -154,9 +154,9 @@ class Ledger:
     def take(self, now: float) -> Flight | None:
         """Return the next piece to send; None where there is none now, or the window or the bandwidth is used up."""
         with self._lock:
-            if self.stopping or self.held or self.failure is not None or self.limit.delay(now):
+            if self.stopping or self.held or self.failure is not None:
                 return None
-            flight = self._another_try(now) or self._first_try()
+            flight = self._another_try(now) or self._first_try(now)
             if flight is None:
                 return None
             self._flying += 1
@@ -174,18 +174,19 @@ class Ledger:
         for _ in range(len(self._again)):
             flight = self._again[0]
             if flight.not_before <= now:
-                return self._again.popleft() if self._fits(flight.piece, flight.weight) else None
+                may = self._fits(flight.piece, flight.weight) and not self.limit.delay(now, flight.payload)
+                return self._again.popleft() if may else None
             self._again.rotate(-1)
         return None
 
-    def _first_try(self) -> Flight | None:
+    def _first_try(self, now: float) -> Flight | None:
         piece = self._waiting = self._waiting or self._following()
         if piece is None:
             return None
         payload = piece.length if piece.action is Action.COPY or self._zeros_weigh else 0
         weight = max(payload, LEAST_WEIGHT)
         self.stalled = bool(self._unsafe) and self._bytes_unsafe + weight > UNSAFE_BYTES
-        if self.stalled or not self._fits(piece, weight):
+        if self.stalled or not self._fits(piece, weight) or self.limit.delay(now, payload):
             return None
         flight = Flight(piece, payload, weight)
         self._waiting = None
