@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import forked
 from tests.lab.cloudstack import violations
 
 _SEEN = pytest.StashKey[int]()
@@ -24,6 +25,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 def pytest_configure(config: pytest.Config) -> None:
     """Have every CloudStack double that a test starts, by whatever way, tell in one file what no client may send."""
+    forked.install()
     folder = Path(tempfile.mkdtemp(prefix="mk-violations-"))
     os.environ[violations.VARIABLE] = str(folder / violations.FILE)
     config.stash[_SEEN] = 0
@@ -32,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tell the doubles which test runs: what one has asked listApis, another one has not."""
+    forked.started_really = item.get_closest_marker("real_start") is not None
     Path(os.environ[violations.VARIABLE]).with_suffix(violations.TEST).write_text(item.nodeid)
 
 

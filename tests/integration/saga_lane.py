@@ -16,8 +16,18 @@ from typing import Any
 
 from tests.integration.saga_watch import Watch, forget
 from tests.integration.stand_in import Tool, converted
-from tests.integration.support import GIB, Done, eventually, identical, nothing_left, sql, volume_ids
-from tests.integration.zygote import Zygote
+from tests.integration.support import (
+    GIB,
+    Done,
+    eventually,
+    identical,
+    nothing_left,
+    report,
+    run,
+    sql,
+    started,
+    volume_ids,
+)
 from tests.lab.lab import Lab
 
 FAILOVER, CONVERT = ("failover", "--yes"), ("failover", "--yes", "--convert")
@@ -131,8 +141,6 @@ class Lane:
 
     lab: Lab
     vm: str
-    commands: Zygote | None = None
-    """What runs its commands; a lane that only waits at places needs none."""
     tool: Tool | None = None
     """What its commands convert guests with."""
     state: str = "new"
@@ -161,18 +169,15 @@ class Lane:
 
     def started(self, *arguments: str, **environment: str) -> Any:
         """Start a command, and kill it at the end of the block."""
-        assert self.commands is not None, "given to all lanes of the matrix"
-        return self.commands.started(*arguments, **{**self.environment(), **environment})
+        return started(self.lab, *arguments, **{**self.environment(), **environment})
 
     def run(self, *arguments: str, **environment: str) -> Done:
         """Run a command."""
-        assert self.commands is not None, "given to all lanes of the matrix"
-        return self.commands.run(*arguments, **{**self.environment(), **environment})
+        return run(self.lab, *arguments, **{**self.environment(), **environment})
 
     def report(self, *arguments: str) -> dict[str, Any]:
         """Run a command that has to work, and return its JSON."""
-        assert self.commands is not None, "given to all lanes of the matrix"
-        return self.commands.report(*arguments, **self.environment())
+        return report(self.lab, *arguments, **self.environment())
 
     def arguments(self, command: tuple[str, ...]) -> list[str]:
         """Return a command's arguments, about this machine."""

@@ -23,7 +23,6 @@ from tests.integration.machines import machine, random_disk
 from tests.integration.saga_lane import SCENARIOS, Cell, Lane
 from tests.integration.stand_in import Tool
 from tests.integration.support import MIB, dump
-from tests.integration.zygote import of
 from tests.lab.guest import Images
 from tests.lab.lab import ROOT, running
 
@@ -46,8 +45,7 @@ def lane(folder: Path) -> Iterator[Lane]:
     """Yield a lane with a lab of its own below a folder; both end with the block."""
     folder.mkdir(parents=True)
     with running(folder / "run", preferred_ports=False, inventory=inventory) as lab:
-        commands = of(lab)
-        yield Lane(lab, VM, commands, Tool.make(folder))
+        yield Lane(lab, VM, Tool.make(folder))
 
 
 class Seat:

@@ -22,7 +22,7 @@ from pyVim.task import WaitForTask
 from pyVmomi import vim
 
 from migratekit_core.common.codes import ErrorCode
-from tests.lab.lab import COMMAND, Lab, Together, environment
+from tests.lab.lab import COMMAND, Lab, environment
 from tests.lab.parts import mariadb, vcenter
 
 MIB = 1 << 20
@@ -44,15 +44,8 @@ def setting(lab: Lab, **extra: str) -> dict[str, str]:
 
 
 def run(lab: Lab, *arguments: str, **extra: str) -> Done:
-    """Run the command line without a terminal; `extra` is added to its environment.
-
-    Where the lab is all on this machine it is forked of a process that has read Python's modules already.
-    """
-    if not isinstance(lab.sides, Together):
-        return lab.migratekit(*arguments, env=setting(lab, **extra), stdin=subprocess.DEVNULL)
-    from tests.integration import zygote
-
-    return zygote.of(lab).run(*arguments, **extra)
+    """Run the command line without a terminal; `extra` is added to its environment."""
+    return lab.migratekit(*arguments, env=setting(lab, **extra))
 
 
 def report(lab: Lab, *arguments: str, **extra: str) -> dict[str, Any]:

@@ -8,9 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.integration.gate import gate
 from tests.integration.support import MARK, MIB, dump, eventually, finished, leaked, run, sql, started
 from tests.lab.lab import Lab
+
+pytestmark = pytest.mark.real_start
+"""What is forked has no arguments and no environment of its own to be seen from outside."""
 
 
 @contextmanager
@@ -62,6 +67,8 @@ PARTS = ("migratekit_core.engine", "nbdkit", "replicate secret01")
 
 
 def test_no_long_running_part_shows_a_secret(lab: Lab) -> None:
+    lab.parts["daemon"].stop()
+    lab.restart_daemon()
     parts = [lab.parts["daemon"].process.pid, int((lab.run / "daemon" / "nbdkit.pid").read_text().split()[0])]
     for pid in parts:
         shown = Path(f"/proc/{pid}/cmdline").read_text() + Path(f"/proc/{pid}/environ").read_text()

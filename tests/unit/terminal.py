@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pty
 import re
 import select
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyte
+
+from tests import forked
 
 COMMAND = Path(sys.executable).parent / "migratekit"
 COLUMNS, LINES = 80, 24
@@ -29,7 +29,7 @@ class Terminal:
         subprocess.run(["stty", "cols", str(COLUMNS), "rows", str(LINES)], stdin=inner, check=True)
         self.process = subprocess.Popen(
             command, env={**environ, "TERM": "xterm-256color"}, stdin=inner, stdout=inner, stderr=inner,
-            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            start_new_session=True, preexec_fn=forked.controlling,
         )  # fmt: skip
         os.close(inner)
         self.text = ""
