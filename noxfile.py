@@ -70,7 +70,7 @@ def simulator(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the whole suite, unit and integration; a worker has a lab of its own, and files are not torn apart."""
-    # In the order of the files: by number of tests, as xdist would have it, the longest files come last, and alone.
+    # In the order of tests/conftest.py, longest files first: xdist would begin with those of most tests.
     spread = () if session.posargs else ("-n", WORKERS, "--dist", "loadfile", "--no-loadscope-reorder")
     session.run(
         _tool("python"),

@@ -46,7 +46,7 @@ class Gate:
         while not self.reached.wait(0.1):
             if command.poll() is not None or time.monotonic() > deadline:
                 command.kill()
-                raise AssertionError(f"the copy did not get as far as the gate: {command.communicate()[1]}")
+                raise AssertionError(f"the copy did not get as far as the gate: {command.communicate(timeout=60)[1]}")
 
     def open(self) -> None:
         """Let everything through at full speed."""

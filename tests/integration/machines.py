@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.lab import bootable
 from tests.lab.guest import SYSTEM_SIZE, Images, inventory
+from tests.lab.noise import noise
 from tests.lab.parts.vcenter import VCenter
 
 MIB = 1 << 20
@@ -34,7 +35,7 @@ def thin(size: int) -> dict[str, Any]:
 def random_disk(images: Images, name: str, size: int) -> dict[str, Any]:
     """Return a thick disk full of random data, the same in every run."""
     path = images.data.parent / f"{name}.img"
-    path.write_bytes(random.Random(name).randbytes(size))
+    path.write_bytes(noise(name, size))
     return {"size_bytes": size, "provisioning": "thick", "image": str(path)}
 
 

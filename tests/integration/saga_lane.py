@@ -247,7 +247,7 @@ class Lane:
         while place not in self.reached():
             if command.poll() is not None or time.monotonic() > deadline:
                 command.kill()
-                raise AssertionError(f"{self.vm} did not get to {place}: {command.communicate()[1]}")
+                raise AssertionError(f"{self.vm} did not get to {place}: {command.communicate(timeout=180)[1]}")
             time.sleep(0.02)
 
     def kill_at(self, scenario: Scenario, place: str) -> None:

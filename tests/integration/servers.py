@@ -12,6 +12,7 @@ from typing import Self
 
 from migratekit_core.engine.job import Done, Event, Job
 from migratekit_core.engine.process import Engines, copy
+from tests.lab.noise import noise
 from tests.lab.parts.process import answers, choose_port
 
 KIB, MIB = 1024, 1024 * 1024
@@ -36,7 +37,7 @@ def disk(path: Path, seed: int = 1) -> bytes:
 
 def dirty(path: Path, size: int = ROOM) -> None:
     """Write a target that is full of what must not be left."""
-    path.write_bytes(random.Random(9).randbytes(size))
+    path.write_bytes(noise(9, size))
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def serving(*command: str, socket: Path) -> Iterator[str]:
         yield f"nbd+unix:///?socket={socket}"
     finally:
         process.terminate()
-        process.wait()
+        process.wait(60)
 
 
 @contextmanager
@@ -101,7 +102,7 @@ def _nbd_server(folder: Path, image: Path) -> Iterator[str]:
         yield f"nbd://127.0.0.1:{port}/disk"
     finally:
         process.terminate()
-        process.wait()
+        process.wait(60)
 
 
 def run(
@@ -115,9 +116,8 @@ def run(
 
 def unlike(folder: Path, size: int) -> Path:
     """Write a random `source.img`, and a `target.img` full of something else; return their folder."""
-    rng = random.Random(8)
     for name in ("source.img", "target.img"):
-        (folder / name).write_bytes(rng.randbytes(size))
+        (folder / name).write_bytes(noise(name, size))
     return folder
 
 

@@ -110,10 +110,12 @@ def finished(process: subprocess.Popen[str], seconds: float = 150) -> Done:
 
 def eventually(what: str, check: Callable[[], Any], seconds: float = 60) -> Any:
     """Wait until a check returns something true, and return that."""
-    deadline = time.monotonic() + seconds
+    deadline, pause = time.monotonic() + seconds, 0.02
     while not (found := check()):
         assert time.monotonic() < deadline, f"after {seconds:.0f} s still not so: {what}"
-        time.sleep(0.02)
+        time.sleep(pause)
+        # What takes seconds is looked for less and less often: others need the processor.
+        pause = min(pause * 1.2, 0.2)
     return found
 
 
@@ -130,6 +132,8 @@ def sql(lab: Lab, statement: str, *values: object, database: str = "migratekit_o
             connect_timeout=10,
             read_timeout=60,
             autocommit=True,
+            # By default each connection reads all public certificate authorities first.
+            ssl_disabled=True,
         )
     with connection, connection.cursor() as cursor:
         cursor.execute(statement, values)

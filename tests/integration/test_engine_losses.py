@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from migratekit_core.engine.job import Checkpoint, Event, Job, Progress
 from migratekit_core.engine.process import Engines, copy
 from tests.integration.servers import MIB, Server, same
+from tests.lab.noise import noise
 
 SIZE = 14 * MIB
 LIMIT = 64 * MIB
@@ -18,14 +18,14 @@ LIMIT = 64 * MIB
 
 def source(folder: Path, size: int) -> Server:
     """Write a random disk; return its server."""
-    (folder / "source.img").write_bytes(random.Random(3).randbytes(size))
+    (folder / "source.img").write_bytes(noise(3, size))
     socket = folder / "source.sock"
     return Server(socket, "nbdkit", "-f", "-r", "-U", str(socket), "file", str(folder / "source.img"))
 
 
 def forgetful(folder: Path, size: int, *filters: str) -> Server:
     """Return a server that keeps what is written in a cache of its own until it is flushed."""
-    (folder / "target.img").write_bytes(random.Random(4).randbytes(size))
+    (folder / "target.img").write_bytes(noise(4, size))
     socket = folder / "target.sock"
     names = [f"--filter={item}" for item in filters if "=" not in item]
     settings = ["cache=writeback", *(item for item in filters if "=" in item)]

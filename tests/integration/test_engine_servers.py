@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from migratekit_core.engine.job import Checkpoint, Event, Job
 from migratekit_core.engine.process import Engines, copy
 from tests.coded import raises
 from tests.integration.servers import KIB, MIB, ROOM, SIZE, dirty, disk, run, serving, source, target
+from tests.lab.noise import noise
 
 SERVERS = ["nbdkit", "nbd-server", "qemu-nbd", "qemu-storage-daemon"]
 
@@ -262,7 +262,7 @@ def test_an_error_of_the_engine_arrives_as_its_class(tmp_path: Path) -> None:
 def test_a_flush_that_is_refused_on_the_way_ends_the_copy(tmp_path: Path, carriers: int) -> None:
     """A later flush may succeed without what the refused one has lost, so it must not count."""
     with (tmp_path / "source.img").open("wb") as file:
-        file.write(random.Random(3).randbytes(80 * MIB))
+        file.write(noise(3, 80 * MIB))
     state, script, socket = tmp_path / "refused", tmp_path / "plugin.sh", tmp_path / "target.sock"
     script.write_text(
         f"""#!/bin/sh

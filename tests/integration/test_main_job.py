@@ -28,6 +28,7 @@ from tests.integration.support import (
 from tests.lab.guest import SYSTEM_SIZE
 from tests.lab.lab import Lab
 
+pytestmark = pytest.mark.story
 VM = "main01"
 DATA_SIZE = 16 * MIB + 12 * 1024 + 512
 

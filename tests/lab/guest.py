@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.lab.noise import noise
 from tests.lab.parts.vcenter import VCenter
 
 MIB = 1024 * 1024
@@ -49,7 +50,7 @@ def make_images(folder: Path, cache: Path, seed: int = 1) -> Images:
         timeout=60,
     )
     with data.open("wb") as file:
-        file.write(rng.randbytes(DATA_SIZE))
+        file.write(noise(seed, DATA_SIZE))
     return Images(system, data, cache)
 
 

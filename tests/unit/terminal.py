@@ -26,7 +26,7 @@ class Terminal:
 
     def __init__(self, command: tuple[str, ...], environ: Mapping[str, str]) -> None:
         self._outer, inner = pty.openpty()
-        subprocess.run(["stty", "cols", str(COLUMNS), "rows", str(LINES)], stdin=inner, check=True)
+        subprocess.run(["stty", "cols", str(COLUMNS), "rows", str(LINES)], stdin=inner, check=True, timeout=20)
         self.process = subprocess.Popen(
             command, env={**environ, "TERM": "xterm-256color"}, stdin=inner, stdout=inner, stderr=inner,
             start_new_session=True, preexec_fn=forked.controlling,

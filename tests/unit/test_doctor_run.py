@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,9 +45,8 @@ def test_lines_stand_in_the_order_of_the_checks_and_the_first_failure_decides() 
 
 def test_a_check_that_hangs_keeps_what_it_said_and_holds_nobody_up() -> None:
     release = threading.Event()
-    began = time.monotonic()
     found = run([made("a.hangs", ok("first", "fine"), hang=release), made("b.two", ok("two", "fine"))], NOTHING, 1)
-    assert time.monotonic() - began < 30
+    assert not release.is_set(), "it hangs on"
     release.set()
     assert [(line.what, line.status, line.exit_code) for line in found.lines] == [
         ("first", Status.OK, 0), ("a.hangs", Status.FAILED, 6), ("two", Status.OK, 0)
