@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pyVim.task import WaitForTask
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.files import write_private
 from tests.integration.support import (
     GIB,
@@ -53,18 +54,23 @@ def snapshots_of_others(lab: Lab, vm: str) -> list[str]:
 
 def test_wrong_vcenter_password(lab: Lab, wrong: str) -> None:
     for command in (["discover"], ["replicate", "room01"], ["failover", "room01", "--yes"]):
-        said = refused(lab, run(lab, *command, MIGRATEKIT_VCENTER__PASSWORD=wrong), 5)
+        said = refused(lab, run(lab, *command, MIGRATEKIT_VCENTER__PASSWORD=wrong), 5, ErrorCode.VCENTER_LOGIN_REFUSED)
         assert "refused the login" in said
         assert WRONG not in said
 
 
 def test_unreachable_vcenter(lab: Lab, closed: str) -> None:
-    said = refused(lab, run(lab, "discover", MIGRATEKIT_VCENTER__PORT=closed), 6)
+    said = refused(lab, run(lab, "discover", MIGRATEKIT_VCENTER__PORT=closed), 6, ErrorCode.VCENTER_UNREACHABLE)
     assert f"127.0.0.1:{closed}" in said
 
 
 def test_untrusted_vcenter_certificate(lab: Lab) -> None:
-    said = refused(lab, run(lab, "discover", MIGRATEKIT_VCENTER__CA_FILE=str(lab.run / "pki" / "ca.pem")), 6)
+    said = refused(
+        lab,
+        run(lab, "discover", MIGRATEKIT_VCENTER__CA_FILE=str(lab.run / "pki" / "ca.pem")),
+        6,
+        ErrorCode.VCENTER_UNTRUSTED,
+    )
     assert "cannot be trusted" in said
     assert "vcenter.ca_file" in said
 
@@ -74,7 +80,7 @@ def test_unreachable_cloud(lab: Lab, closed: str, command: str) -> None:
     url = f"http://127.0.0.1:{closed}/client/api"
     yes = ["--yes"] if command == "failover" else []
     away = {"MIGRATEKIT_OSSEA__API_URL": url, "MIGRATEKIT_OSSEA__PATIENCE": "3"}
-    said = refused(lab, run(lab, command, "deaf01", *yes, **away), 6)
+    said = refused(lab, run(lab, command, "deaf01", *yes, **away), 6, ErrorCode.CLOUDSTACK_UNREACHABLE)
     assert url in said
     assert "does not answer" in said
     # The signature is a secret of its own for a while.
@@ -82,7 +88,9 @@ def test_unreachable_cloud(lab: Lab, closed: str, command: str) -> None:
 
 
 def test_wrong_cloud_keys(lab: Lab, wrong: str) -> None:
-    said = refused(lab, run(lab, "test-failover", "deaf01", MIGRATEKIT_OSSEA__SECRET_KEY=wrong), 5)
+    said = refused(
+        lab, run(lab, "test-failover", "deaf01", MIGRATEKIT_OSSEA__SECRET_KEY=wrong), 5, ErrorCode.BAD_CREDENTIALS
+    )
     assert "refused the call" in said
     assert WRONG not in said
 
@@ -96,12 +104,14 @@ def daemon_away(lab: Lab) -> Iterator[None]:
 
 @pytest.mark.usefixtures("daemon_away")
 def test_daemon_stopped(lab: Lab) -> None:
-    said = refused(lab, run(lab, "replicate", "room01"), 6)
+    said = refused(lab, run(lab, "replicate", "room01"), 6, ErrorCode.DAEMON_UNREACHABLE)
     assert "the volume daemon does not answer" in said
 
 
 def test_wrong_daemon_token(lab: Lab, wrong: str) -> None:
-    said = refused(lab, run(lab, "replicate", "room01", MIGRATEKIT_VOLUMES__TOKEN=wrong), 5)
+    said = refused(
+        lab, run(lab, "replicate", "room01", MIGRATEKIT_VOLUMES__TOKEN=wrong), 5, ErrorCode.DAEMON_TOKEN_REFUSED
+    )
     assert "refused the token" in said
     assert "volumes.token" in said
     assert WRONG not in said
@@ -118,14 +128,16 @@ def database_away(lab: Lab) -> Iterator[None]:
 @pytest.mark.usefixtures("database_away")
 def test_database_stopped(lab: Lab) -> None:
     for command in (["replicate", "room01"], ["jobs", "list"], ["db", "check"], ["cleanup", "room01"]):
-        said = refused(lab, run(lab, *command), 6)
+        said = refused(lab, run(lab, *command), 6, ErrorCode.DATABASE_UNREACHABLE)
         assert "MariaDB" in said
         assert "does not answer" in said
 
 
 def test_wrong_database_password(lab: Lab, wrong: str) -> None:
     for command in (["replicate", "room01"], ["db", "upgrade"]):
-        said = refused(lab, run(lab, *command, MIGRATEKIT_DATABASE__PASSWORD=wrong), 5)
+        said = refused(
+            lab, run(lab, *command, MIGRATEKIT_DATABASE__PASSWORD=wrong), 5, ErrorCode.DATABASE_LOGIN_REFUSED
+        )
         assert "refused the login" in said
         assert WRONG not in said
 
@@ -140,7 +152,7 @@ def renamed_column(lab: Lab) -> Iterator[None]:
 @pytest.mark.usefixtures("renamed_column")
 def test_database_schema_mismatch(lab: Lab) -> None:
     for command in (["replicate", "room01"], ["failover", "room01", "--yes"], ["cleanup", "room01"]):
-        said = refused(lab, run(lab, *command), 7)
+        said = refused(lab, run(lab, *command), 7, ErrorCode.SCHEMA_MISMATCH)
         # Which table and column, what was expected, and what is there instead.
         assert "vm_disks.disk_change_id: expected column, found no such column (has: change_mark)" in said
         assert "migratekit db check" in said
@@ -161,7 +173,7 @@ def test_missing_configuration(lab: Lab, tmp_path: Path) -> None:
         done = subprocess.run(
             [str(COMMAND), *command], env=environment, capture_output=True, text=True, timeout=60, check=False
         )
-        assert "no [vcenter] table" in refused(lab, done, 2)
+        assert "no [vcenter] table" in refused(lab, done, 2, ErrorCode.CONFIG_MISSING)
     done = subprocess.run(
         [str(COMMAND), "--config", str(tmp_path / "none.toml"), "discover"],
         env=environment,
@@ -170,7 +182,7 @@ def test_missing_configuration(lab: Lab, tmp_path: Path) -> None:
         timeout=60,
         check=False,
     )
-    assert "cannot be read" in refused(lab, done, 2)
+    assert "cannot be read" in refused(lab, done, 2, ErrorCode.FILE_UNREADABLE)
 
 
 def edited(lab: Lab, tmp_path: Path, edit: Callable[[str], str]) -> str:
@@ -193,14 +205,19 @@ def edited(lab: Lab, tmp_path: Path, edit: Callable[[str], str]) -> str:
 def test_wrong_configuration(lab: Lab, tmp_path: Path, edit: Callable[[str], str], words: str) -> None:
     command = [str(COMMAND), "--config", edited(lab, tmp_path, edit), "discover"]
     done = subprocess.run(command, env=setting(lab), capture_output=True, text=True, timeout=60, check=False)
-    assert words in refused(lab, done, 2)
+    assert words in refused(lab, done, 2, ErrorCode.CONFIG_INVALID)
 
 
 def test_secret_that_others_can_read(lab: Lab, tmp_path: Path) -> None:
     secret = tmp_path / "open"
     secret.write_text(lab.secrets["vcenter"])
     secret.chmod(0o644)
-    said = refused(lab, run(lab, "discover", MIGRATEKIT_VCENTER__PASSWORD=f'{{ file = "{secret}" }}'), 5)
+    said = refused(
+        lab,
+        run(lab, "discover", MIGRATEKIT_VCENTER__PASSWORD=f'{{ file = "{secret}" }}'),
+        5,
+        ErrorCode.FILE_NOT_PRIVATE,
+    )
     assert f"chmod 600 {secret}" in said
 
 
@@ -209,12 +226,12 @@ def test_secret_that_others_can_read(lab: Lab, tmp_path: Path) -> None:
 
 def test_unknown_machine(lab: Lab) -> None:
     for command in (["replicate", "nobody"], ["test-failover", "nobody"], ["failover", "nobody", "--yes"]):
-        assert "'nobody'" in refused(lab, run(lab, *command), 4)
-    assert "'nobody'" in refused(lab, run(lab, "cleanup", "nobody"), 4)
+        assert "'nobody'" in refused(lab, run(lab, *command), 4, ErrorCode.VM_NOT_FOUND)
+    assert "'nobody'" in refused(lab, run(lab, "cleanup", "nobody"), 4, ErrorCode.VM_NOT_FOUND)
 
 
 def test_ambiguous_name_and_the_ways_out(lab: Lab) -> None:
-    said = refused(lab, run(lab, "replicate", "twin"), 4)
+    said = refused(lab, run(lab, "replicate", "twin"), 4, ErrorCode.VM_AMBIGUOUS)
     assert "ambiguous" in said
     twins = [vm for vm in report(lab, "discover")["vms"] if vm["name"] == "twin"]
     assert len(twins) == 2
@@ -228,13 +245,13 @@ def test_ambiguous_name_and_the_ways_out(lab: Lab) -> None:
 def test_template(lab: Lab) -> None:
     with vsphere(lab, "template01") as machine:
         machine.MarkAsTemplate()
-    assert "is a template" in refused(lab, run(lab, "replicate", "template01"), 4)
+    assert "is a template" in refused(lab, run(lab, "replicate", "template01"), 4, ErrorCode.VM_UNFIT)
     assert replica(lab, "template01") == []
 
 
 def test_snapshot_of_another_tool_without_change_tracking(lab: Lab) -> None:
     foreign_snapshot(lab, "backup-off")
-    said = refused(lab, run(lab, "replicate", "backup-off"), 4)
+    said = refused(lab, run(lab, "replicate", "backup-off"), 4, ErrorCode.CBT_IMPOSSIBLE)
     assert "the machine has snapshots" in said
     assert snapshots_of_others(lab, "backup-off") == ["backup"]
     assert not lab.vcenter.vm("backup-off")["cbt"]
@@ -242,7 +259,7 @@ def test_snapshot_of_another_tool_without_change_tracking(lab: Lab) -> None:
 
 def test_snapshot_of_another_tool_with_change_tracking(lab: Lab) -> None:
     foreign_snapshot(lab, "backup-on")
-    said = refused(lab, run(lab, "replicate", "backup-on"), 4)
+    said = refused(lab, run(lab, "replicate", "backup-on"), 4, ErrorCode.READER_UNFIT)
     assert "cannot be read by any reader" in said
     assert "already had a snapshot" in said
     # Ours is gone, the other's is not.
@@ -260,7 +277,7 @@ def test_snapshot_of_another_tool_with_change_tracking(lab: Lab) -> None:
 
 def test_no_space_in_the_cloud(lab: Lab) -> None:
     lab.cloud.room(GIB // 2)
-    said = refused(lab, run(lab, "replicate", "room01"), 4)
+    said = refused(lab, run(lab, "replicate", "room01"), 4, ErrorCode.NO_CAPACITY)
     assert "no host or storage that fits" in said
     assert "createVolume" in said
     nothing_left(lab)
@@ -271,7 +288,7 @@ def test_quota_is_used_up_and_the_next_run_after_it_was_raised(lab: Lab) -> None
     text = "Maximum amount of resources of Type = 'primary_storage', tag = 'null' for Account Name = migratekit "
     text += "in Domain Id = 1 is exceeded: Account Resource Limit = (1.00 GB) 1073741824."
     lab.cloud.fault(command="createVolume", mode="error", errorcode=535, text=text)
-    said = refused(lab, run(lab, "replicate", "room01"), 4)
+    said = refused(lab, run(lab, "replicate", "room01"), 4, ErrorCode.QUOTA)
     assert "the account's limit of primary_storage is reached" in said
     nothing_left(lab)
     report(lab, "replicate", "room01")
@@ -284,12 +301,12 @@ def test_quota_is_used_up_and_the_next_run_after_it_was_raised(lab: Lab) -> None
 
 def test_every_reason_against_a_failover_at_once(lab: Lab) -> None:
     before = lab.vcenter.vm("unmapped01")
-    said = refused(lab, run(lab, "failover", "unmapped01", "--yes"), 4)
+    said = refused(lab, run(lab, "failover", "unmapped01", "--yes"), 4, ErrorCode.PREFLIGHT_FAILED)
     assert "'DC0_DVPG0'" in said
     assert "'DC0_DVPG1'" in said
     assert "never replicated" in said
     assert lab.vcenter.vm("unmapped01") == before
-    assert "never replicated" in refused(lab, run(lab, "test-failover", "unmapped01"), 4)
+    assert "never replicated" in refused(lab, run(lab, "test-failover", "unmapped01"), 4, ErrorCode.PREFLIGHT_FAILED)
 
 
 def test_failover_needs_a_confirmation_or_a_terminal(lab: Lab) -> None:
@@ -310,7 +327,7 @@ def test_failover_needs_a_confirmation_or_a_terminal(lab: Lab) -> None:
 
 def test_a_guest_that_cannot_be_asked_is_powered_off_only_if_allowed(lab: Lab) -> None:
     report(lab, "replicate", "deaf01")
-    said = refused(lab, run(lab, "failover", "deaf01", "--yes"), 4)
+    said = refused(lab, run(lab, "failover", "deaf01", "--yes"), 4, ErrorCode.PREFLIGHT_FAILED)
     assert "VMware Tools are not running" in said
     assert "--power-off" in said
     assert lab.vcenter.vm("deaf01")["power"] == "on"
@@ -330,7 +347,12 @@ def test_a_guest_that_cannot_be_asked_is_powered_off_only_if_allowed(lab: Lab) -
 
 def test_a_guest_that_ignores_the_shutdown_goes_on_running(lab: Lab) -> None:
     report(lab, "replicate", "ignores01")
-    said = refused(lab, run(lab, "failover", "ignores01", "--yes", MIGRATEKIT_FAILOVER__SHUTDOWN_TIMEOUT="2"), 4)
+    said = refused(
+        lab,
+        run(lab, "failover", "ignores01", "--yes", MIGRATEKIT_FAILOVER__SHUTDOWN_TIMEOUT="2"),
+        4,
+        ErrorCode.SOURCE_RUNS,
+    )
     assert "did not shut down within 2 s" in said
     assert lab.vcenter.vm("ignores01")["power"] == "on"
     assert lab.cloud.machine("ignores01") is None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import SchemaMismatchError
 from migratekit_core.config.schema import Database
 from migratekit_core.db.engine import Databases, open_databases, session
@@ -43,7 +44,7 @@ def test_an_empty_database_is_told_as_one(tmp_path: Path) -> None:
     databases = open_databases(Database(directory=tmp_path / "new"))
     with pytest.raises(SchemaMismatchError) as caught:
         require_schema(databases)
-    assert caught.value.what == "the oma database is empty"
+    assert (caught.value.code, caught.value.facts) == (ErrorCode.SCHEMA_MISSING, {"database": "oma"})
     assert str(caught.value.todo) == "make them with: migratekit db upgrade"
     databases.dispose()
 

@@ -20,7 +20,7 @@ def main() -> int:
     try:
         serve(load_config(arguments.config, arguments.profile))
     except MigrateKitError as error:
-        sys.stderr.write(f"error: {error.what}\n  why: {error.why}\n   do: {error.todo}\n")
+        sys.stderr.write(f"error: {error.what} [{error.code}]\n  why: {error.why}\n   do: {error.todo}\n")
         return error.exit_code
     return 0
 
