@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from migratekit_core.services.fleet.phases import RUN
 from migratekit_core.services.fleet.process import Running
 from migratekit_core.services.fleet.runs import Asked
 from migratekit_core.services.fleet.site import SITES
-from migratekit_core.services.waves import look, store
+from migratekit_core.services.waves import asks, look, store
 from migratekit_core.services.waves.model import Limits, Machine, Wave
 from tests.fleet.timed import BYTES_PER_SECOND, Timed
 
@@ -129,6 +130,25 @@ def test_machines_take_as_many_places_of_their_oma_as_they_have_disks(
         until(over)
     assert set(look.snapshot(engine, "disks").counts) == {REPLICATED}
     assert most in (12, 13), "two at a time, and never three"
+
+
+@pytest.mark.timeout(150)
+def test_a_machine_of_a_cancelled_wave_is_cancelled_and_not_given_back_where_its_worker_stops(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`wave run` stops its worker when it sees that the wave was cancelled, which the worker may not have seen yet."""
+    made = wave("gone", 1, 1)
+    store.create(engine, replace(made, machines=(replace(made.machines[0], data_bytes=60 * BYTES_PER_SECOND),)))
+    # No sign of life, and with it no word of the cancel, is due before the process has ended.
+    monkeypatch.setattr(sys.modules[__name__], "FLEET", FLEET.model_copy(update={"lease": 600.0}))
+    with driving(engine, monkeypatch):
+        runs.ask(engine, "gone", Asked(RUN))
+        until(lambda: len(look.snapshot(engine, "gone").of("running")) == 1)
+        asks.cancel(engine, "gone")
+        for site in list(SITES.values()):
+            site.stopping.set()
+        until(lambda: not look.snapshot(engine, "gone").of("running"))
+    assert set(look.snapshot(engine, "gone").counts) == {"cancelled"}
 
 
 @pytest.mark.timeout(150)

@@ -189,7 +189,8 @@ class _Watch:
         if news.result is not None:
             claims.finish(engine, held, done=news.done, result=news.result)
             return DONE
-        if self._cancel:
+        # A command ends as soon as its wave is cancelled: nobody may have asked since.
+        if self._cancel or (self._site.stopping.is_set() and claims.heartbeat(engine, held).cancel):
             claims.cancelled(engine, held, news.error)
             return CANCELLED
         if self._site.leaving.is_set() or self._site.stopping.is_set():
