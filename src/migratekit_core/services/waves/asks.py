@@ -107,8 +107,9 @@ def retry(engine: Engine, name: str, vms: Sequence[str] = (), *, dry_run: bool =
         for each in again:
             # What came back from a cut-over may have lost its change ids: it begins with a sync.
             each.state = each.came_from if each.state != ROLLED_BACK and each.came_from in REPLICAS else WAITING
-            each.came_from, each.cancel_asked, each.exit_code = each.state, False, None
-            each.error_what = each.error_why = each.error_todo = each.error_code = each.error_hint = None
+            each.came_from, each.cancel_asked = each.state, False
+            for column in rows.ERROR:
+                setattr(each, column, None)
         _settle(db, row)
         return Asked(name, first, _names(again), (), tuple(left))
 
@@ -181,7 +182,7 @@ def _settle(db: Session, row: WaveRow) -> None:
     db.flush()
     if row.status == PLANNED and not row.cancel_asked:
         return
-    states = set(db.exec(select(WaveMachine.state).where(WaveMachine.wave_id == row.id).distinct()))
+    states = rows.states_of(db, row)
     if RUNNING not in states and (row.status != RUNNING or row.cancel_asked):
         row.status = outcome(states, cancelled=row.cancel_asked)
 

@@ -121,12 +121,7 @@ def claim(engine: Engine, wave: str, vm_id: str, task: str, worker: str, *, agai
                 (col(WaveMachine.job_id), None),
                 (col(WaveMachine.bytes_done), 0),
                 (col(WaveMachine.rate), 0),
-                (col(WaveMachine.error_what), None),
-                (col(WaveMachine.error_why), None),
-                (col(WaveMachine.error_todo), None),
-                (col(WaveMachine.error_code), None),
-                (col(WaveMachine.error_hint), None),
-                (col(WaveMachine.exit_code), None),
+                *((col(getattr(WaveMachine, name)), None) for name in rows.ERROR),
                 (col(WaveMachine.started_at), now),
                 (col(WaveMachine.ended_at), None),
             )
@@ -252,15 +247,8 @@ def _taker(row: WaveMachine, limit: datetime) -> Callable[[Session], Released | 
 
 
 def _said(error: MigrateKitError) -> dict[str, Any]:
-    fields = to_fields(error)
-    return {
-        "error_what": fields["what"],
-        "error_why": fields["why"],
-        "error_todo": fields["todo"],
-        "error_code": fields["code"],
-        "error_hint": fields["hint"],
-        "exit_code": fields["exit_code"],
-    }
+    told = to_fields(error)
+    return {column: told[column.removeprefix("error_")] for column in rows.ERROR}
 
 
 def _close(

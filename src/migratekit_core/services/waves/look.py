@@ -139,14 +139,17 @@ def attempts(engine: Engine, name: str) -> tuple[Attempt, ...]:
             .order_by(col(WaveAttempt.started_at), col(WaveAttempt.machine_id))
         )
         return tuple(
-            Attempt(
-                machine.vm_id, machine.vm_name, each.task, each.number, each.worker, each.outcome, each.job_id,
+            rows.copied(
+                Attempt,
+                each,
+                vm_id=machine.vm_id,
+                name=machine.vm_name,
                 # While it runs, its bytes are the machine's.
-                machine.bytes_done if each.outcome is None and each.token == machine.token else each.bytes_done,
-                _said(each), each.started_at, each.ended_at,
+                bytes_done=(machine if each.outcome is None and each.token == machine.token else each).bytes_done,
+                error=_said(each),
             )
             for each, machine in db.exec(query)
-        )  # fmt: skip
+        )
 
     return write(engine, read)
 
@@ -210,28 +213,6 @@ def _said(row: WaveMachine | WaveAttempt) -> Said | None:
 
 
 def _state(row: WaveMachine) -> MachineState:
-    return MachineState(
-        vm_id=row.vm_id,
-        name=row.vm_name,
-        position=row.position,
-        stage=row.stage,
-        group=row.group_name,
-        vcenter=row.vcenter,
-        oma=row.oma,
-        host=row.host,
-        state=row.state,
-        came_from=row.came_from,
-        task=row.task,
-        attempts=row.attempts,
-        worker=row.worker,
-        heartbeat_at=row.heartbeat_at,
-        cancel_asked=row.cancel_asked,
-        job_id=row.job_id,
-        bytes_done=row.bytes_done,
-        bytes_total=row.bytes_total,
-        rate=row.rate,
-        error=_said(row),
-        result=row.result or {},
-        started_at=row.started_at,
-        ended_at=row.ended_at,
+    return rows.copied(
+        MachineState, row, name=row.vm_name, group=row.group_name, error=_said(row), result=row.result or {}
     )

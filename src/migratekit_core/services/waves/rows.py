@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy.engine import CursorResult
 from sqlmodel import Session, col, select
@@ -11,7 +12,19 @@ from sqlmodel import Session, col, select
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.hints import hint, migratekit
-from migratekit_core.db.models.waves import WaveMachine, WaveRow
+from migratekit_core.db.models.waves import WaveAttempt, WaveMachine, WaveRow
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+ERROR = ("error_what", "error_why", "error_todo", "error_code", "error_hint", "exit_code")
+"""Columns of what a machine, or an attempt, failed with."""
+
+
+def copied(kind: type[T], row: WaveRow | WaveMachine | WaveAttempt, **other: Any) -> T:
+    """Return a dataclass with what a row has in columns of its fields' names; `other` are the fields that differ."""
+    return kind(**{each.name: getattr(row, each.name) for each in fields(kind) if each.name not in other} | other)
 
 
 def hold(db: Session) -> None:
@@ -66,6 +79,11 @@ def machines_of(db: Session, row: WaveRow, vms: Sequence[str] = (), *, lock: boo
             facts={"wave": row.name, "vm": missing[0]},
         )
     return [each for each in rows if not vms or each.vm_name in vms or each.vm_id in vms]
+
+
+def states_of(db: Session, row: WaveRow) -> set[str]:
+    """Return the states that a wave's machines are in."""
+    return set(db.exec(select(WaveMachine.state).where(WaveMachine.wave_id == row.id).distinct()))
 
 
 def met(db: Session, statement: Any) -> int:

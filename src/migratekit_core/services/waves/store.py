@@ -131,7 +131,7 @@ def end(engine: Engine, name: str) -> Stored:
     def change(db: Session) -> Stored:
         rows.hold(db)
         row = rows.row_of(db, name, lock=True)
-        states = set(db.exec(select(WaveMachine.state).where(WaveMachine.wave_id == row.id).distinct()))
+        states = rows.states_of(db, row)
         if RUNNING in states:
             return stored(row)
         row.status = outcome(states, cancelled=row.cancel_asked)
@@ -162,10 +162,7 @@ def unmet(engine: Engine, wave: Wave) -> list[str]:
 
 def stored(row: WaveRow) -> Stored:
     """Return what a row says."""
-    return Stored(
-        row.id, row.name, row.digest, row.status, row.task, row.paused, row.cancel_asked, row.asked_by,
-        row.created_at, row.started_at, row.ended_at,
-    )  # fmt: skip
+    return rows.copied(Stored, row)
 
 
 def _machines(wave_id: str, wave: Wave) -> list[WaveMachine]:
