@@ -14,10 +14,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from migratekit_core.config.schema import Database
+from migratekit_core.config.secret import SecretSource
 from migratekit_core.db.engine import session
 from migratekit_core.joblog import Tracker
 from migratekit_core.joblog.events import EventKind
-from migratekit_core.joblog.listing import Filter
+from migratekit_core.joblog.listing import Filter, at_once, fields
 from migratekit_core.joblog.search import find, trees
 from tests.integration.database_server import Server, running
 from tests.integration.support import eventually
@@ -60,6 +62,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Yield a server with empty, upgraded databases."""
     with running(tmp_path_factory.mktemp("joblog")) as made:
         yield made
+
+
+def test_the_quick_list_says_what_the_models_say(server: Server) -> None:
+    """On MariaDB, where columns are read of the server; tests/unit/test_joblog_listing.py is about SQLite."""
+    databases = server.open()
+    with Tracker(databases.oma).job("replication", owner="quick") as job, job.step("step"):
+        pass
+    database = Database(kind="mariadb", port=server.port, password=SecretSource(file=server.secret))
+    found = at_once(database, None, Filter(owners=["quick"]))
+    assert found is not None
+    [ordinary] = find(databases.oma, Filter(owners=["quick"]))
+    assert [fields(row) for row in found] == [ordinary.model_dump(mode="json")]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])

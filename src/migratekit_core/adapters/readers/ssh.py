@@ -22,6 +22,7 @@ from migratekit_core.adapters.readers.reader import (
     secret_pipe,
     serve,
 )
+from migratekit_core.common.childprocess import last_line
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
     AuthError,
@@ -156,7 +157,7 @@ def _literal(path: str) -> str:
 
 
 def _explained(subject: str, settings: Ssh, host: str, path: str, said: str) -> MigrateKitError:
-    words = said.strip().splitlines()[-1].removeprefix("nbdkit: ").strip() if said.strip() else "it said nothing"
+    words = last_line(said).removeprefix("nbdkit: ")
     where = f"ESXi host {host}:{settings.port}"
     code = classify(SAYS, said)
     facts: dict[str, Fact] = {"host": host, "port": settings.port}
