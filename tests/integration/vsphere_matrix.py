@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import tempfile
 import time
 from collections import Counter
@@ -185,6 +186,7 @@ def main() -> int:
     parser.add_argument("--call", default="", help="only calls whose text has this in it")
     parser.add_argument("--limit", type=int, default=1_000_000)
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the labs are to end with it
     found: list[Cell] = []
     with tempfile.TemporaryDirectory() as folder:
         seat = Seat(Path(folder))
