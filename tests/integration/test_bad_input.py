@@ -316,7 +316,7 @@ def test_failover_needs_a_confirmation_or_a_terminal(lab: Lab) -> None:
     assert said.stdout == ""
     lines = said.stderr.splitlines()
     assert lines[-3:] == [
-        "error: this needs a confirmation",
+        "error: this needs a confirmation [no-terminal]",
         "  why: there is no terminal to ask on",
         "   do: pass --yes",
     ]

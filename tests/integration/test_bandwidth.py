@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.engine.bandwidth import Bandwidth, Limits, Send
 from migratekit_core.engine.job import Done, Event, Job, Progress
 from migratekit_core.engine.process import Engines, copy
@@ -119,13 +120,15 @@ def test_a_running_sync_is_changed_from_elsewhere(lab: Lab) -> None:
         )[0]
         assert job["status"] == "running"
         assert job["bytes_transferred"] < 4 * MIB
-        assert "nothing to set" in refused(lab, run(lab, "jobs", "set", job["id"]), 2)
+        assert "nothing to set" in refused(lab, run(lab, "jobs", "set", job["id"]), 2, ErrorCode.USAGE)
         told = report(lab, "jobs", "set", job["id"][:13], "--bandwidth", "none")
         assert told == {"schema": "migratekit.job-set/1", "job_id": job["id"], "bandwidth": None}
         done = finished(slow, 60)
         assert done.returncode == 0, done.stderr
         assert "other bandwidth limits" in done.stderr
-    assert "it is completed" in refused(lab, run(lab, "jobs", "set", job["id"], "--bandwidth", "1M"), 4)
+    assert "it is completed" in refused(
+        lab, run(lab, "jobs", "set", job["id"], "--bandwidth", "1M"), 4, ErrorCode.JOB_NOT_LISTENING
+    )
     assert run(lab, "jobs", "set", job["id"], "--bandwidth", "fast").returncode == 2
     identical(lab, vm)
     # The configuration's limit holds where the command line says nothing.

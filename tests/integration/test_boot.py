@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from cs import CloudStack
 
+from migratekit_core.common.codes import ErrorCode
 from tests.integration.saga_watch import Watch
 from tests.integration.support import MIB, eventually, identical, refused, report, run, setting, sql, volume_ids
 from tests.lab import bootable
@@ -117,7 +118,7 @@ def test_a_guest_that_does_not_boot_is_told_and_left_to_be_looked_at(booting: La
     lab.vcenter.write(VM, 0, 0, bytes(512))
     try:
         report(lab, "replicate", VM)
-        said = refused(lab, rehearse(lab, TEST_BOOT_CHECK=CHECK, BOOT_TIMEOUT="8"), 1)
+        said = refused(lab, rehearse(lab, TEST_BOOT_CHECK=CHECK, BOOT_TIMEOUT="8"), 1, ErrorCode.BOOT_CHECK_FAILED)
         assert "was started but did not come up" in said
         assert f"boot check: {CHECK}" in said
         assert f"migratekit cleanup {VM}" in said
@@ -134,7 +135,7 @@ def test_a_guest_that_does_not_boot_is_told_and_left_to_be_looked_at(booting: La
 
 
 def test_a_check_that_nobody_understands_is_refused_before_anything_is_done(lab: Lab) -> None:
-    said = refused(lab, rehearse(lab, TEST_BOOT_CHECK="telnet"), 2)
+    said = refused(lab, rehearse(lab, TEST_BOOT_CHECK="telnet"), 2, ErrorCode.CONFIG_INVALID)
     assert "'telnet' is none of: state, ping, tcp:PORT, tcp:PORT/GREETING" in said
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from migratekit_core.common.codes import ErrorCode
 from tests.integration.stand_in import Tool, converted
 from tests.integration.support import (
     GRANULE,
@@ -61,7 +62,9 @@ def incremental(lab: Lab) -> None:
 
 
 def test_a_conversion_that_fails_half_way_costs_nothing(lab: Lab, tool: Tool, synced: dict[str, Any]) -> None:
-    said = refused(lab, run(lab, "failover", VM, "--yes", "--convert", **tool.setting("fail")), 1)
+    said = refused(
+        lab, run(lab, "failover", VM, "--yes", "--convert", **tool.setting("fail")), 1, ErrorCode.CONVERSION_FAILED
+    )
     assert "the guest of convert01 was not converted" in said
     assert "virt-v2v-in-place: it ended with 1: " in said
     assert "inspection could not detect the source guest" in said
@@ -85,7 +88,7 @@ def test_a_failover_that_was_killed_while_it_converted(lab: Lab, tool: Tool, syn
     # Nothing of it goes on writing, and the source stays off until somebody says what is to be.
     eventually("no disk is mounted any more", lambda: not mounts(lab), 20)
     assert lab.vcenter.vm(VM)["power"] == "off"
-    said = refused(lab, run(lab, "replicate", VM), 4)
+    said = refused(lab, run(lab, "replicate", VM), 4, ErrorCode.IN_FAILOVER)
     assert "is being failed over" in said
     report(lab, "rollback", VM, "--yes")
     assert lab.vcenter.vm(VM)["power"] == "on"
@@ -97,7 +100,7 @@ def test_a_failover_that_is_cancelled_while_it_converts(lab: Lab, tool: Tool, sy
     with started(lab, "failover", VM, "--yes", "--convert", **tool.setting("hang")) as process:
         eventually("the tool has written", tool.flag.exists, 120)
         report(lab, "failover", VM, "--cancel")
-        said = refused(lab, finished(process), 130)
+        said = refused(lab, finished(process), 130, ErrorCode.CANCELLED)
     assert "the failover of convert01 was cancelled" in said
     assert "asked by " in said
     assert "runs again" in said
@@ -125,7 +128,7 @@ def test_a_converted_machine_runs_and_can_be_taken_back(lab: Lab, tool: Tool, sy
 
 def test_a_rehearsal_converts_its_own_copies(lab: Lab, tool: Tool, synced: dict[str, Any]) -> None:
     before = [digest(lab, volume_id) for volume_id in synced["volumes"]]
-    refused(lab, run(lab, "test-failover", VM, "--convert", **tool.setting("fail")), 1)
+    refused(lab, run(lab, "test-failover", VM, "--convert", **tool.setting("fail")), 1, ErrorCode.CONVERSION_FAILED)
     state = lab.cloud.state()
     assert state["snapshots"] == []
     done = report(lab, "test-failover", VM, "--convert", **tool.setting("work"))
@@ -139,7 +142,9 @@ def test_windows_is_converted_by_itself_and_what_that_lacks_is_told_before_anyth
     lab: Lab, tool: Tool
 ) -> None:
     report(lab, "replicate", WINDOWS)
-    said = refused(lab, run(lab, "failover", WINDOWS, "--yes", **tool.setting("work")), 4)
+    said = refused(
+        lab, run(lab, "failover", WINDOWS, "--yes", **tool.setting("work")), 4, ErrorCode.CONVERSION_IMPOSSIBLE
+    )
     assert "windows01 has to be converted, and this host cannot do it" in said
     assert "the virtio-win drivers (set failover.virtio_win to" in said
     assert lab.vcenter.vm(WINDOWS)["power"] == "on"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.common.codes import ErrorCode
 from tests.integration.gate import gate
 from tests.integration.machines import machine, overwrite, random_disk
 from tests.integration.support import (
@@ -116,7 +117,7 @@ def test_a_run_that_is_asked_to_stop_cleans_up_first(synced: Lab, number: signal
         # What is left is taking back export and snapshot; vCenter's API goes through the gate, too.
         slow.open()
         done = finished(command)
-    said = refused(lab, done, 130)
+    said = refused(lab, done, 130, ErrorCode.CANCELLED)
     assert "interrupted" in said
     (kept,) = sql(lab, "SELECT position FROM replication_checkpoints WHERE volume_id = %s", volumes[0])
     assert kept["position"] >= 4 * MIB, "the disk's changes begin at 3 MiB"
@@ -134,7 +135,7 @@ def test_kill_of_the_engine(synced: Lab) -> None:
         (engine,) = children(lab, "engine")
         os.kill(engine, signal.SIGKILL)
         slow.open()
-        said = refused(lab, finished(command), 1)
+        said = refused(lab, finished(command), 1, ErrorCode.PROCESS_DIED)
     assert f"the copy engine of {VM} Hard disk 1 died" in said
     nothing_left(lab, VM)
     whole(lab, volumes)
@@ -147,7 +148,7 @@ def test_a_run_whose_source_reader_died_ends_and_says_so(synced: Lab) -> None:
         (reader,) = children(lab, "nbdkit")
         os.kill(reader, signal.SIGKILL)
         slow.open()
-        said = refused(lab, finished(command), 6)
+        said = refused(lab, finished(command), 6, ErrorCode.NBD_UNREACHABLE)
     assert "source of" in said
     nothing_left(lab, VM)
     whole(lab, volumes)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.common.codes import ErrorCode
 from tests.integration.gate import gate
 from tests.integration.machines import machine, random_disk
 from tests.integration.support import (
@@ -60,7 +61,9 @@ def test_sqlite_from_nothing(shared_lab: Lab, tmp_path: Path) -> None:
     before = embedded(lab, tmp_path, "db", "check")
     assert before.returncode == 7
     assert "replication_jobs" in before.stdout
-    assert "the oma database is empty" in refused(lab, embedded(lab, tmp_path, "jobs", "list"), 7)
+    assert "the oma database is empty" in refused(
+        lab, embedded(lab, tmp_path, "jobs", "list"), 7, ErrorCode.SCHEMA_MISSING
+    )
     first = embedded(lab, tmp_path, "db", "upgrade", "-o", "json")
     assert first.returncode == 0, first.stderr
     made = {item["database"]: item for item in json.loads(first.stdout)["databases"]}
@@ -119,7 +122,7 @@ def test_a_number_that_is_too_small_for_bytes_is_a_difference(own_lab: Lab) -> N
     lab = own_lab
     sql(lab, "ALTER TABLE vm_disks MODIFY capacity_bytes INT NOT NULL")
     try:
-        said = refused(lab, run(lab, "replicate", VM), 7)
+        said = refused(lab, run(lab, "replicate", VM), 7, ErrorCode.SCHEMA_MISMATCH)
         assert "vm_disks.capacity_bytes: expected BIGINT, found INTEGER" in said
     finally:
         sql(lab, "ALTER TABLE vm_disks MODIFY capacity_bytes BIGINT NOT NULL")

@@ -19,6 +19,7 @@ import pytest
 from pymysql.constants import CLIENT
 from pymysql.cursors import DictCursor
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.config.schema import Database
 from migratekit_core.config.secret import SecretSource
 from migratekit_core.db.engine import Databases, open_databases
@@ -245,7 +246,7 @@ def legacy_lab(lab: Lab) -> Iterator[Lab]:
 
 def test_every_command_that_would_write_stops_and_says_where(legacy_lab: Lab) -> None:
     for arguments in WRITING:
-        said = refused(legacy_lab, run(legacy_lab, *arguments), 7)
+        said = refused(legacy_lab, run(legacy_lab, *arguments), 7, ErrorCode.SCHEMA_MISMATCH)
         assert "device_mappings.volume_id: expected column, found no such column (has: volume_uuid)" in said, arguments
 
 
@@ -258,5 +259,5 @@ def test_the_daemon_does_not_start_on_a_schema_that_is_not_its_own(legacy_lab: L
     path.write_text("\n".join(settings))
     done = subprocess.run([str(COMMAND), "--config", str(path), "volumes", "daemon", "run"], env=environment(),
                           capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
-    said = refused(legacy_lab, done, 7)
+    said = refused(legacy_lab, done, 7, ErrorCode.SCHEMA_MISMATCH)
     assert "device_mappings.volume_id: expected column" in said

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from migratekit_core.adapters.tunnel import pki
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.files import write_private
 from migratekit_core.services.waves.model import Limits, Pass, Wave
 from tests.fleet import refusals, stage, storm
@@ -68,7 +69,7 @@ def test_without_a_fleet_the_command_does_it_all_and_is_steered_from_elsewhere(l
     with started(lab, "wave", "run", "alone", **ALONE) as second:
         eventually("it goes on", lambda: processes(lab), 120)
         assert f"driven by {socket.gethostname()}:{second.pid}" in run(lab, "fleet", "status").stdout
-        said = refused(lab, run(lab, "wave", "run", "alone", **ALONE), 8)
+        said = refused(lab, run(lab, "wave", "run", "alone", **ALONE), 8, ErrorCode.ALREADY_RUNNING)
         assert "the fleet has a driver already" in said
         assert run(lab, "wave", "cancel", "alone", "--yes").returncode == 0
         done = finished(second)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.services.assessment.access import SETTING
 from tests.integration.support import eventually, refused, report, run
 from tests.lab.conditions import restarted
@@ -66,7 +67,7 @@ def test_a_failover_is_taken_back_and_done_again_where_the_account_may_not_expun
     plan = report(lab, "failover", VM, "--dry-run")
     assert [check["state"] for check in plan["checks"] if check["name"] == "addresses"] == ["warning"]
     # It is still said when one was refused for it and given back.
-    refused(lab, run(lab, "failover", VM, "--yes"), 4)
+    refused(lab, run(lab, "failover", VM, "--yes"), 4, ErrorCode.ADDRESS_REFUSED)
     assert lab.vcenter.vm(VM)["power"] == "on"
     plan = report(lab, "failover", VM, "--dry-run")
     assert [first in check["detail"] for check in plan["checks"] if check["name"] == "addresses"] == [True]
@@ -173,8 +174,12 @@ def test_vm_snapshots_of_the_oma_are_told_before_anything_is_made(lab: Lab) -> N
     try:
         before = lab.cloud.state()["volumes"]
         assert lab.oma_problem() == "vm-has-snapshots"
-        for arguments in (("replicate", VM, "--dry-run"), ("replicate", VM), ("test-failover", VM, "--yes")[:2]):
-            said = refused(lab, run(lab, *arguments), 4)
+        for arguments, code in (
+            (("replicate", VM, "--dry-run"), ErrorCode.VM_HAS_SNAPSHOTS),
+            (("replicate", VM), ErrorCode.VM_HAS_SNAPSHOTS),
+            (("test-failover", VM), ErrorCode.PREFLIGHT_FAILED),
+        ):
+            said = refused(lab, run(lab, *arguments), 4, code)
             assert "VM snapshot" in said
         assert lab.cloud.state()["volumes"] == before
         assert lab.vcenter.vm(VM)["snapshots"] == []

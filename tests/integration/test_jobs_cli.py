@@ -6,6 +6,7 @@ import json
 import stat
 from pathlib import Path
 
+from migratekit_core.common.codes import ErrorCode
 from tests.integration.gate import gate
 from tests.integration.support import (
     MIB,
@@ -54,7 +55,7 @@ def test_a_sync_is_watched_and_cancelled_from_elsewhere_and_goes_on_later(lab: L
     assert disk["name"] == "Hard disk 1"
     assert 0 < disk["done"] < disk["total"]
     assert (planned["job_id"], asked["status"]) == (job_id, "cancelled")
-    told = refused(lab, ended, 130)
+    told = refused(lab, ended, 130, ErrorCode.CANCELLED)
     assert "cancelled" in told
     assert "office hours" in told
     assert followed.returncode == 0
@@ -111,7 +112,7 @@ def test_jobs_are_listed_shown_tailed_exported_and_pruned(lab: Lab, tmp_path: Pa
         job_id,
         job_id,
     )
-    assert "--yes" in refused(lab, run(lab, "jobs", "prune", "--older-than", "90d"), 2)
+    assert "--yes" in refused(lab, run(lab, "jobs", "prune", "--older-than", "90d"), 2, ErrorCode.NO_TERMINAL)
     pruned = report(lab, "jobs", "prune", "--older-than", "90d", "--yes")
     assert pruned["jobs"] == 1 + len(exported["jobs"])
     assert sql(lab, f"SELECT id FROM joblog_jobs WHERE {ours}", job_id, job_id) == []

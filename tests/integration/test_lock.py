@@ -40,7 +40,7 @@ VM = "lock01"
 def test_a_second_run_is_told_who_holds_the_machine(lab: Lab) -> None:
     with gate(lab.vcenter.port, 8 * MIB) as slow, started(lab, "replicate", VM, **slow.settings) as first:
         slow.wait(first)
-        said = refused(lab, run(lab, "replicate", VM), 8)
+        said = refused(lab, run(lab, "replicate", VM), 8, ErrorCode.LOCKED)
         slow.open()
         assert finished(first).returncode == 0
     assert "being worked on" in said

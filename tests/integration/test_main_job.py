@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from migratekit_core.common.codes import ErrorCode
 from tests.integration.support import (
     GRANULE,
     MIB,
@@ -276,10 +277,10 @@ OPEN_CLOUD_JOBS = "SELECT cloudstack_command FROM cloudstack_job_tracking WHERE 
 
 
 def test_a_machine_that_moved_is_not_replicated_or_moved_again(lab: Lab, over: dict[str, Any]) -> None:
-    said = refused(lab, run(lab, "replicate", VM), 4)
+    said = refused(lab, run(lab, "replicate", VM), 4, ErrorCode.IN_FAILOVER)
     assert "main01 is failed over" in said
     assert over["failover_id"] in said
-    said = refused(lab, run(lab, "failover", VM, "--yes"), 4)
+    said = refused(lab, run(lab, "failover", VM, "--yes"), 4, ErrorCode.IN_FAILOVER)
     assert "main01 is failed over" in said
     assert over["destination_vm_id"] in said
     machine = lab.cloud.machine("main01")

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.db.locks import vm_lock
 from tests.integration.gate import gate
 from tests.integration.machines import machine, random_disk, thin
@@ -96,7 +97,7 @@ def worked_with(lab: Lab) -> Iterator[None]:
 
 def test_what_is_worked_with_stays(lab: Lab) -> None:
     with worked_with(lab):
-        said = refused(lab, run(lab, "replicate", "wide03"), 8)
+        said = refused(lab, run(lab, "replicate", "wide03"), 8, ErrorCode.OMA_FULL)
     assert "the OMA has no room for one more volume" in said
     assert "none of its 13 can be taken off: 12 of machines that are worked with, 1 of this machine itself" in said
     assert "use a second OMA" in said
@@ -106,7 +107,7 @@ def test_what_is_worked_with_stays(lab: Lab) -> None:
 
 def test_nothing_is_shut_down_for_a_cut_over_that_finds_no_room(lab: Lab) -> None:
     with worked_with(lab):
-        said = refused(lab, run(lab, "failover", "wide03", "--yes"), 8)
+        said = refused(lab, run(lab, "failover", "wide03", "--yes"), 8, ErrorCode.OMA_FULL)
     assert "the OMA has no room for one more volume" in said
     assert lab.vcenter.vm("wide03")["power"] == "on"
     steps = {row["name"] for row in sql(lab, "SELECT name FROM joblog_steps")}
@@ -115,7 +116,7 @@ def test_nothing_is_shut_down_for_a_cut_over_that_finds_no_room(lab: Lab) -> Non
 
 
 def test_a_machine_with_more_disks_than_the_oma_takes_is_told_so(lab: Lab) -> None:
-    said = refused(lab, run(lab, "replicate", "wide04"), 4)
+    said = refused(lab, run(lab, "replicate", "wide04"), 4, ErrorCode.VM_FULL)
     assert "will have none by itself" in said
     assert "none of its 13 can be taken off: 13 of this machine itself" in said
     for volume in volume_ids(lab, "wide04"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from migratekit_core.common.codes import ErrorCode
 from tests.integration.support import refused, report, run, sql
 from tests.lab.lab import Lab
 
@@ -131,7 +132,9 @@ def test_of_what_was_never_measured_nothing_is_made_up(lab: Lab, replicated: dic
 
 
 def test_an_old_sync_is_a_reason(lab: Lab, replicated: dict[str, Any]) -> None:
-    text = refused(lab, run(lab, "failover", VM, "--yes", MIGRATEKIT_FAILOVER__MAX_SYNC_AGE="0.001"), 4)
+    text = refused(
+        lab, run(lab, "failover", VM, "--yes", MIGRATEKIT_FAILOVER__MAX_SYNC_AGE="0.001"), 4, ErrorCode.PREFLIGHT_FAILED
+    )
     assert "old; at most 0.0 s are allowed (failover.max_sync_age)" in text
 
 

@@ -104,20 +104,29 @@ def test_ssh_refuses_what_is_not_right(lab: Lab, host: esxi.Esxi, tmp_path: Path
     vm = "esxi01"
     other = tmp_path / "known_hosts"
     other.write_text(f"[127.0.0.1]:{host.port} {esxi.keypair(tmp_path / 'other')}\n")
-    said = refused(lab, run(lab, "replicate", vm, **by_ssh(lab, host, known_hosts=str(other))), 5)
+    said = refused(
+        lab, run(lab, "replicate", vm, **by_ssh(lab, host, known_hosts=str(other))), 5, ErrorCode.SOURCE_UNTRUSTED
+    )
     assert f"ESXi host 127.0.0.1:{host.port} cannot be trusted" in said
     assert str(other) in said
 
     nobody = {"HOME": str(tmp_path), "SSH_AUTH_SOCK": ""}
-    said = refused(lab, run(lab, "replicate", vm, **by_ssh(lab, host, identity=str(host.stranger)), **nobody), 5)
+    said = refused(
+        lab,
+        run(lab, "replicate", vm, **by_ssh(lab, host, identity=str(host.stranger)), **nobody),
+        5,
+        ErrorCode.SOURCE_LOGIN_REFUSED,
+    )
     assert f"ESXi host 127.0.0.1:{host.port} refused the login of root" in said
     secret = tmp_path / "wrong.secret"
     secret.write_text("wrong")
     secret.chmod(0o600)
     wrong = by_ssh(lab, host, identity="", password=f'{{ file = "{secret}" }}')
-    assert "refused the login of root" in refused(lab, run(lab, "replicate", vm, **wrong, **nobody), 5)
+    assert "refused the login of root" in refused(
+        lab, run(lab, "replicate", vm, **wrong, **nobody), 5, ErrorCode.SOURCE_LOGIN_REFUSED
+    )
 
-    said = refused(lab, run(lab, "replicate", vm, **by_ssh(lab, host, port="9")), 6)
+    said = refused(lab, run(lab, "replicate", vm, **by_ssh(lab, host, port="9")), 6, ErrorCode.SOURCE_UNREACHABLE)
     assert "ESXi host 127.0.0.1:9 does not answer" in said
     nothing_left(lab, vm)
 
@@ -154,7 +163,7 @@ def test_vddk_copies_a_machine_in_full_and_what_changed(lab: Lab, library: Vddk)
 
 def test_vddk_says_what_is_missing(lab: Lab, library: Vddk, tmp_path: Path) -> None:
     none = {**library.settings, "MIGRATEKIT_SOURCE__VDDK__LIBDIR": str(tmp_path / "none")}
-    text = refused(lab, run(lab, "replicate", "vddk01", **none), 4)
+    text = refused(lab, run(lab, "replicate", "vddk01", **none), 4, ErrorCode.NOT_INSTALLED)
     assert "there is no such folder" in text
     assert "get VDDK" in text
 
@@ -223,7 +232,7 @@ def test_auto_takes_https_first_and_names_the_reasons_of_all(lab: Lab, library: 
     report(lab, "replicate", "auto01", **auto)
     assert library.calls() == []
     foreign_snapshot(lab, "auto01")
-    text = refused(lab, run(lab, "replicate", "auto01"), 4)
+    text = refused(lab, run(lab, "replicate", "auto01"), 4, ErrorCode.READER_UNFIT)
     assert "over https: it already had a snapshot" in text
     assert "through vddk: no VDDK is configured" in text
     # With a library it is VDDK's turn: it reads the snapshot through the chain, and the other one stays.
@@ -244,7 +253,7 @@ def test_auto_reads_vsan_through_vddk(lab: Lab, library: Vddk) -> None:
         was = store.summary.type
         try:
             lab.vcenter.properties("Datastore", store._moId, {"summary.type": "vsan"})
-            text = refused(lab, run(lab, "replicate", "auto01"), 4)
+            text = refused(lab, run(lab, "replicate", "auto01"), 4, ErrorCode.READER_UNFIT)
             assert "is vSAN: there is no flat file on it; through vddk: no VDDK is configured" in text
             assert {"MK-STORE-001"} <= rules(lab)
             assert not {"MK-STORE-001"} & rules(lab, **auto)

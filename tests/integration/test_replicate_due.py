@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.db.locks import vm_lock
 from tests.integration.gate import gate
 from tests.integration.support import (
@@ -83,7 +84,7 @@ def test_a_run_that_is_stopped_stops_its_syncs_with_checkpoints(lab: Lab) -> Non
             )
             command.send_signal(signal.SIGTERM)
             done = finished(command)
-    refused(lab, done, 130)
+    refused(lab, done, 130, ErrorCode.CANCELLED)
     no_children(lab)
     newest = sql(
         lab, "SELECT status FROM replication_jobs WHERE source_vm_name = 'due01' ORDER BY created_at DESC LIMIT 1"

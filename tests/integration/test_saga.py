@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from cs import CloudStack
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.units import human_seconds
 from migratekit_core.config import load_config
@@ -156,7 +157,7 @@ def test_cancelled_before_the_point_of_no_return_everything_is_given_back(replic
     ):
         assert (power(lab), state(lab)) == ("off", "Stopped")
         command.send_signal(signal.SIGTERM)
-        said = refused(lab, finished(command), 130)
+        said = refused(lab, finished(command), 130, ErrorCode.CANCELLED)
     assert "was cancelled" in said
     assert f"the source {VM} runs again" in said
     assert (power(lab), state(lab)) == ("on", None)
@@ -189,7 +190,7 @@ def cancelled_at(lab: Lab, place: str, *command: str) -> tuple[str, list[str]]:
         (job,) = [job for job in report(lab, "jobs", "list", "--vm", VM)["jobs"] if job["status"] == "running"]
         report(lab, "jobs", "cancel", job["id"], "--wait", "1s")
         lane.stop_at()
-        said = refused(lab, finished(process), 130)
+        said = refused(lab, finished(process), 130, ErrorCode.CANCELLED)
     assert "asked by " in said
     return said, [step["name"] for step in report(lab, "jobs", "show", job["id"])["steps"]]
 
@@ -256,7 +257,7 @@ def test_a_database_that_is_away_while_a_failover_is_written_down_delays_it(repl
 def test_a_cloud_that_refuses_to_deploy_costs_a_moment_and_not_the_machine(replicated: Lab) -> None:
     lab = replicated
     lab.cloud.fault(command="deployVirtualMachine", mode="error", text="out of luck")
-    said = refused(lab, run(lab, "failover", VM, "--yes"), 1)
+    said = refused(lab, run(lab, "failover", VM, "--yes"), 1, ErrorCode.UNKNOWN)
     assert "out of luck" in said
     assert "everything was given back" in said
     assert (power(lab), state(lab)) == ("on", None)
@@ -277,7 +278,7 @@ def test_a_machine_that_somebody_made_by_hand_meanwhile_is_not_taken_for_ours(re
         zoneid=ZONE, serviceofferingid=offering, templateid=stable_id("template", "debian-12"), name=VM,
         networkids=stable_id("network", "guest-prod"), fetch_result=True,
     )["virtualmachine"]["id"]  # fmt: skip
-    said = refused(lab, run(lab, "failover", VM, "--yes"), 4)
+    said = refused(lab, run(lab, "failover", VM, "--yes"), 4, ErrorCode.NOT_OURS)
     assert "did not make" in said and f"the source {VM} runs again" in said
     assert (power(lab), state(lab)) == ("on", "Running")
     assert api.listVirtualMachines(id=made, fetch_list=True)[0]["state"] == "Running"
@@ -289,13 +290,13 @@ def test_a_machine_that_somebody_made_by_hand_meanwhile_is_not_taken_for_ours(re
 def test_behind_the_point_of_no_return_the_error_names_both_ways(replicated: Lab) -> None:
     lab = replicated
     lab.cloud.fault(command="startVirtualMachine", mode="error", text="no host is up")
-    said = refused(lab, run(lab, "failover", VM, "--yes"), 1)
+    said = refused(lab, run(lab, "failover", VM, "--yes"), 1, ErrorCode.UNKNOWN)
     assert "the point of no return is passed" in said
     assert f"migratekit failover {VM}" in said
     assert f"migratekit rollback {VM}" in said
     assert (power(lab), state(lab)) == ("off", "Stopped")
     # A cron job that replicates in between is told, too, and so is a cleanup.
-    said = refused(lab, run(lab, "replicate", VM), 4)
+    said = refused(lab, run(lab, "replicate", VM), 4, ErrorCode.IN_FAILOVER)
     assert f"migratekit rollback {VM}" in said
     assert report(lab, "cleanup", VM)["unfinished_failover"]
     done = report(lab, "failover", VM, "--yes")
@@ -309,7 +310,7 @@ def test_who_works_on_a_machine_is_named_to_whoever_comes_second(replicated: Lab
     lab = replicated
     with waiting_at(lab, "failover/final-sync/running", "failover", VM, "--yes") as (lane, command):
         for other in (["replicate", VM], ["cleanup", VM], ["test-failover", VM], ["rollback", VM, "--yes"]):
-            said = refused(lab, run(lab, *other), 8)
+            said = refused(lab, run(lab, *other), 8, ErrorCode.LOCKED)
             assert f"held by failover {VM} (pid {command.pid} on" in said
         lane.stop_at()
         assert finished(command).returncode == 0
@@ -330,9 +331,9 @@ def test_a_failover_a_sync_and_a_cleanup_at_once(replicated: Lab) -> None:
     assert 0 in codes.values(), [one.stderr for one in done.values()]
     for name, one in done.items():
         if one.returncode == 4 and name == "r":  # it came when the failover had ended
-            assert "is failed over" in refused(lab, one, 4)
+            assert "is failed over" in refused(lab, one, 4, ErrorCode.IN_FAILOVER)
         elif one.returncode:
-            assert "held by " in refused(lab, one, 8)
+            assert "held by " in refused(lab, one, 8, ErrorCode.LOCKED)
     # A failover shares the machine with nobody; whoever came before it, or after it, is another matter.
     assert (state(lab) == "Running") == (codes["f"] == 0)
     if codes["f"] == 0:
@@ -346,7 +347,7 @@ def test_a_failover_a_sync_and_a_cleanup_at_once(replicated: Lab) -> None:
 def test_a_rehearsal_is_cleaned_up_while_the_machine_is_replicated_and_its_rows_are_lost(replicated: Lab) -> None:
     lab = replicated
     made = report(lab, "test-failover", VM)
-    assert "runs already" in refused(lab, run(lab, "test-failover", VM), 4)
+    assert "runs already" in refused(lab, run(lab, "test-failover", VM), 4, ErrorCode.IN_FAILOVER)
     forget(lab, made["failover_id"])
     found = report(lab, "cleanup", "--orphans")["orphans"]
     assert {one["id"] for one in found} == {made["destination_vm_id"], *made["volume_ids"], *made["snapshot_ids"]}
@@ -457,16 +458,16 @@ def test_outside_the_window_it_waits_and_can_be_cancelled(replicated: Lab) -> No
         # Named as `discover` has it, not as the job is called.
         (path,) = sql(lab, "SELECT DISTINCT source_vm_path AS path FROM replication_jobs WHERE source_vm_name = %s", VM)
         report(lab, "failover", path["path"], "--cancel")
-        said = refused(lab, finished(command), 130)
+        said = refused(lab, finished(command), 130, ErrorCode.CANCELLED)
     assert "before its source was shut down" in said
     assert (power(lab), state(lab)) == ("on", None)
-    assert "none runs" in refused(lab, run(lab, "failover", VM, "--release"), 4)
+    assert "none runs" in refused(lab, run(lab, "failover", VM, "--release"), 4, ErrorCode.NOT_FAILED_OVER)
     assert run(lab, "failover", VM, "--yes", "--window", "noon").returncode == 2
 
 
 def test_a_downtime_that_never_fits_is_told_and_one_that_fits_is_cut_over_in_time(replicated: Lab) -> None:
     lab = replicated
-    said = refused(lab, run(lab, "failover", VM, "--yes", "--max-downtime", "1s"), 4)
+    said = refused(lab, run(lab, "failover", VM, "--yes", "--max-downtime", "1s"), 4, ErrorCode.DOWNTIME_TOO_LONG)
     assert "will not fit into 1.0 s" in said
     assert (power(lab), state(lab)) == ("on", None)
     moment = datetime.now().astimezone() + timedelta(seconds=15)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from migratekit_core.common.codes import ErrorCode
 from tests.integration.gate import gate
 from tests.integration.machines import overwrite
 from tests.integration.support import (
@@ -47,7 +48,7 @@ def verified(lab: Lab, vm: str, code: int) -> dict[str, Any]:
 
 def test_verify_and_repair(lab: Lab) -> None:
     vm = "verify01"
-    assert "never replicated" in refused(lab, run(lab, "verify", vm), 4)
+    assert "never replicated" in refused(lab, run(lab, "verify", vm), 4, ErrorCode.REPLICA_INCOMPLETE)
     report(lab, "replicate", vm)
 
     # All of the thick disk is read; of the thin one, which is empty, nothing, and yet all of it is compared.
@@ -130,7 +131,7 @@ def test_verify_waits_for_nobody_and_nobody_for_a_killed_one(lab: Lab) -> None:
     report(lab, "replicate", vm)
     with gate(lab.vcenter.port, 8 * MIB) as slow, started(lab, "verify", vm, **slow.settings) as held:
         slow.wait(held)
-        said = refused(lab, run(lab, "verify", vm), 8)
+        said = refused(lab, run(lab, "verify", vm), 8, ErrorCode.LOCKED)
         assert f"held by verify {vm}" in said
         held.kill()
         held.wait()
@@ -170,7 +171,7 @@ def test_an_unreadable_source_is_an_error_and_no_difference(lab: Lab) -> None:
             flat.write_bytes(beside.read_bytes())
             beside.unlink()
     assert flat.stat().st_size == size
-    said = refused(lab, done, 1)
+    said = refused(lab, done, 1, ErrorCode.DISK_READ_FAILED)
     assert "could not be read from the source" in said
     assert "at offset" in said
     nothing_left(lab, vm)

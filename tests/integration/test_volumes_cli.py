@@ -10,6 +10,7 @@ import httpx
 import pytest
 import yaml
 
+from migratekit_core.common.codes import ErrorCode
 from tests.integration.support import MIB, eventually, refused, report, run, setting, sql
 from tests.lab.lab import COMMAND, Lab
 from tests.unit.terminal import on_terminal
@@ -74,7 +75,7 @@ def test_attach_export_and_back(lab: Lab, volume: dict[str, str]) -> None:
     assert shown["linux_state"] == "attached"
     assert shown["snapshots"] == []
 
-    refused(lab, run(lab, "volumes", "detach", name, "--yes"), 4)
+    refused(lab, run(lab, "volumes", "detach", name, "--yes"), 4, ErrorCode.EXPORTED)
     report(lab, "volumes", "unexport", name, "--yes")
     assert report(lab, "volumes", "unexport", name, "--dry-run")["steps"] == []
     report(lab, "volumes", "detach", name, "--yes")
@@ -88,13 +89,13 @@ def test_attach_export_and_back(lab: Lab, volume: dict[str, str]) -> None:
 
 
 def test_what_is_not_there_or_not_possible_is_refused(lab: Lab, volume: dict[str, str]) -> None:
-    told = refused(lab, run(lab, "volumes", "show", "no-such-volume"), 4)
+    told = refused(lab, run(lab, "volumes", "show", "no-such-volume"), 4, ErrorCode.GONE)
     assert "migratekit volumes list" in told
-    told = refused(lab, run(lab, "volumes", "export", volume["name"], "--yes"), 4)
+    told = refused(lab, run(lab, "volumes", "export", volume["name"], "--yes"), 4, ErrorCode.NOT_ATTACHED)
     assert f"migratekit volumes attach {volume['volume_id']}" in told
-    refused(lab, run(lab, "volumes", "operations", "00000000-0000-0000-0000-000000000000"), 4)
+    refused(lab, run(lab, "volumes", "operations", "00000000-0000-0000-0000-000000000000"), 4, ErrorCode.GONE)
     lab.cloud.fault(command="attachVolume", mode="error", errorcode=530, text="not today", count=1)
-    told = refused(lab, run(lab, "volumes", "attach", volume["name"], "--yes"), 1)
+    told = refused(lab, run(lab, "volumes", "attach", volume["name"], "--yes"), 1, ErrorCode.UNKNOWN)
     assert "not today" in told
 
 

@@ -14,6 +14,7 @@ from cs import CloudStack
 from pyVim.task import WaitForTask
 from pyVmomi import vim
 
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.files import write_private
 from migratekit_core.db.locks import lock_name
 from tests.integration.machines import machine, overwrite, random_disk
@@ -95,9 +96,9 @@ def behind(lab: Lab) -> CloudStack:
     return CloudStack(endpoint=lab.cloud.url, key=lab.cloud.api_key, secret=lab.cloud.secret_key, poll_interval=0.1)
 
 
-def kept(lab: Lab, done: Done, volume_id: str) -> str:
+def kept(lab: Lab, done: Done, volume_id: str, code: ErrorCode) -> str:
     """Check that a volume was not deleted because something stands against it; return what is told."""
-    told = refused(lab, done, 4)
+    told = refused(lab, done, 4, code)
     assert in_cloud(lab, volume_id)
     return told
 
@@ -166,11 +167,11 @@ def test_the_volume_of_a_disk_that_was_removed(lab: Lab) -> None:
     assert in_cloud(lab, volume_id)
 
     # Attached it is not deleted, exported it is not detached.
-    told = kept(lab, run(lab, "volumes", "delete", volume_id, "--yes"), volume_id)
+    told = kept(lab, run(lab, "volumes", "delete", volume_id, "--yes"), volume_id, ErrorCode.ATTACHED)
     assert f"migratekit volumes detach {volume_id}" in told
     report(lab, "volumes", "export", volume_id, "--yes")
     assert surplus(drift(lab)) == {volume_id: "disk-removed"}
-    told = kept(lab, run(lab, "volumes", "delete", volume_id, "--dry-run"), volume_id)
+    told = kept(lab, run(lab, "volumes", "delete", volume_id, "--dry-run"), volume_id, ErrorCode.EXPORTED)
     assert f"migratekit volumes unexport {volume_id}" in told
     report(lab, "volumes", "unexport", volume_id, "--yes")
     report(lab, "volumes", "detach", volume_id, "--yes")
@@ -187,7 +188,7 @@ def test_the_volume_of_a_disk_that_was_removed(lab: Lab) -> None:
 
     done = deleted(lab, volume_id)
     assert (done["vm"], done["disk"], done["surplus"]) == (vm, labels[1], "disk-removed")
-    refused(lab, run(lab, "volumes", "delete", volume_id, "--yes"), 4)
+    refused(lab, run(lab, "volumes", "delete", volume_id, "--yes"), 4, ErrorCode.GONE)
     assert surplus(drift(lab)) == {}
     again = report(lab, "replicate", vm)
     assert (again["kind"], again["surplus_volumes"]) == ("incremental", [])
@@ -201,7 +202,7 @@ def test_the_volumes_of_a_machine_that_was_deleted(lab: Lab, tmp_path: Path) -> 
     volumes = dict.fromkeys(volume_ids(lab, vm), "machine-deleted")
     assert surplus(drift(lab)) == {}
     destroy(lab, vm)
-    refused(lab, run(lab, "replicate", vm), 4)
+    refused(lab, run(lab, "replicate", vm), 4, ErrorCode.VM_NOT_FOUND)
 
     assert surplus(drift(lab)) == volumes
     listed = report(lab, "volumes", "list")
@@ -297,14 +298,14 @@ def test_what_is_not_ours_is_refused(lab: Lab) -> None:
     made = api.createVolume(name="theirs", diskofferingid=offering, size=1, zoneid=zone, fetch_result=True)
     volume_id = made["volume"]["id"]
     for change in ("--yes", "--dry-run"):
-        told = kept(lab, run(lab, "volumes", "delete", volume_id, change), volume_id)
+        told = kept(lab, run(lab, "volumes", "delete", volume_id, change), volume_id, ErrorCode.NOT_OURS)
         assert "migratekit" in told
     # By its name it is not even found.
-    kept(lab, run(lab, "volumes", "delete", "theirs", "--yes"), volume_id)
+    kept(lab, run(lab, "volumes", "delete", "theirs", "--yes"), volume_id, ErrorCode.GONE)
     oma = lab.cloud.machine("oma01")
     assert oma is not None
     root = next(one["id"] for one in lab.cloud.state()["volumes"] if one["virtualmachineid"] == oma["id"])
-    kept(lab, run(lab, "volumes", "delete", root, "--yes"), root)
+    kept(lab, run(lab, "volumes", "delete", root, "--yes"), root, ErrorCode.NOT_OURS)
     api.deleteVolume(id=volume_id)
 
 
@@ -331,7 +332,7 @@ def test_while_a_run_has_the_machine_it_is_busy(lab: Lab, prefix: str) -> None:
     (volume_id,) = volume_ids(lab, vm)
     report(lab, "volumes", "detach", volume_id, "--yes")
     with held(lab, prefix + uuid):
-        refused(lab, run(lab, "volumes", "delete", volume_id, "--yes"), 8)
+        refused(lab, run(lab, "volumes", "delete", volume_id, "--yes"), 8, ErrorCode.LOCKED)
         assert in_cloud(lab, volume_id)
         # A look needs no lock.
         assert report(lab, "volumes", "delete", volume_id, "--dry-run")["volume_id"] == volume_id
@@ -344,7 +345,7 @@ def test_a_refusal_of_cloudstack_leaves_the_replica_as_it_was(lab: Lab) -> None:
     (volume_id,) = volume_ids(lab, vm)
     report(lab, "volumes", "detach", volume_id, "--yes")
     lab.cloud.fault(command="deleteVolume", mode="error", errorcode=530, text="not today")
-    refused(lab, run(lab, "volumes", "delete", volume_id, "--yes"), 1)
+    refused(lab, run(lab, "volumes", "delete", volume_id, "--yes"), 1, ErrorCode.UNKNOWN)
     assert in_cloud(lab, volume_id)
     assert volume_ids(lab, vm) == [volume_id]
     done = report(lab, "replicate", vm)
@@ -360,18 +361,18 @@ def test_the_disks_of_a_new_machine(lab: Lab) -> None:
     report(lab, "replicate", vm)
     report(lab, "failover", vm, "--yes")
     (volume_id,) = volume_ids(lab, vm)
-    told = kept(lab, run(lab, "volumes", "delete", volume_id, "--yes"), volume_id)
+    told = kept(lab, run(lab, "volumes", "delete", volume_id, "--yes"), volume_id, ErrorCode.IN_FAILOVER)
     assert f"migratekit rollback {vm}" in told
     # Also where somebody took it off the new machine, and where the source is deleted, which is what one does then.
     destination = lab.cloud.volume(volume_id)["virtualmachineid"]
     behind(lab).stopVirtualMachine(id=destination, fetch_result=True)
     behind(lab).detachVolume(id=volume_id, fetch_result=True)
-    kept(lab, run(lab, "volumes", "delete", volume_id, "--yes"), volume_id)
+    kept(lab, run(lab, "volumes", "delete", volume_id, "--yes"), volume_id, ErrorCode.IN_FAILOVER)
     assert surplus(drift(lab)) == {before[1]: "disk-removed"}
     with vsphere(lab, vm) as managed:
         WaitForTask(managed.Destroy_Task())
     assert surplus(drift(lab)) == {before[1]: "disk-removed"}
-    kept(lab, run(lab, "volumes", "delete", volume_id, "--yes"), volume_id)
+    kept(lab, run(lab, "volumes", "delete", volume_id, "--yes"), volume_id, ErrorCode.IN_FAILOVER)
     # What the failover has not taken can go.
     report(lab, "volumes", "detach", before[1], "--yes")
     deleted(lab, before[1])
@@ -384,7 +385,7 @@ def test_a_rehearsals_copies_and_what_they_are_of(lab: Lab) -> None:
     made = report(lab, "test-failover", vm)
     (copy,) = made["volume_ids"]
     for one in (copy, volume_id):
-        told = kept(lab, run(lab, "volumes", "delete", one, "--yes"), one)
+        told = kept(lab, run(lab, "volumes", "delete", one, "--yes"), one, ErrorCode.IN_FAILOVER)
         assert f"migratekit cleanup {vm}" in told
     assert surplus(drift(lab)) == {}
     report(lab, "cleanup", vm)

@@ -69,7 +69,9 @@ def test_a_wave_from_the_plan_to_the_report(lab: Lab, config: Path, tmp_path: Pa
     path = out / "lab-1.yaml"
     assert yaml.safe_load(path.read_text())["machines"][1]["depends_on"] == ["wave02"]
     assert report(lab, *at, "wave", "show", str(path))["name"] == "lab-1"
-    assert "no vcenters.dc2 in the configuration" in refused(lab, run(lab, "wave", "show", str(path)), 2)
+    assert "no vcenters.dc2 in the configuration" in refused(
+        lab, run(lab, "wave", "show", str(path)), 2, ErrorCode.WAVE_INVALID
+    )
 
     # What a worker does: its machine, the configuration of that machine, and its work within the claim.
     whole = files.load(path)
