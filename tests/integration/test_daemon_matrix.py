@@ -23,7 +23,7 @@ from tests.integration.support import MIB, eventually
 from tests.lab.guest import Images
 from tests.lab.lab import ROOT, running
 
-DAEMON = ROOT / "src" / "migratekit_core" / "volumes" / "daemon"
+DAEMON = ROOT / "src" / "migratekit_core" / "volumed" / "daemon"
 FULL = os.environ.get("DAEMON_MATRIX") == "full"
 FILE = Path(os.environ.get("DAEMON_MATRIX_FILE") or ROOT / ".bench" / "daemon-matrix.json")
 ONLY_AFTER_A_CRASH = frozenset({"attach/detached-again"})

@@ -18,7 +18,7 @@ import pytest
 from tests.integration.saga_matrix import Matrix, Results, code
 from tests.lab.lab import ROOT
 
-SAGA = ROOT / "src" / "migratekit_core" / "failover"
+SAGA = ROOT / "src" / "migratekit_core" / "services" / "failover"
 FULL = os.environ.get("SAGA_MATRIX") == "full"
 ONLY = os.environ.get("SAGA_ONLY", "").split()
 FILE = Path(os.environ.get("SAGA_MATRIX_FILE") or ROOT / ".bench" / "saga-matrix.json")
