@@ -134,10 +134,10 @@ def test_secrets_of_the_environment_are_not_inherited(monkeypatch: pytest.Monkey
     assert start(python(code), everything=True, env=os.environ).ending().said == "True\n"
 
 
-def test_a_mortal_one_dies_with_us() -> None:
+def test_one_that_is_to_dies_with_us() -> None:
     code = (
         "import os, time\nfrom migratekit_core.common.childprocess import start\n"
-        "print(start(['sleep', '60'], mortal=True).pid, flush=True)\ntime.sleep(60)"
+        "print(start(['sleep', '60'], dies_with_us=True).pid, flush=True)\ntime.sleep(60)"
     )
     with subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from migratekit_core.common.redact import child_environment, redact
 LAST_BYTES = 64 << 10
 """How much is kept of what a program said, from its end."""
 SILENT = "it said nothing"
+FIRST_PAUSE, LONGEST_PAUSE = 0.0005, 0.05
+"""Seconds between two looks whether a program has ended."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Child:
         self._process = process
         self._log = log
         self._said = ""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def pid(self) -> int:
@@ -63,14 +66,12 @@ class Child:
 
     def wait(self, seconds: float | None = None) -> int | None:
         """Return its exit code as `Ending` has it; None where it still runs after so many seconds."""
-        try:
-            code = self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
+        if not self._has_ended(seconds):
             return None
         with self._lock:
             if not self._log.closed:
-                self._bury()
-        return code
+                self._close()
+        return self._process.returncode
 
     def running(self) -> bool:
         """Return whether it has not ended yet."""
@@ -107,8 +108,7 @@ class Child:
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM."""
-        if self.running():
-            self._signal(signal.SIGTERM)
+        self._signal(signal.SIGTERM)
 
     def stop(self, seconds: float) -> None:
         """End it: ask it to stop, and kill it where it has not within so many seconds."""
@@ -118,18 +118,36 @@ class Child:
 
     def kill(self) -> None:
         """End it and whatever it has started, at once."""
-        if self.running():
-            self._signal(signal.SIGKILL)
-            self.wait()
+        self._signal(signal.SIGKILL)
+        self.wait()
 
     def _signal(self, number: int) -> None:
-        # To whatever it has started, too: a library's helper, say.
-        with contextlib.suppress(OSError):
-            os.killpg(self._process.pid, number)
+        # To whatever it has started, too: a library's helper, say. Once its exit code is taken, its number is free.
+        with self._lock, contextlib.suppress(OSError):
+            if not self._log.closed:
+                os.killpg(self._process.pid, number)
 
-    def _bury(self) -> None:
-        """End what it has left running, keep its last words, close what leads to it. Its number is used again later."""
+    def _has_ended(self, seconds: float | None) -> bool:
+        """Wait for its end, without taking its exit code: until then nobody else gets its number."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        pause = FIRST_PAUSE
+        try:
+            if deadline is None:
+                return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT) is not None
+            while os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+                if (left := deadline - time.monotonic()) <= 0:
+                    return False
+                time.sleep(min(pause, left))
+                pause = min(2 * pause, LONGEST_PAUSE)
+        except ChildProcessError:
+            # Another thread has its exit code.
+            return True
+        return True
+
+    def _close(self) -> None:
+        """End what it has left running, take its exit code, keep its last words, close what leads to it."""
         self._signal(signal.SIGKILL)
+        self._process.wait()
         self._said = tail(self._log.fileno())
         self._log.close()
         if self._process.stdin is not None:
@@ -146,17 +164,17 @@ def start(
     everything: bool = False,
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
-    mortal: bool = False,
+    dies_with_us: bool = False,
 ) -> Child:
     """Start a program.
 
     `talks`: its stdin and stdout are pipes; otherwise its stdin is empty, and its stdout goes to `output`, with
     `everything` to where its stderr goes, or nowhere. `log`: a file for its stderr, which others look into; None: one
-    of its own. `env`: all of its environment; None: ours without secrets. `mortal`: the kernel kills it as soon as this
-    process is gone, whatever that dies of; for programs that do not notice it themselves. Raises PreconditionError
-    where setpriv, which does that, is not installed, and OSError where the program does not start.
+    of its own. `env`: all of its environment; None: ours without secrets. `dies_with_us`: the kernel kills it as soon
+    as this process is gone, whatever that dies of; for programs that do not notice it themselves. Raises
+    PreconditionError where setpriv, which does that, is not installed, and OSError where the program does not start.
     """
-    if mortal:
+    if dies_with_us:
         command = [programs.find("setpriv", "util-linux"), "--pdeathsig", "KILL", *command]
     stderr: IO[bytes] = tempfile.TemporaryFile() if log is None else log.open("w+b")  # noqa: SIM115  (Child closes it)
     try:

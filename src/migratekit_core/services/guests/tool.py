@@ -152,7 +152,7 @@ def convert(folder: Path, vm: VirtualMachine, files: list[Path], settings: Setti
     log = folder / "tool.log"
     began = time.monotonic()
     with points.call(TOOL):
-        process = childprocess.start(command, log=log, everything=True, env=environment(settings), mortal=True)
+        process = childprocess.start(command, log=log, everything=True, env=environment(settings), dies_with_us=True)
         try:
             points.during(TOOL)
             code = _wait(process, settings.timeout, step.job)
@@ -197,7 +197,7 @@ def _serve(mount: Path, uri: str, read_only: bool) -> Child:
     program = programs.find("nbdfuse", "libnbd-bin")
     command = [program, *(["--readonly"] if read_only else []), str(mount / "disk.img"), uri]
     # Ctrl-C is for us: we end the tool first, and then what it writes to.
-    return childprocess.start(command, everything=True, mortal=True)
+    return childprocess.start(command, everything=True, dies_with_us=True)
 
 
 def _wait_for(server: Child, mount: Path, label: str) -> Path:
