@@ -21,6 +21,7 @@ from migratekit_cli.ui.unbroken import reader_is_gone, unbroken_stderr
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import ERROR_FILE, INTERRUPTED_EXIT_CODE, MigrateKitError
 from migratekit_core.common.hints import Hint
+from migratekit_core.common.interrupts import interrupt
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,10 +48,12 @@ def reported(command: Callable[P, T]) -> Callable[P, T]:
 
     def told(*arguments: P.args, **options: P.kwargs) -> T:
         try:
-            signal.signal(signal.SIGTERM, _interrupt)
+            signal.signal(signal.SIGTERM, interrupt)
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                signal.signal(signal.SIGINT, interrupt)
             # Under nohup it is ignored, and stays so.
             if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-                signal.signal(signal.SIGHUP, _interrupt)
+                signal.signal(signal.SIGHUP, interrupt)
             result = command(*arguments, **options)
             sys.stdout.flush()
             return result
@@ -84,10 +87,6 @@ def reported(command: Callable[P, T]) -> Callable[P, T]:
             raise typer.Exit(UNEXPECTED_EXIT_CODE) from None
 
     return wrapper
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _tell(what: str, why: str, todo: Hint | str, reasons: tuple[Hint, ...] = (), *, code: ErrorCode) -> None:

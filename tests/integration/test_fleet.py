@@ -54,7 +54,7 @@ ALONE = {"MIGRATEKIT_FLEET__SLOTS": "1", "MIGRATEKIT_FLEET__LEASE": "6"}
 def test_without_a_fleet_the_command_does_it_all_and_is_steered_from_elsewhere(lab: Lab, tmp_path: Path) -> None:
     """Ctrl-C leaves checkpoints; a second command is refused; a cancel from another terminal ends it."""
     # Slow enough that the first machine is still being copied when the last of these commands has had its say.
-    wave = stage.wave(lab, "alone", Limits(esxi_host=1, bandwidth=MIB // 8), 2)
+    wave = stage.wave(lab, "alone", Limits(esxi_host=1, bandwidth=MIB // 16), 2)
     path = str(stage.store(lab, tmp_path, wave))
     with started(lab, "wave", "run", path, **ALONE) as first:
         eventually("a machine is copied", lambda: processes(lab), 120)

@@ -29,6 +29,7 @@ from pydantic import TypeAdapter
 
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import CancelledError, MigrateKitError, OperationFailedError, to_fields
+from migratekit_core.common.interrupts import interrupt
 from migratekit_core.common.redact import redact
 from migratekit_core.config.load import load_config
 from migratekit_core.context import open_runtime
@@ -178,7 +179,7 @@ def main() -> int:
     work = lifeline.first()
     bandwidth = Bandwidth(Limits(work.rate)) if work.rate is not None else None
     lifeline.hold(work, bandwidth, voice)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         wave = Wave(name="wave", machines=(work.machine,), networks=work.networks)
         config = config_for(load_config(chosen.config, chosen.profile), wave, work.machine)
@@ -206,10 +207,6 @@ def main() -> int:
         return unexpected.exit_code
     voice.say(result=result)
     return 0
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
