@@ -12,7 +12,7 @@ nox.options.sessions = ["lint", "types", "contracts", "schema", "docs", "simulat
 nox.options.error_on_missing_interpreters = True
 
 BIN = Path(__file__).parent / ".venv" / "bin"
-WORKERS = os.environ.get("TEST_WORKERS", "4")
+WORKERS = os.environ.get("TEST_WORKERS", "3")
 """More than the two cores of CI: most tests wait for something."""
 LAB_BIN = Path(__file__).parent / ".lab" / "bin"
 

@@ -17,10 +17,7 @@ CHILD = ["sh", "-c", "read go; cat /proc/self/sched"]
 
 
 def test_what_a_process_starts_later_has_longer_slices_too_and_the_same_priority() -> None:
-    with subprocess.Popen(
-        ["nice", "-n", "3", *CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        # `nice` may not have set it yet.
+    with subprocess.Popen(CHILD, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         os.setpriority(os.PRIO_PROCESS, process.pid, 3)
         assert favour_throughput(process.pid)
         assert os.sched_getscheduler(process.pid) == os.SCHED_OTHER
