@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,9 +10,6 @@ from migratekit_cli.commands.tunnel.configured import configured
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
 from migratekit_cli.ui import render
-
-if TYPE_CHECKING:
-    pass
 
 
 @reported

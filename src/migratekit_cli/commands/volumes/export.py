@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from migratekit_cli.commands.volumes.change import carry_out
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, VolumeArgument, YesOption
-
-if TYPE_CHECKING:
-    pass
 
 
 @reported

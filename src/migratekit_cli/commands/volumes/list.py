@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from migratekit_cli.commands.volumes import surplus
@@ -12,9 +10,6 @@ from migratekit_cli.options import Output, OutputOption
 from migratekit_cli.session import runtime
 from migratekit_cli.ui import render
 from migratekit_core.common.units import human_bytes
-
-if TYPE_CHECKING:
-    pass
 
 
 @reported

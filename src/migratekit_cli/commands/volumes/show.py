@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from migratekit_cli.commands.volumes.change import shown
@@ -11,9 +9,6 @@ from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption, VolumeArgument
 from migratekit_cli.session import runtime
 from migratekit_cli.ui import render
-
-if TYPE_CHECKING:
-    pass
 
 
 @reported

@@ -315,17 +315,3 @@ def tag(cloud: Cloud, vm_id: str, tags: dict[str, str], jobs: AsyncJobs) -> None
     missing = [pair for pair in pairs if pair["key"] not in existing]
     if missing:
         cloud.run("createTags", jobs, resourceids=vm_id, resourcetype="UserVm", tags=missing)
-
-
-def wait_running(cloud: Cloud, vm_id: str, timeout: float) -> dict[str, Any]:
-    """Wait until a machine is Running; return it. Raises OperationFailedError after `timeout` seconds."""
-    vm, state = watched(cloud, vm_id, lambda state: state in ("Running", ERROR, GONE), timeout)
-    if vm is None or state != "Running":
-        raise OperationFailedError(
-            f"the new machine {vm_id} does not run",
-            f"its state is {state}",
-            "look at its events in CloudStack",
-            code=ErrorCode.MACHINE_FAILED,
-            facts={"vm_id": vm_id, "state": state},
-        )
-    return vm

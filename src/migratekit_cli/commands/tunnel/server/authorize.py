@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from migratekit_cli.commands.tunnel.server.settings import config_or_defaults
 from migratekit_cli.errors import reported
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 
 @reported

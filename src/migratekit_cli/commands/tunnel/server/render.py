@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from migratekit_cli.commands.tunnel.server.settings import (
@@ -17,9 +15,6 @@ from migratekit_cli.commands.tunnel.server.settings import (
     settings_of,
 )
 from migratekit_cli.errors import reported
-
-if TYPE_CHECKING:
-    pass
 
 
 @reported
