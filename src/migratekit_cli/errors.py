@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import json
@@ -104,7 +105,9 @@ def _tell(what: str, why: str, todo: Hint | str, reasons: tuple[Hint, ...] = (),
     text = "\n".join(mask_known(" ".join(line.splitlines())) for line in lines)
     sys.stderr.write(f"{text}\n")
     if file := os.environ.get(ERROR_FILE):
-        Path(file).write_text(json.dumps({"code": code.value, "text": text}))
+        # On a full disk the exit code still says what kind of error it is, and stderr has been told.
+        with contextlib.suppress(OSError):
+            Path(file).write_text(json.dumps({"code": code.value, "text": text}))
     if debugging():
         from migratekit_core.common.redact import redact
 

@@ -99,6 +99,12 @@ def test_a_traceback_comes_only_when_asked_for(debug: list[str]) -> None:
     assert done.stderr.startswith("error: ")
 
 
+def test_an_error_that_cannot_be_written_down_keeps_its_exit_code() -> None:
+    """What --all-due reads of its syncs is in a file: where the disk is full, stderr and the exit code say it."""
+    done = run("discover", MIGRATEKIT_ERROR_FILE="/dev/full")
+    assert (done.returncode, words(done)) == (2, ["error:", "why:", "do:"])
+
+
 def raising(error: Exception) -> int:
     """Run a command that raises; return its exit code."""
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
+from typing import IO
 
 import pytest
 
+from migratekit_core.common import childprocess
+from migratekit_core.common.childprocess import Child
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.config.schema import Schedule
@@ -14,6 +18,7 @@ from migratekit_core.db.engine import Databases, session
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.oma import FailoverJob, FailoverState, ReplicationJob, VmDisk
 from migratekit_core.services.schedule.due import lead, standings
+from migratekit_core.services.schedule.run import run_due
 from tests.coded import raises
 
 
@@ -110,6 +115,20 @@ def test_a_machine_that_was_failed_over_is_left_alone(databases: Databases) -> N
         db.flush()
         db.add(FailoverState(failover_job_id="f", committed=True, state={}))
     assert states(databases, gone=60)["gone"][0] == "failed over"
+
+
+@pytest.mark.parametrize("told", ["", '{"code": "no-sp'], ids=["nothing", "half"])
+def test_a_sync_that_could_not_write_its_error_is_known_by_what_it_said(databases: Databases, told: str) -> None:
+    """The disk was full, or it was killed: the run goes on, and has its exit code and its last words."""
+    synced(databases, "web", 60)
+
+    def start(name: str, out: IO[str], file: Path) -> Child:
+        script = 'printf %s "$2" > "$1"; echo "error: $3" >&2; exit 6'
+        return childprocess.start(["sh", "-c", script, "sh", str(file), told, name], output=out)
+
+    done = run_due(databases.oma, Schedule(rpo={"web": 900.0}, jitter=0), start, lambda line: None)
+    (failed,) = done.failed
+    assert (failed.name, failed.exit_code, failed.error, failed.code) == ("web", 6, "error: web", "")
 
 
 def test_an_empty_schedule_is_a_mistake(databases: Databases) -> None:

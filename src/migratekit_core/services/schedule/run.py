@@ -192,8 +192,10 @@ class _Sync:
         result: dict[str, Any] = {}
         with contextlib.suppress(ValueError):
             result = json.loads(said) if code == 0 else {}
-        # One that was killed has told nothing: what it said last, then.
-        error: dict[str, str] = json.loads(told) if told else {"text": ending.said[-2000:].strip()}
+        # One that was killed, or found the disk full, has told nothing or half of it: what it said last, then.
+        error = {"text": ending.said[-2000:].strip()}
+        with contextlib.suppress(ValueError):
+            error = json.loads(told)
         return Outcome(
             name=self._standing.name,
             exit_code=code,
