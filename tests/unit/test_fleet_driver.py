@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.hints import Command
 from migratekit_core.config.fleet import Fleet
 from migratekit_core.config.schema import Database
 from migratekit_core.db.engine import open_databases, open_engine
 from migratekit_core.db.migrate import upgrade_both
 from migratekit_core.db.wavestates import REPLICATED
-from migratekit_core.services.fleet import dask, runs
+from migratekit_core.services.fleet import dask, runs, work
 from migratekit_core.services.fleet.child import Work
 from migratekit_core.services.fleet.phases import RUN
 from migratekit_core.services.fleet.process import Running
@@ -174,6 +176,27 @@ def test_a_machine_is_given_back_when_its_process_has_ended_and_not_before(
         until(lambda: bool(found))
         assert found[0] == {"running"}
         until(lambda: set(look.snapshot(engine, "left").counts) == {"waiting"})
+
+
+@pytest.mark.timeout(150)
+def test_a_machine_whose_process_dies_again_and_again_fails_with_the_command_to_run_by_hand(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dying(Timed):
+        def wait(self, seconds: float) -> bool:
+            return True
+
+    monkeypatch.setattr(work, "MOST_SETBACKS", 0)
+    made = wave("dying", 1, 1)
+    store.create(engine, replace(made, machines=(replace(made.machines[0], vcenter="west"),)))
+    with driving(engine, monkeypatch, Dying):
+        runs.ask(engine, "dying", Asked(RUN))
+        until(lambda: bool(look.snapshot(engine, "dying").of("failed")))
+    (machine,) = look.snapshot(engine, "dying").of("failed")
+    assert machine.error is not None
+    assert machine.error.code == ErrorCode.PROCESS_DIED
+    (command,) = (part for part in machine.error.todo.parts if isinstance(part, Command))
+    assert command.argv == ("migratekit", "--vcenter", "west", "--debug", "replicate", "dying1")
 
 
 def _note(engine: Engine, name: str) -> str:

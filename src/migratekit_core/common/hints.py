@@ -36,6 +36,10 @@ class Command(NamedTuple):
         words = [self.argv[0], *options, *self.argv[1:]] if self.where is Where.HERE else self.argv
         return shlex.join(words)
 
+    def plus(self, *words: str) -> Command:
+        """Return it with further words at its end."""
+        return self._replace(argv=(*self.argv, *words))
+
     def __str__(self) -> str:
         return self.render()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from migratekit_core.common.hints import Command, migratekit
+
 WAITING = "waiting"
 RUNNING = "running"
 """A worker has it: `task` says for what, `before` where it goes back to if the worker dies."""
@@ -34,6 +36,8 @@ class Task:
     """States of a machine that it may be begun in."""
     gives: str
     """The machine's state when it is done."""
+    command: Command
+    """What does it by hand, but for the machine's name."""
     again: bool = False
     """Whether all but the first of `takes` mean that it is done once more."""
 
@@ -46,10 +50,10 @@ class Task:
 TASKS = {
     task.name: task
     for task in (
-        Task(REPLICATE, (WAITING, REPLICATED, REHEARSED), REPLICATED, again=True),
-        Task(REHEARSE, (REPLICATED, REHEARSED), REHEARSED, again=True),
-        Task(CUTOVER, (REPLICATED, REHEARSED), CUT_OVER),
-        Task(ROLLBACK, (CUT_OVER, FAILED), ROLLED_BACK),
+        Task(REPLICATE, (WAITING, REPLICATED, REHEARSED), REPLICATED, migratekit("replicate"), again=True),
+        Task(REHEARSE, (REPLICATED, REHEARSED), REHEARSED, migratekit("test-failover"), again=True),
+        Task(CUTOVER, (REPLICATED, REHEARSED), CUT_OVER, migratekit("failover")),
+        Task(ROLLBACK, (CUT_OVER, FAILED), ROLLED_BACK, migratekit("rollback")),
     )
 }
 REPLICAS = (REPLICATED, REHEARSED)

@@ -18,9 +18,10 @@ from migratekit_core.common.errors import (
     PreconditionError,
     UnreachableError,
 )
+from migratekit_core.common.hints import hint
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.waves import WaveAttempt
-from migratekit_core.db.wavestates import CUTOVER, GIVEN_BACK, REPLICATE, ROLLBACK
+from migratekit_core.db.wavestates import CUTOVER, GIVEN_BACK, REPLICATE, ROLLBACK, TASKS
 from migratekit_core.services.fleet import grants
 from migratekit_core.services.fleet import version as ours
 from migratekit_core.services.fleet.child import Work
@@ -200,7 +201,8 @@ class _Watch:
             if self._setbacks() < MOST_SETBACKS:
                 return self._give_back()
             why, often = running.last_words(), MOST_SETBACKS
-            todo = f"run it by hand: migratekit {held.task} {held.vm_name} --debug"
+            by_hand = hint("run it by hand: ", TASKS[held.task].command.plus(held.vm_name))
+            todo = by_hand.bound([*self._machine.options, "--debug"])
             error = OperationFailedError(
                 f"the process of {held.vm_name} died {often} times",
                 why,

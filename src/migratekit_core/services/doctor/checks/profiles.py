@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 
 from migratekit_core.common.errors import MigrateKitError
+from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.config.profiles import chosen
 from migratekit_core.services.doctor.model import Answer, check, failed, ok, warning
 from migratekit_core.services.doctor.site import Site
@@ -26,7 +27,7 @@ def vcenters(site: Site) -> Iterator[Answer]:
         yield ok(what, f"{found.product}, logged in as {settings.user}")
         missing = dict.fromkeys(lacking.privilege.id for lacking in found.lacking)
         if missing:
-            todo = f"look with: migratekit --vcenter {name} assess --permissions"
+            todo = hint("look with: ", migratekit("assess", "--permissions")).bound(["--vcenter", name])
             yield warning(f"{what}, privileges", f"{', '.join(missing)} missing on some of its machines", todo)
 
 
