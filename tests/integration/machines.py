@@ -107,6 +107,7 @@ def shared(images: Images) -> dict[str, Any]:
         machine("record01", random_disk(images, "record01", MIB)),
         machine("asked01", random_disk(images, "asked01", 2 * MIB)),
         machine("hard01", random_disk(images, "hard01", 4 * MIB), thin(8 * MIB)),
+        machine("hard02", thin(MIB), thin(3 << 30)),
         machine("cancel01", random_disk(images, "cancel01", 48 * MIB)),
     ]
     return {"portgroups": 2, "vms": [*inventory(images)["vms"], *machines]}

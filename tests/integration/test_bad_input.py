@@ -251,6 +251,7 @@ def test_template(lab: Lab) -> None:
 
 def test_snapshot_of_another_tool_without_change_tracking(lab: Lab) -> None:
     foreign_snapshot(lab, "backup-off")
+    refused(lab, run(lab, "replicate", "backup-off", "--dry-run"), 4, ErrorCode.CBT_IMPOSSIBLE)
     said = refused(lab, run(lab, "replicate", "backup-off"), 4, ErrorCode.CBT_IMPOSSIBLE)
     assert "the machine has snapshots" in said
     assert snapshots_of_others(lab, "backup-off") == ["backup"]
@@ -259,6 +260,7 @@ def test_snapshot_of_another_tool_without_change_tracking(lab: Lab) -> None:
 
 def test_snapshot_of_another_tool_with_change_tracking(lab: Lab) -> None:
     foreign_snapshot(lab, "backup-on")
+    refused(lab, run(lab, "replicate", "backup-on", "--dry-run"), 4, ErrorCode.READER_UNFIT)
     said = refused(lab, run(lab, "replicate", "backup-on"), 4, ErrorCode.READER_UNFIT)
     assert "cannot be read by any reader" in said
     assert "already had a snapshot" in said

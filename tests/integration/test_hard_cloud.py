@@ -13,7 +13,7 @@ import pytest
 
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.services.assessment.access import SETTING
-from tests.integration.support import eventually, refused, report, run
+from tests.integration.support import GIB, eventually, refused, report, run
 from tests.lab.conditions import restarted
 from tests.lab.lab import Lab
 
@@ -189,6 +189,38 @@ def test_vm_snapshots_of_the_oma_are_told_before_anything_is_made(lab: Lab) -> N
         (found,) = lab.cloud.api().listVMSnapshot()["vmSnapshot"]
         lab.cloud.api().deleteVMSnapshot(vmsnapshotid=found["id"])
     report(lab, "replicate", VM)
+
+
+@pytest.mark.parametrize(
+    ("settings", "account", "exit_code", "code"),
+    [
+        ({"custom_disk_max": 2}, {}, 4, ErrorCode.OFFERING_UNFIT),
+        ({}, {"limits": {"volume": 1}}, 4, ErrorCode.QUOTA),
+        ({}, {"limits": {"primary_storage": 3}}, 4, ErrorCode.QUOTA),
+        ({}, {"deny": ("createVolume",)}, 5, ErrorCode.NOT_ALLOWED),
+    ],
+)
+def test_what_no_volume_can_be_made_of_is_refused_before_the_first_is_made(
+    lab: Lab, settings: dict[str, int], account: dict[str, Any], exit_code: int, code: ErrorCode
+) -> None:
+    """The first of the machine's disks could be made each time, the second could not."""
+    if "limits" in account:
+        # What other tests have left counts, too.
+        there = lab.cloud.state()["volumes"]
+        used = {"volume": len(there), "primary_storage": sum(volume["size"] for volume in there) // GIB}
+        account = {"limits": {kind: limit + used[kind] for kind, limit in account["limits"].items()}}
+    lab.cloud.settings(**settings)
+    lab.cloud.account(**account)
+    before = lab.cloud.state()["volumes"]
+    for dry in (("--dry-run",), ()):
+        refused(lab, run(lab, "replicate", "hard02", *dry), exit_code, code)
+        assert lab.cloud.state()["volumes"] == before
+    assert lab.vcenter.vm("hard02")["snapshots"] == []
+
+
+def test_what_a_role_may_not_read_keeps_nobody_from_a_sync(lab: Lab) -> None:
+    lab.cloud.account(deny=("listAccounts", "listCapabilities", "listApis"))
+    assert report(lab, "replicate", "hard02", "--dry-run")["kind"] == "full"
 
 
 def test_a_backup_offering_of_the_oma_is_warned_of_before_a_failover(lab: Lab) -> None:

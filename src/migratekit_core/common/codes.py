@@ -292,8 +292,9 @@ class ErrorCode(StrEnum):
     """CloudStack did not make a volume, or does not finish it.
     Look at its events in CloudStack, then run the command again."""
     OFFERING_UNFIT = "offering-unfit"
-    """The disk offering has a fixed size, and replicas have the size of their disks.
-    Set `ossea.disk_offering` to a custom one."""
+    """The disk offering has a fixed size, and replicas have the size of their disks; or a disk is beyond what
+    CloudStack makes of custom offerings.
+    Set `ossea.disk_offering` to a custom one; `custom.diskoffering.size.min` and `.max` are the cloud's limits."""
     DEVICE_MISSING = "device-missing"
     """CloudStack has attached a volume, and no disk with its serial appears on the OMA.
     Look at dmesg and `lsblk -o NAME,SIZE,SERIAL` on the OMA, then run again: it is attached anew."""

@@ -94,10 +94,11 @@ class VolumeClient:
         found: list[dict[str, Any]] = self.listing()["volumes"]
         return found
 
-    def oma(self) -> dict[str, Any]:
-        """Return what CloudStack says of the OMA: name, account, data_disks, max_disks …; empty from an earlier
-        version."""
-        found: dict[str, Any] = self._send("GET", "/api/v1/volumes", params={"oma": "true"}).get("oma") or {}
+    def oma(self, sizes: Sequence[int] = ()) -> dict[str, Any]:
+        """Return what CloudStack says of the OMA: name, account, data_disks, max_disks …, and whether volumes of
+        `sizes` (bytes) can be made; empty from an earlier version."""
+        asked = {"oma": "true", "sizes": list(sizes)}
+        found: dict[str, Any] = self._send("GET", "/api/v1/volumes", params=asked).get("oma") or {}
         return found
 
     def listing(self) -> dict[str, Any]:
@@ -241,6 +242,12 @@ class VolumeClient:
 def oma_problem(oma: dict[str, Any]) -> MigrateKitError | None:
     """Return why the OMA takes no disk now, by what `VolumeClient.oma` said, or None."""
     said = oma.get("problem")
+    return _as_error(said) if said else None
+
+
+def making_refused(oma: dict[str, Any]) -> MigrateKitError | None:
+    """Return why the volumes whose sizes `VolumeClient.oma` was asked about cannot all be made, or None."""
+    said = oma.get("refusal")
     return _as_error(said) if said else None
 
 

@@ -49,19 +49,24 @@ def enable(vm: Any, job_id: str) -> bool:
     if tracked(vm):
         return False
     if vm.snapshot is not None:
-        raise PreconditionError(
-            f"changed-block tracking is off for {vm.name}, and cannot be switched on",
-            "the machine has snapshots",
-            "remove or consolidate them in vCenter, then run the command again",
-            code=ErrorCode.CBT_IMPOSSIBLE,
-            facts={"vm": vm.name},
-        )
+        raise impossible(vm.name)
     with faults(f"change tracking of {vm.name}"):
         wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(changeTrackingEnabled=True)))
     if vm.runtime.powerState == vim.VirtualMachine.PowerState.poweredOn:
         stun = snapshots.create(vm, job_id, "MigrateKit: makes changed-block tracking effective; can be removed")
         snapshots.remove(vm, stun._moId)
     return True
+
+
+def impossible(name: str) -> PreconditionError:
+    """Return the error for a machine with snapshots whose change tracking is off."""
+    return PreconditionError(
+        f"changed-block tracking is off for {name}, and cannot be switched on",
+        "the machine has snapshots",
+        "remove or consolidate them in vCenter, then run the command again",
+        code=ErrorCode.CBT_IMPOSSIBLE,
+        facts={"vm": name},
+    )
 
 
 def tracked(vm: Any) -> bool:

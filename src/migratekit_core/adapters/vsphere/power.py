@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from pyVmomi import vim
+from pyVmomi import vim, vmodl
 
-from migratekit_core.adapters.vsphere.client import faults, wait
+from migratekit_core.adapters.vsphere.client import fault_text, faults, wait
 from migratekit_core.common import failpoints as points
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
@@ -23,12 +23,13 @@ def is_off(vm: Any) -> bool:
 def shut_down(vm: Any, timeout: float, power_off: bool) -> str:
     """Shut the guest down and wait until the machine is off; return how: `already off`, `guest` or `power off`.
 
-    Without VMware Tools, or where the guest takes longer than `timeout` seconds, the machine is powered off only if
-    `power_off` says so; otherwise PreconditionError is raised and the machine keeps running.
+    Where vSphere refuses to ask the guest, in whatever way, or the guest takes longer than `timeout` seconds, the
+    machine is powered off only if `power_off` says so; otherwise PreconditionError is raised and the machine keeps
+    running.
     """
     if is_off(vm):
         return "already off"
-    reason = _ask_guest(vm)
+    reason = _ask_guest(vm, power_off)
     if not reason:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -54,8 +55,11 @@ def shut_down(vm: Any, timeout: float, power_off: bool) -> str:
     return "power off"
 
 
-def _ask_guest(vm: Any) -> str:
-    """Ask the guest to shut down; return why that cannot be done, or ""."""
+def _ask_guest(vm: Any, power_off: bool) -> str:
+    """Ask the guest to shut down; return why that cannot be done, or "".
+
+    Raises BusyError for a machine that another task works on, unless it may be powered off.
+    """
     with faults(f"shutdown of {vm.name}"):
         try:
             with points.call("ShutdownGuest"):
@@ -64,6 +68,13 @@ def _ask_guest(vm: Any) -> str:
             return "VMware Tools are not running in the guest"
         except vim.fault.InvalidPowerState:
             return "" if is_off(vm) else "the machine is not running (suspended?)"
+        except vim.fault.NotAuthenticated:
+            raise
+        except vmodl.MethodFault as fault:
+            if isinstance(fault, (vim.fault.TaskInProgress, vim.fault.ConcurrentAccess)) and not power_off:
+                raise
+            # SystemError and others are known of guests whose tools run as they should.
+            return f"vSphere refused to ask the guest: {fault_text(fault)}"
     return ""
 
 

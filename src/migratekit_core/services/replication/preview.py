@@ -10,7 +10,7 @@ from migratekit_core.common.units import human_bytes
 from migratekit_core.config.load import require
 from migratekit_core.context import Runtime
 from migratekit_core.db.schema import require_schema
-from migratekit_core.services.replication import replica
+from migratekit_core.services.replication import replica, targets
 from migratekit_core.services.replication.sync import check_source, failed_over, refuse_unfit_oma
 
 
@@ -37,22 +37,27 @@ def preview(runtime: Runtime, name: str, compare: bool = False) -> SyncPlan:
     daemon = runtime.volumes()
     try:
         refuse_unfit_oma(daemon, vm, known)
+        new = targets.without_volume(daemon, vm, known)
+        if new and (offering := daemon.oma().get("backup_offering")):
+            runtime.observer.note(
+                f"the OMA has the backup offering {offering}: CloudStack may refuse to attach volumes"
+            )
     finally:
         daemon.close()
-    volumes = {row.disk_id: row for row in known.disks} if known else {}
+    rows = {row.disk_id: row for row in known.disks} if known else {}
     steps = []
     if not (vm.cbt_enabled and all(disk.change_id for disk in vm.disks)):
         steps.append("switch changed-block tracking on (a short snapshot makes it effective)")
     kind = replica.INCREMENTAL
     for disk in vm.disks:
-        row = volumes.get(str(disk.key))
-        if row is None or row.ossea_volume_id is None:
+        row = rows.get(str(disk.key))
+        if row is None or disk in new:
             steps.append(f"create a volume for {disk.label} ({human_bytes(disk.capacity_bytes)})")
             kind = replica.FULL
         elif row.disk_change_id is None and not compare:
             kind = replica.FULL
     copying = "copy what is allocated" if kind == replica.FULL else "copy what changed since the last sync"
-    if compare and volumes:
+    if compare and rows:
         copying = "compare each disk with its volume by digests, and copy the blocks that differ"
     steps += [
         "attach the volumes to the OMA and export them",

@@ -37,7 +37,7 @@ from migratekit_core.services.replication.plan import fits, plan_disk
 from migratekit_core.services.replication.replica import Replica
 from migratekit_core.services.replication.surplus import SurplusVolume
 from migratekit_core.services.replication.transfer import Copied, DiskWork, Run, copy_disks
-from migratekit_core.volumed.client import VolumeClient, oma_problem
+from migratekit_core.volumed.client import VolumeClient, making_refused, oma_problem
 
 
 @dataclass(frozen=True)
@@ -163,9 +163,13 @@ def sync(
 
 
 def refuse_unfit_oma(volumes: VolumeClient, vm: VirtualMachine, known: Replica | None) -> None:
-    """Raise what keeps the OMA from taking disks, before anything is made or changed; volumes that are attached already
-    need nothing of it."""
-    problem = oma_problem(volumes.oma())
+    """Raise what keeps the OMA from taking disks, or volumes from being made, before anything is made or changed;
+    volumes that are attached already need nothing of it."""
+    said = volumes.oma([disk.capacity_bytes for disk in targets.without_volume(volumes, vm, known)])
+    refused = making_refused(said)
+    if refused is not None:
+        raise refused
+    problem = oma_problem(said)
     if problem is None:
         return
     attached = {volume["id"] for volume in volumes.volumes() if volume["linux_state"] == "attached"}
@@ -219,7 +223,11 @@ def check_source(config: Config, vm: VirtualMachine) -> None:
                 code=ErrorCode.VM_UNFIT,
                 facts={"vm": vm.name, "disk": disk.label, "size": disk.capacity_bytes},
             )
-    if not vm.has_snapshots:
+    foreign = [found for found in vm.snapshots if not found.name.startswith(snapshots.PREFIX)]
+    if foreign and not vm.cbt_enabled:
+        raise cbt.impossible(vm.name)
+    # A snapshot of ours is removed before anything is read, and its delta with it.
+    if foreign or not vm.has_snapshots:
         for disk in vm.disks:
             readers.check(config, vm, disk)
 

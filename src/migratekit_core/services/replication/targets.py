@@ -17,6 +17,8 @@ from migratekit_core.db.engine import write
 from migratekit_core.db.models.oma import ReplicationJob, VmDisk
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
+from migratekit_core.services.replication.plan import fits
+from migratekit_core.services.replication.replica import Replica
 from migratekit_core.volumed.client import VolumeClient
 from migratekit_core.volumed.names import TAG
 
@@ -89,6 +91,19 @@ def _volume_of(runtime: Runtime, job: Job, vm: VirtualMachine, disk: Disk, volum
     made = volumes.create(name, disk.capacity_bytes, tags, key)
     write(engine, remember)
     return str(made["volume_id"])
+
+
+def without_volume(volumes: VolumeClient, vm: VirtualMachine, known: Replica | None) -> list[Disk]:
+    """Return the disks of a machine that a sync would make a volume for: there is none, it was deleted, or outgrown."""
+    rows = {row.disk_id: row for row in known.disks} if known is not None else {}
+
+    def has(disk: Disk) -> bool:
+        row = rows.get(str(disk.key))
+        if row is None or row.ossea_volume_id is None or not fits(row, disk):
+            return False
+        return volumes.get(row.ossea_volume_id) is not None
+
+    return [disk for disk in vm.disks if not has(disk)]
 
 
 def disk_row(db: Session, job_id: str, disk: Disk) -> VmDisk:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from migratekit_core.adapters.cloudstack import compute
 from migratekit_core.adapters.cloudstack.client import AsyncJobs, Cloud, by_name_or_id
@@ -15,6 +16,8 @@ from migratekit_core.common.units import GIB, round_up
 from migratekit_core.config.schema import Ossea
 from migratekit_core.volumed.names import TAG
 
+MAKE = "createVolume"
+Told = TypeVar("Told")
 WHOLE = frozenset({"id", "name", "state", "size"})
 """What a job's result has to say of a volume, to be taken for it."""
 
@@ -97,10 +100,30 @@ class Storage:
         """
         return compute.oma(self.cloud, self._ossea.oma_vm)
 
+    def commands(self) -> frozenset[str]:
+        """Return the commands that the account's role has, and "" where it may not ask for them."""
+        listed = self._readable(lambda: self.cloud.request("listApis").get("api"))
+        return frozenset(str(api.get("name")) for api in listed or ({"name": ""},))
+
+    def capabilities(self) -> dict[str, Any]:
+        """Return the cloud's settings, as far as every account sees them; empty where the role may not ask."""
+        return self._readable(lambda: self.cloud.request("listCapabilities").get("capability")) or {}
+
+    def account(self) -> dict[str, Any]:
+        """Return the row of the account that the volumes will belong to; empty where it is not known."""
+        oma = self.oma_row()
+        owner = (oma.get("account"), oma.get("domainid"))
+        rows = self._readable(lambda: list(self.cloud.list("listAccounts", "account"))) or ()
+        return next((row for row in rows if (row.get("name"), row.get("domainid")) == owner), {})
+
     def vm_snapshots(self, vm_id: str) -> int | None:
         """Return how many VM snapshots a virtual machine has; None where the role lacks the call."""
+        return self._readable(lambda: len(self.cloud.list("listVMSnapshot", "vmSnapshot", virtualmachineid=vm_id)))
+
+    def _readable(self, ask: Callable[[], Told]) -> Told | None:
+        """Return what a call tells that is helpful only; None where the role lacks it."""
         try:
-            return len(self.cloud.list("listVMSnapshot", "vmSnapshot", virtualmachineid=vm_id))
+            return ask()
         except AuthError as error:
             if error.code is ErrorCode.NOT_ALLOWED:
                 return None
@@ -146,14 +169,12 @@ class Storage:
     def create(self, name: str, size: int, jobs: AsyncJobs) -> Volume:
         """Create a volume of at least `size` bytes; CloudStack counts in whole GiB."""
         gib = round_up(size, GIB) // GIB
-        made = self.cloud.run(
-            "createVolume", jobs, name=name, size=gib, diskofferingid=self.offering_id(), zoneid=self.zone_id()
-        )
+        made = self.cloud.run(MAKE, jobs, name=name, size=gib, diskofferingid=self.offering_id(), zoneid=self.zone_id())
         return self._made(made, name)
 
     def create_from_snapshot(self, name: str, snapshot_id: str, jobs: AsyncJobs) -> Volume:
         """Create a volume with a snapshot's content."""
-        made = self.cloud.run("createVolume", jobs, name=name, snapshotid=snapshot_id, zoneid=self.zone_id())
+        made = self.cloud.run(MAKE, jobs, name=name, snapshotid=snapshot_id, zoneid=self.zone_id())
         return self._made(made, name)
 
     def _made(self, result: dict[str, Any], name: str) -> Volume:

@@ -33,6 +33,9 @@ _Text = Annotated[str, Field(min_length=1, max_length=255)]
 _Id = Annotated[str, Field(min_length=1, max_length=LONGEST_ID, pattern=ID_PATTERN)]
 _Bytes = Annotated[int, Field(gt=0, le=2**50), _NO_GUESS]
 _Range = tuple[Annotated[int, Field(ge=0, le=2**50), _NO_GUESS], _Bytes]
+Size = Annotated[int, Field(gt=0, le=2**50)]
+MOST_SIZES = 256
+"""Volumes that are asked about at once; a machine of vSphere has fewer disks."""
 _Tags = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=128)], Annotated[str, Field(max_length=255)]],
     Field(max_length=32, description="Tags of the volume in CloudStack; `migratekit` marks it as ours."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
@@ -11,9 +12,10 @@ from pydantic import BaseModel, Field, WithJsonSchema
 from sqlalchemy import Engine
 from sqlmodel import col, select
 
-from migratekit_core.common.errors import PreconditionError, to_fields
+from migratekit_core.common.errors import MigrateKitError, PreconditionError, to_fields
 from migratekit_core.db.engine import session
 from migratekit_core.db.models.volumes import DeviceMapping, NbdExport, VolumeOperation
+from migratekit_core.volumed.daemon.allowance import refusal
 from migratekit_core.volumed.daemon.context import ORIGIN
 from migratekit_core.volumed.daemon.oma import look, unfit
 from migratekit_core.volumed.daemon.reconcile.reconciler import Report
@@ -133,6 +135,9 @@ class OmaView(BaseModel):
     data_disks: int = Field(description="Data disks that are attached now.")
     max_disks: int | None = Field(description="How many CloudStack attaches; null: not known.")
     problem: OperationError | None = Field(description="Why it takes no disk now; null where it does.")
+    refusal: OperationError | None = Field(
+        None, description="Why volumes of the `sizes` asked about cannot all be made; null where nothing is known."
+    )
 
 
 class VolumeList(BaseModel):
@@ -180,15 +185,18 @@ class Progress(BaseModel):
     transfer_speed_bps: int = Field(description="Bytes per second.")
 
 
-def oma_view(storage: Storage) -> OmaView:
-    """Return the OMA as clients see it, with what keeps it from taking disks."""
+def oma_view(storage: Storage, sizes: Sequence[int]) -> OmaView:
+    """Return the OMA as clients see it, with what keeps it from taking disks, and such volumes from being made."""
     try:
         found = look(storage)
     except PreconditionError as error:
         nothing: dict[str, Any] = {"vm_snapshots": None, "backup_offering": "", "data_disks": 0, "max_disks": None}
         return OmaView(id="", name="", account="", hypervisor="", problem=OperationError(**to_fields(error)), **nothing)
-    problem = unfit(found)
-    return OmaView(**asdict(found), problem=OperationError(**to_fields(problem)) if problem else None)
+    return OmaView(**asdict(found), problem=_as_view(unfit(found)), refusal=_as_view(refusal(storage, sizes)))
+
+
+def _as_view(error: MigrateKitError | None) -> OperationError | None:
+    return OperationError(**to_fields(error)) if error is not None else None
 
 
 def operation_view(operation: VolumeOperation) -> OperationView:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, PreconditionError
 from migratekit_core.volumed.daemon.api import bodies
-from migratekit_core.volumed.daemon.api.bodies import FromWhere, IdempotencyKey, VolumeId
+from migratekit_core.volumed.daemon.api.bodies import FromWhere, IdempotencyKey, Size, VolumeId
 from migratekit_core.volumed.daemon.api.problems import Problem, responses
 from migratekit_core.volumed.daemon.api.services import Services
 from migratekit_core.volumed.daemon.api.submit import submit
@@ -49,12 +49,15 @@ def routes(services: Services) -> APIRouter:
         oma: Annotated[
             bool, Query(description="Instead: the machine that the daemon runs on, as CloudStack has it.")
         ] = False,
+        sizes: Annotated[
+            list[Size] | None,
+            Query(max_length=bodies.MOST_SIZES, description="With `oma`: bytes of volumes that are to be made."),
+        ] = None,
     ) -> VolumeList:
         report = services.reconciler.report
         if oma:
-            return VolumeList(
-                volumes=[], snapshots=[], reconcile=reconcile_view(report), oma=oma_view(services.storage)
-            )
+            view = oma_view(services.storage, sizes or [])
+            return VolumeList(volumes=[], snapshots=[], reconcile=reconcile_view(report), oma=view)
         found = _root_of(services, vm_id) if vm_id is not None else services.storage.ours()
         views = [VolumeView(**fields) for fields in volume_fields(found, services.volumes, report)]
         taken = services.storage.our_snapshots() if snapshots else []
