@@ -244,7 +244,6 @@ MACHINES: tuple[Odd, ...] = (
     # Snapshots and change tracking.
     Odd("old-hardware", hits("MK-CBT-001"), {"hardware_version": "vmx-04"}),
     Odd("untracked", hits("MK-CBT-002"), {"cbt": False}),
-    Odd("disk-untracked", hits("MK-CBT-003"), properties=disk("disk-untracked", changeId=None)),
     Odd(
         "disk-excluded",
         hits("MK-CBT-003"),

@@ -321,12 +321,13 @@ def test_all_that_is_allocated_cannot_be_had(lab: LabVcsim, client: Any) -> None
 
 def test_change_ids_on_the_disks_of_snapshots_only(lab: LabVcsim, client: Any) -> None:
     vm = find(client, "web01")
-    lab.switch(live_change_ids=False)
     assert vm.config.changeTrackingEnabled
     assert disk_of(vm.config).backing.changeId is None
     snapshot = snap(vm)
     assert disk_of(snapshot.config).backing.changeId
     assert disk_of(vm.config).backing.changeId is None
+    lab.switch(live_change_ids=True)
+    assert disk_of(vm.config).backing.changeId
     WaitForTask(snapshot.RemoveSnapshot_Task(removeChildren=False))
 
 

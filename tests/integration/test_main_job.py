@@ -79,11 +79,11 @@ def test_discover_tells_what_matters(lab: Lab) -> None:
     assert (nic["network"], nic["network_kind"], nic["unresolved"]) == ("VM Network", "standard", "")
     assert (nic["mac"], nic["type"], nic["ip_addresses"]) == ("00:50:56:00:00:21", "vmxnet3", ["192.0.2.21"])
     assert vm["uuid"]
-    # Change tracking: the machine's flag, and each disk's change id.
+    # Change tracking by the machine's flag: a live disk has no change id though it is tracked.
     off, on = by_path["/DC0/vm/backup-off"], by_path["/DC0/vm/backup-on"]
     assert (off["cbt_enabled"], off["disks"][0]["change_id"]) == (False, None)
     assert on["cbt_enabled"]
-    assert on["disks"][0]["change_id"]
+    assert on["disks"][0]["change_id"] is None
     # Distributed portgroups by their names, and machines of one name side by side.
     assert [nic["network"] for nic in by_path["/DC0/vm/unmapped01"]["nics"]] == ["DC0_DVPG0", "DC0_DVPG1"]
     assert {"/DC0/vm/a/twin", "/DC0/vm/b/twin"} <= by_path.keys()

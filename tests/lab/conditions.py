@@ -83,8 +83,8 @@ CONDITIONS = {
         lambda lab: lab.vcenter.fault(mode="slow-task", method="*", seconds=SILENT_SECONDS),
     ),
     "vcenter-no-areas": Condition(
-        'vCenter refuses "*", and live disks have no change id',
-        lambda lab: lab.vcenter.switch(allocated="refused", live_change_ids=False),
+        'vCenter refuses "*"',
+        lambda lab: lab.vcenter.switch(allocated="refused"),
     ),
     "vm-snapshot": Condition("the OMA has a VM snapshot", _vm_snapshot_of_the_oma, refused="vm-has-snapshots"),
 }

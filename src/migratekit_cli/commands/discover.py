@@ -126,8 +126,9 @@ def _disks(vm: VirtualMachine) -> str:
 
 
 def _tracking(vm: VirtualMachine) -> str:
-    tracked = vm.cbt_enabled and all(disk.change_id for disk in vm.disks)
-    return "on" if tracked else "on, not yet effective" if vm.cbt_enabled else "off"
+    if not vm.cbt_enabled:
+        return "off"
+    return "on, not for all disks" if vm.excluded_disks else "on"
 
 
 def _power(vm: VirtualMachine) -> str:

@@ -25,8 +25,13 @@ func (m *machine) reconfigure(ctx *simulator.Context, req *types.ReconfigVM_Task
 	if fault != nil {
 		return fault
 	}
+	keys, fault := m.newKeys(req.Spec.DeviceChange)
+	if fault != nil {
+		return fault
+	}
 	_, fault = m.lab.inner(m.VirtualMachine.ReconfigVMTask(ctx, req))
 	if fault == nil {
+		m.move(ctx, keys)
 		fault = m.resize(sizes)
 	}
 	if fault == nil {
@@ -45,6 +50,56 @@ func (vm *vmState) cbtEnabled() bool {
 	vm.mu.RLock()
 	defer vm.mu.RUnlock()
 	return vm.cbt
+}
+
+// newKeys are the disks that shall move to another slot of a SCSI controller: the key goes with the slot.
+func (m *machine) newKeys(changes []types.BaseVirtualDeviceConfigSpec) (map[int32]int32, types.BaseMethodFault) {
+	keys := map[int32]int32{}
+	m.vm.mu.RLock()
+	defer m.vm.mu.RUnlock()
+	for i, change := range changes {
+		spec := change.GetVirtualDeviceConfigSpec()
+		device, ok := spec.Device.(*types.VirtualDisk)
+		edits := spec.Operation == types.VirtualDeviceConfigSpecOperationEdit
+		if !ok || !edits || device.UnitNumber == nil || device.ControllerKey < 1000 || device.ControllerKey > 1003 {
+			continue
+		}
+		key := 2000 + (device.ControllerKey-1000)*16 + *device.UnitNumber
+		if key == device.Key || m.vm.disk(device.Key) == nil {
+			continue
+		}
+		if len(m.vm.points) > 0 {
+			fault := new(types.InvalidDeviceOperation)
+			fault.DeviceIndex, fault.Property = int32(i), "virtualDeviceSpec.device.unitNumber"
+			return nil, fault
+		}
+		keys[device.Key] = key
+	}
+	return keys, nil
+}
+
+func (m *machine) move(ctx *simulator.Context, keys map[int32]int32) {
+	if len(keys) == 0 {
+		return
+	}
+	ctx.WithLock(m.VirtualMachine, func() {
+		devices := append([]types.BaseVirtualDevice(nil), m.VirtualMachine.Config.Hardware.Device...)
+		for i, device := range devices {
+			if disk, ok := device.(*types.VirtualDisk); ok && keys[disk.Key] != 0 {
+				moved := *disk
+				moved.Key = keys[disk.Key]
+				devices[i] = &moved
+			}
+		}
+		m.VirtualMachine.Config.Hardware.Device = devices
+	})
+	m.vm.mu.Lock()
+	defer m.vm.mu.Unlock()
+	for _, d := range m.vm.disks {
+		if keys[d.key] != 0 {
+			d.key = keys[d.key]
+		}
+	}
 }
 
 // newSizes are the disks that shall grow, by device key. It refuses what vSphere refuses: to make one smaller, or to

@@ -18,7 +18,7 @@ type switches struct {
 	LiveChangeIDs bool   `json:"live_change_ids"` // the disks of a machine carry change ids, not only those of snapshots
 }
 
-func standardSwitches() switches { return switches{Allocated: "areas", LiveChangeIDs: true} }
+func standardSwitches() switches { return switches{Allocated: "areas"} }
 
 func (sw switches) check() error {
 	if sw.SessionLimit < 0 || sw.SessionSeconds < 0 {

@@ -63,10 +63,9 @@ func TestAllocatedAreas(t *testing.T) {
 	s.ask("PUT", "/lab/switches", rule{"allocated": "some"}, http.StatusBadRequest)
 }
 
-func TestLiveDisksWithoutChangeIDs(t *testing.T) {
+func TestLiveDisksWithAndWithoutChangeIDs(t *testing.T) {
 	s := start(t, running("web01", 1<<20))
 	vm := s.vm(s.login(), "web01")
-	s.ask("PUT", "/lab/switches", rule{"live_change_ids": false}, http.StatusOK)
 	if ids := changeIDs(s.properties(vm).Config.Hardware.Device); ids[0] != "" {
 		t.Fatalf("live: %v", ids)
 	}
@@ -79,8 +78,12 @@ func TestLiveDisksWithoutChangeIDs(t *testing.T) {
 	if config := s.properties(vm).Config; changeIDs(config.Hardware.Device)[0] != "" || !*config.ChangeTrackingEnabled {
 		t.Fatal("live, after a snapshot")
 	}
-	s.ask("DELETE", "/lab/switches", nil, http.StatusOK)
+	s.ask("PUT", "/lab/switches", rule{"live_change_ids": true}, http.StatusOK)
 	if ids := changeIDs(s.properties(vm).Config.Hardware.Device); ids[0] == "" {
+		t.Fatal("none")
+	}
+	s.ask("DELETE", "/lab/switches", nil, http.StatusOK)
+	if ids := changeIDs(s.properties(vm).Config.Hardware.Device); ids[0] != "" {
 		t.Fatal("not back")
 	}
 }

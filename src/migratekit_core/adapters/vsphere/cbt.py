@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pyVmomi import vim, vmodl
 
-from migratekit_core.adapters.vsphere import snapshots
 from migratekit_core.adapters.vsphere.client import fault_text, faults, wait
+from migratekit_core.adapters.vsphere.inventory import read_disks, read_tracking
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError, PreconditionError
 
@@ -40,42 +40,62 @@ def number(change_id: str) -> int:
     return int(text) if text.isdigit() else -1
 
 
-def enable(vm: Any, job_id: str) -> bool:
-    """Switch change tracking on for `vm` and all its disks, and make it effective; return whether it was off.
+def enable(vm: Any) -> bool:
+    """Switch change tracking on for `vm` and all its disks; return whether it was off.
 
-    A running machine starts tracking at its next stun, so a snapshot is made and removed. Raises PreconditionError
-    where the machine has snapshots: vSphere cannot begin to track on top of one.
+    A running machine begins to track at its next snapshot (`missing` tells). Raises PreconditionError where the machine
+    has snapshots, for vSphere cannot begin to track on top of one, and where a disk is excluded by a setting.
     """
-    if tracked(vm):
+    tracking = read_tracking(vm)
+    refuse_unfit(vm.name, tracking.on, tracking.excluded, vm.snapshot is not None)
+    if tracking.on:
         return False
-    if vm.snapshot is not None:
-        raise impossible(vm.name)
     with faults(f"change tracking of {vm.name}"):
         wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(changeTrackingEnabled=True)))
-    if vm.runtime.powerState == vim.VirtualMachine.PowerState.poweredOn:
-        stun = snapshots.create(vm, job_id, "MigrateKit: makes changed-block tracking effective; can be removed")
-        snapshots.remove(vm, stun._moId)
     return True
 
 
-def impossible(name: str) -> PreconditionError:
-    """Return the error for a machine with snapshots whose change tracking is off."""
-    return PreconditionError(
-        f"changed-block tracking is off for {name}, and cannot be switched on",
-        "the machine has snapshots",
-        "remove or consolidate them in vCenter, then run the command again",
-        code=ErrorCode.CBT_IMPOSSIBLE,
-        facts={"vm": name},
-    )
+def refuse_unfit(name: str, on: bool, excluded: Mapping[str, str], has_snapshots: bool) -> None:
+    """Raise PreconditionError where not all disks of a machine can be tracked.
+
+    `on`: whether tracking is; `excluded`: disks and the settings that exclude them.
+    """
+    if excluded:
+        disks = ", ".join(f"{label} ({key})" for label, key in excluded.items())
+        raise PreconditionError(
+            f"changed-block tracking is switched off for disks of {name}",
+            f"by an advanced setting: {disks}",
+            "remove the setting in vCenter, then run the command again",
+            code=ErrorCode.CBT_IMPOSSIBLE,
+            facts={"vm": name, "settings": ", ".join(sorted(excluded.values()))},
+        )
+    if not on and has_snapshots:
+        raise PreconditionError(
+            f"changed-block tracking is off for {name}, and cannot be switched on",
+            "the machine has snapshots",
+            "remove or consolidate them in vCenter, then run the command again",
+            code=ErrorCode.CBT_IMPOSSIBLE,
+            facts={"vm": name},
+        )
 
 
-def tracked(vm: Any) -> bool:
-    """Return whether tracking is on and every disk has a change id: the flag alone can lie, either way."""
-    disks = [device for device in vm.config.hardware.device if isinstance(device, vim.vm.device.VirtualDisk)]
-    flag = bool(vm.config.changeTrackingEnabled)
-    if vm.runtime.powerState != vim.VirtualMachine.PowerState.poweredOn:
-        return flag
-    return flag and all(getattr(disk.backing, "changeId", None) for disk in disks)
+def missing(snapshot: Any) -> list[str]:
+    """Return the labels of the disks of a snapshot that have no change id: tracking began with it, or does nothing.
+
+    A live disk may have none though it is tracked (recorded of a 6.7 U3 with vSAN), so only snapshots are asked.
+    """
+    return [disk.label for disk in read_disks(snapshot) if disk.change_id is None]
+
+
+def allocated(vm: Any, snapshot: Any, disk_key: int, capacity: int) -> list[Area] | None:
+    """Return where a disk of `snapshot` may hold anything but zeros; None where vSphere cannot tell.
+
+    Storage other than VMFS may refuse the question, or answer it with one area, the whole disk.
+    """
+    try:
+        return list(changed_areas(vm, snapshot, disk_key, capacity, EVERYTHING))
+    except (EpochLostError, vmodl.fault.NotSupported, vmodl.fault.SystemError):
+        return None
 
 
 def changed_areas(vm: Any, snapshot: Any, disk_key: int, capacity: int, change_id: str) -> Iterator[Area]:

@@ -6,16 +6,42 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from migratekit_core.adapters.vsphere import snapshots
+from migratekit_core.adapters.vsphere import cbt, snapshots
 from migratekit_core.common.codes import ErrorCode
-from migratekit_core.common.errors import OperationFailedError, UnreachableError
+from migratekit_core.common.errors import OperationFailedError, PreconditionError, UnreachableError
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
 
 
 @contextmanager
-def frozen(job: Job, managed: Any, purpose: str) -> Iterator[Any]:
-    """Take a snapshot of a machine, yield it, and remove it when the block ends, whatever happened."""
+def frozen(job: Job, managed: Any, purpose: str, *, tracked: bool = False) -> Iterator[Any]:
+    """Take a snapshot of a machine, yield it, and remove it when the block ends, whatever happened.
+
+    `tracked`: each of its disks has a change id. Where one has none, tracking has only begun with the first snapshot,
+    and another one is taken; raises PreconditionError where that has none either.
+    """
+    if tracked:
+        with _held(job, managed, purpose) as first:
+            without = cbt.missing(first)
+            if not without:
+                yield first
+                return
+        job.log(EventKind.TRACKING_BEGINS, disks=without)
+    with _held(job, managed, purpose) as snapshot:
+        without = cbt.missing(snapshot) if tracked else []
+        if without:
+            raise PreconditionError(
+                f"changed-block tracking of {managed.name} does nothing",
+                f"no change id in two snapshots: {', '.join(without)}",
+                "switch it off and on in vCenter (ctkEnabled), then run the command again",
+                code=ErrorCode.CBT_IMPOSSIBLE,
+                facts={"vm": managed.name, "disks": ", ".join(without)},
+            )
+        yield snapshot
+
+
+@contextmanager
+def _held(job: Job, managed: Any, purpose: str) -> Iterator[Any]:
     with job.step("create-snapshot") as step:
         snapshot = snapshots.create(managed, job.id, f"MigrateKit {purpose}; removed when it ends")
         step.log(EventKind.SOURCE_SNAPSHOT_TAKEN, snapshot=snapshot._moId)

@@ -46,7 +46,7 @@ def preview(runtime: Runtime, name: str, compare: bool = False) -> SyncPlan:
         daemon.close()
     rows = {row.disk_id: row for row in known.disks} if known else {}
     steps = []
-    if not (vm.cbt_enabled and all(disk.change_id for disk in vm.disks)):
+    if not vm.cbt_enabled:
         steps.append("switch changed-block tracking on (a short snapshot makes it effective)")
     kind = replica.INCREMENTAL
     for disk in vm.disks:

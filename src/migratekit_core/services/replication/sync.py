@@ -141,7 +141,7 @@ def sync(
             step.log(EventKind.LEFTOVERS_CLEANED, level="warning", runs=left, snapshots=removed)
     job.stop_if_cancelled()
     with job.step("enable-cbt") as step:
-        switched = cbt.enable(managed, job.id)
+        switched = cbt.enable(managed)
         step.log(EventKind.CHANGE_TRACKING, switched_on=switched)
         if switched:
             runtime.observer.note("changed-block tracking was off and is switched on")
@@ -224,8 +224,7 @@ def check_source(config: Config, vm: VirtualMachine) -> None:
                 facts={"vm": vm.name, "disk": disk.label, "size": disk.capacity_bytes},
             )
     foreign = [found for found in vm.snapshots if not found.name.startswith(snapshots.PREFIX)]
-    if foreign and not vm.cbt_enabled:
-        raise cbt.impossible(vm.name)
+    cbt.refuse_unfit(vm.name, vm.cbt_enabled, vm.excluded_disks, bool(foreign))
     # A snapshot of ours is removed before anything is read, and its delta with it.
     if foreign or not vm.has_snapshots:
         for disk in vm.disks:
@@ -296,7 +295,7 @@ def _copy_snapshot(
     options: Options,
 ) -> tuple[str, list[Copied]]:
     job.stop_if_cancelled()
-    with frozen(job, managed, "replication") as snapshot:
+    with frozen(job, managed, "replication", tracked=True) as snapshot:
         _update(runtime, job.id, snapshot_id=snapshot._moId, current_operation="copy")
         settings = runtime.config.replication
         limits = options.limits or Limits(settings.bandwidth, settings.disk_bandwidth)
@@ -331,14 +330,6 @@ def _work(
         )
     work = []
     for disk in disks:
-        if disk.change_id is None:
-            raise PreconditionError(
-                f"{disk.label} of {vm.name} has no change id",
-                "changed-block tracking is not effective for it",
-                "switch it off and on in vCenter (ctkEnabled of the disk), then run again",
-                code=ErrorCode.CBT_IMPOSSIBLE,
-                facts={"vm": vm.name, "disk": disk.label},
-            )
         readers.check(runtime.config, vm, disk)
         volume_id, export = exports[disk.key]
         row = write(runtime.databases.oma, partial(targets.disk_row, job_id=job.id, disk=disk))

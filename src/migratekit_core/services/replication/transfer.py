@@ -96,6 +96,16 @@ class Run:
             found = cbt.changed_areas(self.managed, self.snapshot, disk.key, disk.capacity_bytes, change_id)
             return [(area.offset, area.length) for area in found]
 
+    def allocated(self, disk: Disk) -> list[tuple[int, int]]:
+        """Return where a disk of the snapshot may hold anything but zeros: the whole of it where vSphere cannot tell,
+        and holes are found by reading."""
+        with self.asking:
+            found = cbt.allocated(self.managed, self.snapshot, disk.key, disk.capacity_bytes)
+        if found is None:
+            self.step.log(EventKind.ALLOCATION_UNKNOWN, level="warning", disk=disk.label)
+            return [(0, disk.capacity_bytes)]
+        return [(area.offset, area.length) for area in found]
+
     def show(self, item: str, progress: Progress) -> None:
         """Tell whoever watches, here or elsewhere, how far something is."""
         self.runtime.observer.progress(item, progress)
@@ -170,22 +180,20 @@ def _asked(run: Run, item: DiskWork) -> _Task:
     """Ask vSphere what to copy."""
     plan, disk = item.plan, item.disk
     try:
-        wanted = run.areas(disk, plan.base)
+        wanted = run.allocated(disk) if plan.base == cbt.EVERYTHING else run.areas(disk, plan.base)
         since = run.areas(disk, plan.resume.change_id) if plan.resume else []
         return _Task(plan.full, plan.reason, wanted, since, plan.resume.position if plan.resume else 0)
     except cbt.EpochLostError as error:
-        if plan.base == cbt.EVERYTHING and plan.resume is None:
-            raise
         run.step.log(EventKind.CHANGES_UNKNOWN, level="warning", disk=disk.label, reason=error.why)
         # What the volume holds is known no longer, so a checkpoint has to say that everything is being copied.
         reason = "vSphere does not know the last change id any more"
-        return _Task(True, reason, run.areas(disk, cbt.EVERYTHING), [], 0)
+        return _Task(True, reason, run.allocated(disk), [], 0)
 
 
 def _compared(run: Run, item: DiskWork, source: str) -> _Task:
     """Compare the disk with its volume by digests: what differs is what to copy."""
     disk, plan = item.disk, item.plan
-    allocated = run.areas(disk, cbt.EVERYTHING)
+    allocated = run.allocated(disk)
     volumes = run.runtime.volumes(run.step.job)
     name, meter = f"{run.vm.name} {disk.label}", Meter(disk.capacity_bytes)
     request_size = run.runtime.config.replication.request_size

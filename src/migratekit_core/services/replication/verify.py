@@ -205,7 +205,7 @@ def _verify(run: Run, disk: Disk, row: VmDisk, volumes: VolumeClient) -> Verifie
             volumes,
             row.ossea_volume_id,
             ranges,
-            run.areas(disk, cbt.EVERYTHING),
+            run.allocated(disk),
             block_size_for(disk.capacity_bytes),
             lambda done: run.show(disk.label, meter.progress(done)),
         )

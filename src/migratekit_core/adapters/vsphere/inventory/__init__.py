@@ -19,6 +19,7 @@ from migratekit_core.adapters.vsphere.inventory.reading import (
     list_vms,
     managed_object,
     read_disks,
+    read_tracking,
 )
 
 __all__ = [
@@ -39,5 +40,6 @@ __all__ = [
     "list_vms",
     "managed_object",
     "read_disks",
+    "read_tracking",
     "similar",
 ]

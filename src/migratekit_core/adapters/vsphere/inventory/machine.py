@@ -168,7 +168,7 @@ def read_machine(found: Found, places: Places) -> VirtualMachine:
         guest_volumes=tuple(_volume(each) for each in facts.get("guest.disk", ())),
         committed_bytes=wire.number(facts.get("summary.storage"), "committed"),
         uncommitted_bytes=wire.number(facts.get("summary.storage"), "uncommitted"),
-        extra_config=_extra_config(facts.get("config.extraConfig")),
+        extra_config=read_extra_config(facts.get("config.extraConfig")),
     )
 
 
@@ -199,7 +199,7 @@ def _datastores(facts: Properties, disks: tuple[Disk, ...], places: Places) -> t
     return tuple(places.datastores[moref] for moref in morefs if moref in places.datastores)
 
 
-def _extra_config(options: Element | None) -> dict[str, str]:
+def read_extra_config(options: Element | None) -> dict[str, str]:
     kept = {}
     for option in options if options is not None else ():
         key = wire.text(option, "key")

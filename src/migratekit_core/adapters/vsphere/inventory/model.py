@@ -7,6 +7,7 @@ a truth value False, except where None is said to mean something. The JSON of `d
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -28,6 +29,7 @@ class Disk:
     mode: str
     """persistent, independent_persistent, independent_nonpersistent …"""
     change_id: str | None
+    """Of a snapshot's disk; a live disk may have none though it is tracked."""
     backing: str
     """Type of the backing, such as FlatVer2, SeSparse or RawDiskMappingVer1."""
     has_parent: bool
@@ -294,3 +296,33 @@ class VirtualMachine:
     def readable(self) -> bool:
         """Return whether vSphere can read the machine's configuration; else little but its name is known."""
         return bool(self.hardware_version)
+
+    @property
+    def excluded_disks(self) -> dict[str, str]:
+        """Return the disks that an advanced setting excludes from change tracking: label, and the setting's name."""
+        return excluded_disks(self.disks, self.controllers, self.extra_config)
+
+
+_BUSES = {"NVME": "nvme", "AHCI": "sata", "IDE": "ide"}
+"""What a controller's type holds, and how advanced settings call its bus; all others are `scsi`."""
+
+
+def excluded_disks(
+    disks: Iterable[Disk], controllers: Iterable[Controller], extra_config: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the disks with `scsiX:Y.ctkEnabled = FALSE`: label, and the setting's name.
+
+    Settings stay when a disk is removed, so only those of disks that are there count.
+    """
+    said = {key.lower(): (key, value.lower()) for key, value in extra_config.items()}
+    by_key = {controller.key: controller for controller in controllers}
+    found = {}
+    for disk in disks:
+        controller = by_key.get(disk.controller_key)
+        if controller is None:
+            continue
+        bus = next((name for part, name in _BUSES.items() if part in controller.type), "scsi")
+        key, value = said.get(f"{bus}{controller.bus_number}:{disk.unit_number}.ctkenabled", ("", ""))
+        if value in ("false", "0"):
+            found[disk.label] = key
+    return found

@@ -14,8 +14,15 @@ from migratekit_core.adapters.vsphere.inventory import wire
 from migratekit_core.adapters.vsphere.inventory.collector import Found, Retrieval, retrieve_one
 from migratekit_core.adapters.vsphere.inventory.devices import read_hardware
 from migratekit_core.adapters.vsphere.inventory.filters import similar
-from migratekit_core.adapters.vsphere.inventory.machine import DEVICES, IDENTITY, PROPERTIES, read_machine, read_path
-from migratekit_core.adapters.vsphere.inventory.model import Disk, VirtualMachine
+from migratekit_core.adapters.vsphere.inventory.machine import (
+    DEVICES,
+    IDENTITY,
+    PROPERTIES,
+    read_extra_config,
+    read_machine,
+    read_path,
+)
+from migratekit_core.adapters.vsphere.inventory.model import Disk, VirtualMachine, excluded_disks
 from migratekit_core.adapters.vsphere.inventory.places import Places
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
@@ -125,3 +132,26 @@ def managed_object(service: Any, vm: VirtualMachine) -> Any:
 def read_disks(managed: Any) -> tuple[Disk, ...]:
     """Return the disks of pyVmomi's machine or snapshot, in the order of controller and unit."""
     return read_hardware(retrieve_one(managed, [DEVICES])[DEVICES], {}, None).disks
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Whether vSphere is told to track what changes on a machine's disks; a snapshot's disks tell whether it does."""
+
+    on: bool
+    """By the machine's flag, or its advanced setting: either may come late."""
+    excluded: dict[str, str]
+    """Disks that are not tracked, by their label, and the setting that says so."""
+
+
+def read_tracking(managed: Any) -> Tracking:
+    """Return how change tracking of pyVmomi's machine is set."""
+    flag, options = "config.changeTrackingEnabled", "config.extraConfig"
+    facts = retrieve_one(managed, [flag, options, DEVICES])
+    hardware = read_hardware(facts[DEVICES], {}, None)
+    extra = read_extra_config(facts.get(options))
+    said = {key.lower(): value.lower() for key, value in extra.items()}
+    return Tracking(
+        wire.truth(facts.get(flag)) or said.get("ctkenabled") in ("true", "1"),
+        excluded_disks(hardware.disks, hardware.controllers, extra),
+    )

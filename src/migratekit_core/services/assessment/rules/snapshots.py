@@ -56,25 +56,16 @@ def off(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
 
 @machine_rule(
     "MK-CBT-003",
-    Severity.WARNING,
+    Severity.BLOCKER,
     "changed-block tracking is off for a disk",
-    why="The disk is excluded by an advanced setting, which switching the machine's flag on does not undo; or "
-    "the flag is "
-    "on and the disk has no change id, for tracking begins at the next stun.",
-    remedy="Remove scsiX:Y.ctkEnabled = FALSE from the advanced settings; then a snapshot, made and removed, "
-    "starts it.",
+    why="The disk is excluded by an advanced setting, which switching the machine's flag on does not undo. `replicate` "
+    "refuses the machine.",
+    remedy="Remove scsiX:Y.ctkEnabled = FALSE from the advanced settings; the next snapshot starts the tracking.",
 )
 def off_for_a_disk(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
-    """Report disks that are excluded, and those without a change id on a running machine that tracks."""
-    for key, value in vm.extra_config.items():
-        # scsi0:1.ctkEnabled is a disk's; the machine's own key has no colon.
-        if ":" in key and key.lower().endswith(".ctkenabled") and value.lower() in ("false", "0"):
-            yield Hit(f"it is {value}", key)
-    if not vm.cbt_enabled or vm.power != "poweredOn":
-        return
-    for disk in vm.disks:
-        if disk.change_id is None and "independent" not in disk.mode and disk.rdm_mode != "physicalMode":
-            yield Hit("it has no change id", disk.label)
+    """Report disks that are excluded. Whether the others have a change id, only a snapshot of theirs tells."""
+    for label, key in vm.excluded_disks.items():
+        yield Hit(f"{key} is FALSE", label)
 
 
 @machine_rule(
