@@ -11,6 +11,8 @@ from tests.lab.noise import noise
 from tests.lab.parts.vcenter import VCenter
 
 MIB = 1 << 20
+SLASHED = "50% of a/b"
+"""A name that the API has escaped."""
 
 
 def machine(name: str, *disks: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -110,6 +112,7 @@ def shared(images: Images) -> dict[str, Any]:
         machine("record01", random_disk(images, "record01", MIB)),
         machine("asked01", random_disk(images, "asked01", 2 * MIB)),
         machine("hard01", random_disk(images, "hard01", 4 * MIB), thin(8 * MIB)),
+        machine(SLASHED, random_disk(images, "slashed", MIB)),
         machine("hard02", thin(MIB), thin(3 << 30)),
         machine("cancel01", random_disk(images, "cancel01", 48 * MIB)),
     ]

@@ -11,6 +11,7 @@ from pyVim.task import WaitForTask
 
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.files import write_private
+from tests.integration.machines import SLASHED
 from tests.integration.support import (
     GIB,
     foreign_snapshot,
@@ -20,8 +21,10 @@ from tests.integration.support import (
     replica,
     report,
     run,
+    same_bytes,
     setting,
     sql,
+    volume_ids,
     vsphere,
 )
 from tests.lab.lab import COMMAND, Lab
@@ -240,6 +243,18 @@ def test_ambiguous_name_and_the_ways_out(lab: Lab) -> None:
         assert twin["moref"] in said
     for way in ("path", "moref", "uuid"):
         assert report(lab, "replicate", twins[1][way], "--dry-run")["vm"] == "twin"
+
+
+def test_a_name_that_the_api_has_escaped(lab: Lab) -> None:
+    """What the vSphere Client shows is what an operator types; what the API has is in older scripts."""
+    (vm,) = report(lab, "discover", "--name", SLASHED)["vms"]
+    escaped = vm["path"].rpartition("/")[2]
+    assert (vm["name"], escaped) == (SLASHED, "50%25 of a%2fb")
+    assert report(lab, "replicate", SLASHED)["kind"] == "full"
+    assert report(lab, "replicate", escaped)["kind"] == "incremental"
+    assert report(lab, "replicate", vm["path"], "--dry-run")["vm"] == SLASHED
+    (volume,) = volume_ids(lab, SLASHED)
+    same_bytes(Path(lab.cloud.volume(volume)["file"]), lab.vcenter.read(vm["moref"], 0))
 
 
 def test_template(lab: Lab) -> None:

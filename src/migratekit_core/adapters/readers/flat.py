@@ -30,7 +30,8 @@ def refusal(disk: Disk, vm: VirtualMachine) -> str:
         return f"its file {disk.path!r} is no VMDK on a datastore"
     if disk.encrypted:
         return "it is encrypted by vSphere: its file is ciphertext"
-    kind = OBJECT_STORES.get(_store_type(disk, vm).upper())
+    store = vm.datastore_of(disk)
+    kind = OBJECT_STORES.get(store.type.upper()) if store is not None else None
     if kind:
         return f"datastore {disk.datastore} is {kind}: there is no flat file on it"
     return ""
@@ -39,11 +40,3 @@ def refusal(disk: Disk, vm: VirtualMachine) -> str:
 def flat_file(disk: Disk) -> str:
     """Return the path of the disk's flat file within its datastore."""
     return disk.path.partition("]")[2].strip().removesuffix(".vmdk") + "-flat.vmdk"
-
-
-def _store_type(disk: Disk, vm: VirtualMachine) -> str:
-    # A snapshot's disks may lack the datastore's id; its name is unique among a machine's own.
-    for store in vm.datastores:
-        if store.moref == disk.datastore_moref or (not disk.datastore_moref and store.name == disk.datastore):
-            return store.type
-    return ""

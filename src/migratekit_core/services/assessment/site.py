@@ -93,8 +93,8 @@ class Site:
 
 def file_of(vm: VirtualMachine, disk: Disk) -> tuple[str, str]:
     """Return what tells a disk's file from all others: a datastore's name is unique in its datacenter only."""
-    by_name = (store.moref for store in vm.datastores if store.name == disk.datastore)
-    return disk.datastore_moref or next(by_name, vm.datacenter), disk.path
+    store = vm.datastore_of(disk)
+    return disk.datastore_moref or (store.moref if store is not None else vm.datacenter), disk.path
 
 
 def _group(pairs: Iterable[tuple[Key, VirtualMachine]]) -> Mapping[Key, tuple[VirtualMachine, ...]]:

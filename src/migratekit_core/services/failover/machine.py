@@ -12,7 +12,7 @@ from migratekit_core.adapters.vsphere.inventory import Nic, VirtualMachine
 from migratekit_core.config.schema import Failover, Networks
 from migratekit_core.services.assessment import systems
 from migratekit_core.services.assessment.rules.guest import is_windows
-from migratekit_core.services.networks.model import Entry, NetworkMap
+from migratekit_core.services.networks.model import Entry, NetworkMap, join
 from migratekit_core.services.networks.overview import find_goal
 
 Row = Mapping[str, Any]
@@ -87,9 +87,9 @@ def _more(
 
 
 def _rehearsed(networks: Networks, nic: Nic) -> Entry | None:
-    for key in (nic.network_path, nic.network, nic.network_record):
-        if key and key in networks.test_map:
-            return Entry(key, networks.test_map[key], origin=REHEARSAL)
+    named = join(networks.test_map).of_network(nic)
+    if named is not None:
+        return replace(named, origin=REHEARSAL)
     return Entry(nic.network, networks.test, origin=REHEARSAL) if networks.test is not None else None
 
 

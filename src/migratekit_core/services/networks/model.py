@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from migratekit_core.adapters.vsphere.inventory import Nic, VirtualMachine
+from migratekit_core.adapters.vsphere.inventory import Nic, VirtualMachine, forms, shown_path
 
 CONFIG = "config"
 """Origin of what stands in networks.map."""
@@ -25,6 +25,12 @@ class Entry:
     """config, or how it came to be stored: file, by-name, wizard, set."""
 
 
+def network_names(nic: Nic) -> Iterator[str]:
+    """Yield what a card's network may be called in a mapping, as vSphere shows it, the most exact first."""
+    names = (shown_path(nic.network_path), nic.network, nic.network_record)
+    return filter(None, dict.fromkeys(names))
+
+
 @dataclass(frozen=True)
 class NetworkMap:
     """All entries, the stronger first.
@@ -36,22 +42,26 @@ class NetworkMap:
     entries: tuple[Entry, ...] = ()
 
     def of(self, vm: VirtualMachine, nic: Nic) -> Entry | None:
-        """Return the entry for a card, or None."""
-        mine = {vm.uuid, vm.path, vm.name} - {""}
+        """Return the entry for a card, or None. Names count as vSphere shows them and as its API has them (%2f)."""
+        mine = {vm.uuid, vm.path, shown_path(vm.path), vm.name} - {""}
         for entry in self.entries:
-            if entry.machine in mine and entry.source == nic.label:
+            if entry.source == nic.label and not mine.isdisjoint(forms(entry.machine)):
                 return entry
-        for key in dict.fromkeys((nic.network_path, nic.network, nic.network_record)):
+        return self.of_network(nic)
+
+    def of_network(self, nic: Nic) -> Entry | None:
+        """Return the entry for the network of a card, or None."""
+        for key in network_names(nic):
             for entry in self.entries:
-                if key and not entry.machine and entry.source == key:
+                if not entry.machine and key in forms(entry.source):
                     return entry
         return None
 
     def overridden(self) -> Iterator[Entry]:
         """Yield the stored entries that the configuration has a line of its own for."""
-        configured = {entry.source for entry in self.entries if entry.origin == CONFIG}
+        configured = {shown_path(entry.source) for entry in self.entries if entry.origin == CONFIG}
         for entry in self.entries:
-            if entry.origin != CONFIG and not entry.machine and entry.source in configured:
+            if entry.origin != CONFIG and not entry.machine and shown_path(entry.source) in configured:
                 yield entry
 
 

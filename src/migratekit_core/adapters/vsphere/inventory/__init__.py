@@ -12,6 +12,7 @@ from migratekit_core.adapters.vsphere.inventory.model import (
     Snapshot,
     VirtualMachine,
 )
+from migratekit_core.adapters.vsphere.inventory.names import forms, shown, shown_path
 from migratekit_core.adapters.vsphere.inventory.reading import (
     Identities,
     find_vm,
@@ -36,10 +37,13 @@ __all__ = [
     "VirtualMachine",
     "choose",
     "find_vm",
+    "forms",
     "identities",
     "list_vms",
     "managed_object",
     "read_disks",
     "read_tracking",
+    "shown",
+    "shown_path",
     "similar",
 ]

@@ -36,6 +36,16 @@ class GuestNic:
     network: str = ""
     """What the tools call the network."""
 
+    def joined(self, other: GuestNic) -> GuestNic:
+        """Return what both interfaces of a card have; DHCP where one of them asks it."""
+        said = {self.dhcp, other.dhcp} - {None}
+        return GuestNic(
+            ip_addresses=tuple(dict.fromkeys((*self.ip_addresses, *other.ip_addresses))),
+            addresses=tuple(dict.fromkeys((*self.addresses, *other.addresses))),
+            dhcp=True in said if said else None,
+            network=self.network or other.network,
+        )
+
 
 @dataclass(frozen=True)
 class Hardware:

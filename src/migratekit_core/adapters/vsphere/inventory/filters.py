@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from migratekit_core.adapters.vsphere.inventory.model import VirtualMachine
+from migratekit_core.adapters.vsphere.inventory.names import forms, shown_path
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.hints import Hint, hint, migratekit
@@ -33,8 +34,8 @@ class Filter:
     def fits(self, vm: VirtualMachine) -> bool:
         """Return whether a machine is wanted."""
         return (
-            any_fits(self.names, [vm.name])
-            and any_fits(self.folders, _ancestors(vm.folder))
+            any_fits(self.names, [vm.name, vm.path.rpartition("/")[2]])
+            and any_fits(self.folders, [*_ancestors(vm.folder), *map(shown_path, _ancestors(vm.folder))])
             and any_fits(self.clusters, [vm.cluster])
             and any_fits(self.tags, [*(vm.tags or ()), *(tag.partition(":")[2] for tag in vm.tags or ())])
             and (not self.powers or vm.power in [POWER[power] for power in self.powers])
@@ -51,6 +52,11 @@ def _ancestors(folder: str) -> list[str]:
     """Return the path of a folder and of all above it, and their names."""
     parts = folder.strip("/").split("/")
     return ["/" + "/".join(parts[: n + 1]) for n in range(len(parts))] + parts
+
+
+def is_exactly(given: str, moref: str, uuid: str, path: str) -> bool:
+    """Return whether a managed object id, instanceUuid or inventory path (in either form) is what is given."""
+    return given in (moref, uuid, path) or ("/" in given and shown_path(given) == shown_path(path))
 
 
 def similar(wanted: str, names: Iterable[str]) -> Hint:
@@ -71,8 +77,8 @@ def choose(machines: tuple[VirtualMachine, ...], names: Sequence[str], everythin
         return tuple(vm for vm in machines if not vm.template and not vm.managed_by)
     chosen: dict[str, VirtualMachine] = {}
     for name in names:
-        exact = [vm for vm in machines if name in (vm.moref, vm.uuid, vm.path)]
-        found = exact or [vm for vm in machines if vm.name == name]
+        exact = [vm for vm in machines if is_exactly(name, vm.moref, vm.uuid, vm.path)]
+        found = exact or [vm for vm in machines if vm.name in forms(name)]
         if not found:
             raise PreconditionError(
                 f"no virtual machine {name!r}",

@@ -16,6 +16,7 @@ from migratekit_core.adapters.vsphere.inventory.model import (
     Snapshot,
     VirtualMachine,
 )
+from migratekit_core.adapters.vsphere.inventory.names import shown
 from migratekit_core.adapters.vsphere.inventory.places import Places
 
 DEVICES = "config.hardware.device"
@@ -106,7 +107,7 @@ def read_machine(found: Found, places: Places) -> VirtualMachine:
     return VirtualMachine(
         moref=found.moref,
         uuid=said("config.instanceUuid"),
-        name=name,
+        name=shown(name),
         path=f"{folder}/{name}",
         datacenter=datacenter,
         power=said("runtime.powerState"),
@@ -125,10 +126,10 @@ def read_machine(found: Found, places: Places) -> VirtualMachine:
         disks=hardware.disks,
         nics=hardware.nics,
         folder=folder,
-        host_name=places.name(host or ""),
-        cluster=places.cluster(host or ""),
+        host_name=shown(places.name(host or "")),
+        cluster=shown(places.cluster(host or "")),
         resource_pool=places.pool(said("resourcePool")),
-        vapp=places.name(said("parentVApp")) or places.vapp(said("resourcePool")),
+        vapp=shown(places.name(said("parentVApp")) or places.vapp(said("resourcePool"))),
         vmx_path=said("config.files.vmPathName"),
         datastores=_datastores(facts, hardware.disks, places),
         bios_uuid=said("config.uuid"),
@@ -219,7 +220,7 @@ def _snapshots(info: Element | None) -> Iterator[Snapshot]:
         moref = wire.text(tree, "snapshot")
         yield Snapshot(
             moref=moref,
-            name=wire.text(tree, "name"),
+            name=shown(wire.text(tree, "name")),
             description=wire.text(tree, "description"),
             created=wire.text(tree, "createTime"),
             parent=parent,
@@ -230,23 +231,40 @@ def _snapshots(info: Element | None) -> Iterator[Snapshot]:
 
 
 def _guest_nics(facts: Properties) -> dict[int, GuestNic]:
-    """Return what the guest says of its cards, by the key of the card; -1 stands for those it made itself."""
-    cards = {}
+    """Return what the guest says of its cards, by the key of the card; -1 stands for those it made itself.
+
+    Interfaces on top of a card (VLANs of a router) are told with the card's key: theirs and its own are all the card's.
+    """
+    cards: dict[int, GuestNic] = {}
     for net in facts.get("guest.net", ()):
-        ips = wire.child(net, "ipConfig")
-        dhcp = wire.child(ips, "dhcp", "ipv4", "enable")
-        if dhcp is None:
-            dhcp = wire.child(net, "dnsConfig", "dhcp")
-        cards[wire.number(net, "deviceConfigId")] = GuestNic(
-            ip_addresses=wire.texts(net, "ipAddress"),
-            addresses=tuple(
-                GuestAddress(wire.text(ip, "ipAddress"), wire.number(ip, "prefixLength"), wire.text(ip, "origin"))
-                for ip in wire.children(ips, "ipAddress")
-            ),
-            dhcp=None if dhcp is None else wire.truth(dhcp),
-            network=wire.text(net, "network"),
-        )
+        key, told = wire.number(net, "deviceConfigId"), _guest_nic(net)
+        cards[key] = cards[key].joined(told) if key in cards else told
     return cards
+
+
+def _guest_nic(net: Element) -> GuestNic:
+    ips = wire.child(net, "ipConfig")
+    addresses = tuple(
+        GuestAddress(wire.text(ip, "ipAddress"), wire.number(ip, "prefixLength"), wire.text(ip, "origin"))
+        for ip in wire.children(ips, "ipAddress")
+    )
+    return GuestNic(
+        ip_addresses=wire.texts(net, "ipAddress"),
+        addresses=addresses,
+        dhcp=_asks_dhcp(wire.child(ips, "dhcp", "ipv4", "enable"), addresses),
+        network=wire.text(net, "network"),
+    )
+
+
+def _asks_dhcp(enabled: Element | None, addresses: tuple[GuestAddress, ...]) -> bool | None:
+    """Return whether an interface has its IPv4 addresses of DHCP; None where the guest does not say.
+
+    `dnsConfig.dhcp` is about name servers: it is false beside addresses that DHCP gave (recorded, of Windows).
+    """
+    if enabled is not None:
+        return wire.truth(enabled)
+    origins = {address.origin for address in addresses if ":" not in address.address} - {""}
+    return "dhcp" in origins if origins else None
 
 
 def _volume(disk: Element) -> GuestVolume:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from migratekit_core.adapters.vsphere.inventory.names import shown
+
 
 @dataclass(frozen=True)
 class Disk:
@@ -24,6 +26,7 @@ class Disk:
     path: str
     """Datastore path of the file that is written now: `[datastore] folder/disk.vmdk`."""
     datastore: str
+    """Its name as the API has it, in the path: `shown` makes that the name of a Datastore."""
     provisioning: str
     """thin, thick (lazy zeroed) or eager (zeroed)."""
     mode: str
@@ -182,8 +185,9 @@ class VirtualMachine:
     uuid: str
     """instanceUuid: vCenter's own, unique name of the machine. "" where vSphere cannot read the machine's files."""
     name: str
+    """As the vSphere Client shows it: `/`, `%` and `\\` are themselves."""
     path: str
-    """Inventory path: /datacenter/vm/folder/name."""
+    """Inventory path: /datacenter/vm/folder/name, of names as the API has them (%2f, %25, %5c)."""
     datacenter: str
     """Its name, with the folders that it is in: what the datastore browser calls `dcPath`."""
     power: str
@@ -296,6 +300,18 @@ class VirtualMachine:
     def readable(self) -> bool:
         """Return whether vSphere can read the machine's configuration; else little but its name is known."""
         return bool(self.hardware_version)
+
+    def datastore_of(self, disk: Disk) -> Datastore | None:
+        """Return the datastore of one of its disks, or None where it is not visible.
+
+        A snapshot's disks may lack the datastore's id; its name is unique among a machine's own.
+        """
+        for store in self.datastores:
+            if store.moref == disk.datastore_moref or (
+                not disk.datastore_moref and store.name == shown(disk.datastore)
+            ):
+                return store
+        return None
 
     @property
     def excluded_disks(self) -> dict[str, str]:

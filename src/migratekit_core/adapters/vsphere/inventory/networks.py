@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from migratekit_core.adapters.vsphere.inventory import wire
+from migratekit_core.adapters.vsphere.inventory.names import shown
 from migratekit_core.adapters.vsphere.inventory.places import Places
 
 PRESENT, RENAMED, DELETED = "present", "renamed", "deleted"
@@ -81,6 +82,7 @@ def _opaque(backing: Element, told: str, places: Places) -> CardNetwork:
 def _resolved(kind: str, key: str, record: str, places: Places, gone: str) -> CardNetwork:
     """Return a network by its key, else by the machine's own record, else why there is none."""
     moref, name = places.network(key)
+    record = shown(record)
     if name:
         # Only the record of a standard network is about this very network: what the tools tell may be a former one.
         renamed = kind == STANDARD and record not in ("", name)

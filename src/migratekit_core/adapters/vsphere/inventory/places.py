@@ -8,6 +8,7 @@ from xml.etree.ElementTree import Element
 from migratekit_core.adapters.vsphere.inventory import wire
 from migratekit_core.adapters.vsphere.inventory.collector import Found, Retrieval
 from migratekit_core.adapters.vsphere.inventory.model import Datastore
+from migratekit_core.adapters.vsphere.inventory.names import shown
 
 _WANTED = {
     "Folder": ["name", "parent"],
@@ -55,18 +56,21 @@ class Places:
                 self._remember_cluster(found.properties.get("configurationEx"))
 
     def name(self, moref: str) -> str:
-        """Return the name of an object, "" where it is not visible."""
+        """Return the name of an object, as the API has it; "" where it is not visible."""
         found = self._found.get(moref)
         return wire.text(found.properties.get("name")) if found else ""
 
     def network(self, key: str) -> tuple[str, str]:
-        """Return (managed object id, name) of a network by what a card calls it: its id, portgroup key or NSX id."""
+        """Return (managed object id, name as it is shown) of a network by what a card calls it: its id, portgroup key
+        or NSX id."""
         return self._networks.get(key, ("", ""))
 
     def standard_network(self, name: str) -> str:
         """Return the managed object id of the only standard network with this name; "" where none or several have."""
         named = [
-            each.moref for each in self._found.values() if each.type == "Network" and self.name(each.moref) == name
+            each.moref
+            for each in self._found.values()
+            if each.type == "Network" and shown(self.name(each.moref)) == shown(name)
         ]
         return named[0] if len(named) == 1 else ""
 
@@ -120,7 +124,7 @@ class Places:
         keys = (found.moref, wire.text(found.properties.get("key")))
         opaque = wire.text(found.properties.get("summary"), "opaqueNetworkId")
         for key in filter(None, (*keys, opaque)):
-            self._networks[key] = (found.moref, self.name(found.moref))
+            self._networks[key] = (found.moref, shown(self.name(found.moref)))
 
     def _remember_cluster(self, configuration: Element | None) -> None:
         for override in wire.children(configuration, "drsVmConfig"):
@@ -143,7 +147,7 @@ def _datastore(found: Found) -> Datastore:
     facts = found.properties
     return Datastore(
         moref=found.moref,
-        name=wire.text(facts.get("name")),
+        name=shown(wire.text(facts.get("name"))),
         type=wire.text(facts.get("summary.type")),
         capacity_bytes=wire.number(facts.get("summary.capacity")),
         free_bytes=wire.number(facts.get("summary.freeSpace")),

@@ -13,7 +13,7 @@ from pyVmomi import vim
 from migratekit_core.adapters.vsphere.inventory import wire
 from migratekit_core.adapters.vsphere.inventory.collector import Found, Retrieval, retrieve_one
 from migratekit_core.adapters.vsphere.inventory.devices import read_hardware
-from migratekit_core.adapters.vsphere.inventory.filters import similar
+from migratekit_core.adapters.vsphere.inventory.filters import is_exactly, similar
 from migratekit_core.adapters.vsphere.inventory.machine import (
     DEVICES,
     IDENTITY,
@@ -23,6 +23,7 @@ from migratekit_core.adapters.vsphere.inventory.machine import (
     read_path,
 )
 from migratekit_core.adapters.vsphere.inventory.model import Disk, VirtualMachine, excluded_disks
+from migratekit_core.adapters.vsphere.inventory.names import forms, shown
 from migratekit_core.adapters.vsphere.inventory.places import Places
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
@@ -69,12 +70,12 @@ def find_vm(service: Any, name: str) -> VirtualMachine:
     places = Places(service)
     found, names = [], set()
     for candidate in Retrieval(service, {"VirtualMachine": IDENTITY}):
-        path = read_path(candidate, places)
-        if name in (candidate.moref, wire.text(candidate.properties.get("config.instanceUuid")), path):
+        path, own = read_path(candidate, places), shown(wire.text(candidate.properties.get("name")))
+        if is_exactly(name, candidate.moref, wire.text(candidate.properties.get("config.instanceUuid")), path):
             found = [(candidate, path)]
             break
-        names.add(wire.text(candidate.properties.get("name")))
-        if wire.text(candidate.properties.get("name")) == name:
+        names.add(own)
+        if own in forms(name):
             found.append((candidate, path))
     if not found:
         raise PreconditionError(
@@ -109,7 +110,7 @@ class Identities:
 
     def may_have(self, uuid: str, name: str) -> bool:
         """Return whether the machine with this uuid and name is there, or may be one of the unknown."""
-        return uuid in self.uuids or any(name in other for other in self.unknown)
+        return uuid in self.uuids or any(name in other or name in shown(other) for other in self.unknown)
 
 
 def identities(service: Any) -> Identities:

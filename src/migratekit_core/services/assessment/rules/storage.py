@@ -14,16 +14,9 @@ ROOM_SHARE = 0.1
 LEAST_ROOM = 1 * GIB
 
 
-def _datastore(vm: VirtualMachine, disk: Disk) -> Datastore | None:
-    for store in vm.datastores:
-        if store.moref == disk.datastore_moref or (not disk.datastore_moref and store.name == disk.datastore):
-            return store
-    return None
-
-
 def _of_type(vm: VirtualMachine, *types: str) -> Iterator[tuple[Disk, Datastore]]:
     for disk in vm.disks:
-        store = _datastore(vm, disk)
+        store = vm.datastore_of(disk)
         if store is not None and store.type.upper() in types:
             yield disk, store
 
@@ -81,7 +74,7 @@ def nfs(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
 def little_room(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report datastores with less room than a long sync may need."""
     for store in vm.datastores:
-        mine = sum(disk.capacity_bytes for disk in vm.disks if _datastore(vm, disk) is store)
+        mine = sum(disk.capacity_bytes for disk in vm.disks if vm.datastore_of(disk) is store)
         wanted = max(int(mine * ROOM_SHARE), LEAST_ROOM)
         if mine and store.accessible and store.free_bytes < wanted:
             yield Hit(

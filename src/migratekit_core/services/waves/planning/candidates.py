@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from migratekit_core.adapters.vsphere.inventory import VirtualMachine
+from migratekit_core.adapters.vsphere.inventory import VirtualMachine, shown
 from migratekit_core.services.assessment.sizing import allocated, common
 from migratekit_core.services.waves.model import Machine, Target
 from migratekit_core.services.waves.rules import BY_NAME, BY_VAPP, Place, Rules
@@ -72,7 +72,7 @@ class Candidate:
     @property
     def datastores(self) -> tuple[str, ...]:
         """Return the datastores of its disks."""
-        return tuple(dict.fromkeys(disk.datastore for disk in self.vm.disks))
+        return tuple(dict.fromkeys(shown(disk.datastore) for disk in self.vm.disks))
 
     def machine(self, oma: str, stage: int, depends_on: Iterable[str]) -> Machine:
         """Return it as the wave file has it."""
