@@ -17,7 +17,7 @@ from pyVim.connect import Disconnect, SmartConnect
 from typer.testing import CliRunner, Result
 
 from migratekit_cli.main import app
-from migratekit_core.adapters.vsphere import client
+from migratekit_core.adapters.vsphere import session
 from migratekit_core.config.load import load_config
 from migratekit_core.config.schema import VCenter as Settings
 from tests.integration.support import COMMAND
@@ -63,7 +63,7 @@ class Source:
 
     @contextmanager
     def pyvmomi(self) -> Iterator[Any]:
-        context = client.trust(self.settings())
+        context = session.trust(self.settings())
         service = SmartConnect(
             host="127.0.0.1", port=self.lab.port, user=vcenter.USER, pwd=PASSWORD, sslContext=context
         )

@@ -52,7 +52,7 @@ MACHINES = [
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector, "PAGE", PAGE)
-    monkeypatch.setattr(collector, "Patience", partial(Patience, first=0.05))
+    monkeypatch.setattr(collector, "Patience", partial(Patience, first=0.05, longest=1.0))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_it_says_what_pyvmomi_says(kind: str, request: pytest.FixtureRequest) ->
             assert as_we_say(found[vm._moId], expected) == expected
         assert found[named[0]._moId].snapshots[0].current
         assert found[named[0]._moId].disks[0].has_parent
-        (disk,) = inventory.read_disks(task.info.result)
+        (disk,) = inventory.read_disks(vim.vm.Snapshot(task.info.result._moId, ours._stub))
         assert disk.path == found[named[0]._moId].disks[0].parent_path
         WaitForTask(named[0].RemoveAllSnapshots_Task())
 

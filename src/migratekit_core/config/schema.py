@@ -25,6 +25,9 @@ class VCenter(Table):
     """CA that signed the server's certificate; without it the system's are used."""
     timeout: Annotated[float, Field(gt=0)] = 30.0
     """Seconds until an unanswered call counts as unreachable."""
+    patience: Annotated[float, Field(ge=0)] = 900.0
+    """Seconds for which MigrateKit waits for a vCenter that is away while it takes something back: a snapshot, a
+    shutdown of the source. Other calls wait for at most 150 s of them."""
 
 
 class Ossea(Table):

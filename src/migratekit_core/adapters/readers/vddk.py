@@ -198,7 +198,7 @@ def thumbprint_of(vcenter: VCenter) -> str:
 
     SHA-1 is what VDDK asks for. Raises UnreachableError where nothing answers or the certificate is not trusted.
     """
-    from migratekit_core.adapters.vsphere.client import trust, unreachable
+    from migratekit_core.adapters.vsphere.session import trust, unreachable
 
     where = f"vCenter {vcenter.host}:{vcenter.port}"
     try:

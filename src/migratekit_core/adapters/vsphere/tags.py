@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from migratekit_core.adapters.vsphere.client import trust
+from migratekit_core.adapters.vsphere.session import trust
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, OperationFailedError, PreconditionError, UnreachableError
 from migratekit_core.common.redact import redact

@@ -7,9 +7,6 @@ ended, for their token is gone with the session: all is asked for again, and wha
 from __future__ import annotations
 
 import contextlib
-import gzip
-import http.client
-import io
 import re
 import threading
 import time
@@ -19,13 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
-from pyVmomi import SoapAdapter, vim, vmodl
+from pyVmomi import vim, vmodl
 
-from migratekit_core.adapters.vsphere import client
 from migratekit_core.adapters.vsphere.inventory import wire
-from migratekit_core.adapters.vsphere.patience import Patience
-from migratekit_core.common.codes import ErrorCode
-from migratekit_core.common.errors import OperationFailedError
+from migratekit_core.adapters.vsphere.patience import Mood, Patience, feeling
+from migratekit_core.adapters.vsphere.session import Connection, answer_within
+from migratekit_core.common.errors import MigrateKitError
 
 PAGE = 250
 """Objects per answer: small enough to show the first ones soon, large enough that round trips do not matter."""
@@ -50,7 +46,7 @@ class Found:
 class Retrieval:
     """All objects of some types below the root folder. `start` sends the first request; iterating reads the answers.
 
-    Raises pyVmomi's faults, OSError and http.client's errors where trying again does not help.
+    Raises pyVmomi's faults, and our errors, where trying again does not help.
     """
 
     def __init__(self, service: Any, wanted: Mapping[str, Sequence[str]]) -> None:
@@ -69,7 +65,7 @@ class Retrieval:
 
     def __iter__(self) -> Iterator[Found]:
         seen: set[str] = set()
-        failures = 0
+        failures, since = 0, time.monotonic()
         while True:
             before = len(seen)
             try:
@@ -78,9 +74,11 @@ class Retrieval:
                         seen.add(found.moref)
                         yield found
                 break
-            except (vmodl.MethodFault, OSError, http.client.HTTPException, ParseError) as error:
-                failures = 1 if len(seen) > before else failures + 1
-                self._recover(error, failures)
+            except (vmodl.MethodFault, MigrateKitError, ParseError) as error:
+                if len(seen) > before:
+                    failures, since = 0, time.monotonic()
+                failures += 1
+                self._recover(error, failures, time.monotonic() - since)
         # Whoever stops in the middle (Ctrl-C) waits for no page that is under way; the view ends with the session.
         self._drop_view()
 
@@ -115,16 +113,14 @@ class Retrieval:
         )
         return call(collector, "RetrievePropertiesEx", [spec], query.RetrieveOptions(maxObjects=PAGE))
 
-    def _recover(self, error: Exception, failures: int) -> None:
+    def _recover(self, error: Exception, failures: int, waited: float) -> None:
         """Make the next attempt possible, or raise `error`."""
         if isinstance(error, vmodl.query.InvalidProperty) and self._forget(error.name):
             return
-        pause = self._patience.pause(error, failures)
+        pause = self._patience.pause(error, failures, waited)
         if pause is None:
             raise error
         time.sleep(pause)
-        with contextlib.suppress(OSError, http.client.HTTPException):  # then the next attempt fails, and says so
-            client.log_in_again(self._service)
 
     def _forget(self, path: str) -> bool:
         """Do without a property that this vSphere is too old for; return whether it was one of ours."""
@@ -137,7 +133,7 @@ class Retrieval:
         view, self._view = self._view, None
         if view is not None:
             # It goes with the session anyhow.
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception), feeling(Mood(at_once=True)):
                 view.Destroy()
 
 
@@ -147,7 +143,8 @@ def _in_background(ask: Callable[..., bytes], *arguments: str) -> Future[bytes]:
 
     def run() -> None:
         try:
-            future.set_result(ask(*arguments))
+            with feeling(Mood(at_once=True)):  # a Retrieval has a patience of its own
+                future.set_result(ask(*arguments))
         except BaseException as error:
             future.set_exception(error)
 
@@ -175,41 +172,13 @@ def retrieve_one(managed: Any, paths: Sequence[str]) -> Properties:
 
 
 def call(managed: Any, method: str, *arguments: Any) -> bytes:
-    """Call a method over pyVmomi's connection and session; return the answer as text. Raises pyVmomi's faults."""
-    soap = managed._stub
-    request = soap.SerializeRequest(managed, type(managed)._GetMethodInfo(method), arguments)
-    headers = {
-        "Cookie": soap.cookie,
-        "SOAPAction": soap.versionId,
-        "Content-Type": "text/xml; charset=UTF-8",
-        "Accept-Encoding": "gzip",
-    }
-    connection = soap.GetConnection()
-    try:
-        connection.request("POST", soap.path, request, headers)
-        usual = connection.sock.gettimeout()
-        connection.sock.settimeout(max(usual or 0.0, ANSWER_SECONDS))
-        answer = connection.getresponse()
-        body: bytes = answer.read()
-        if connection.sock is not None:  # the server may have closed it
-            connection.sock.settimeout(usual)
-    except (OSError, http.client.HTTPException):
-        connection.close()
-        soap.DropConnections()
-        raise
-    soap.ReturnConnection(connection)
-    if answer.getheader("Content-Encoding", "") == "gzip":
-        body = gzip.decompress(body)
-    if answer.status == http.HTTPStatus.OK:
-        return body
-    if answer.status != http.HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise http.client.HTTPException(f"{answer.status} {answer.reason}")
-    fault = SoapAdapter.SoapResponseDeserializer(soap).Deserialize(io.BytesIO(body), None)
-    if isinstance(fault, Exception):
-        raise fault
-    raise OperationFailedError(
-        f"vSphere refused {method}", "its fault cannot be read", "look at vCenter's log", code=ErrorCode.BAD_ANSWER
-    )
+    """Call a method over pyVmomi's connection and session; return the answer as text.
+
+    Raises pyVmomi's faults, and what session.Connection does.
+    """
+    connection: Connection = managed._stub
+    with answer_within(ANSWER_SECONDS):
+        return connection.text_of(managed, method, *arguments)
 
 
 def read_answer(answer: bytes) -> Iterator[Found]:
