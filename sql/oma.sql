@@ -391,3 +391,44 @@ ALTER TABLE wave_attempts ADD COLUMN error_hint JSON;
 
 UPDATE alembic_version SET version_num='0020_error_codes' WHERE alembic_version.version_num = '0019_event_kinds';
 
+-- Running upgrade 0020_error_codes -> 0021_history
+
+CREATE INDEX ix_joblog_jobs_owner_started_at ON joblog_jobs (owner, started_at);
+
+CREATE INDEX ix_joblog_jobs_kind_started_at ON joblog_jobs (kind, started_at);
+
+CREATE INDEX ix_joblog_jobs_completed_at ON joblog_jobs (completed_at);
+
+CREATE INDEX ix_joblog_steps_name_id ON joblog_steps (name, id);
+
+CREATE INDEX ix_replication_jobs_source_vm_id_created_at ON replication_jobs (source_vm_id, created_at);
+
+DROP INDEX ix_replication_jobs_source_vm_id ON replication_jobs;
+
+CREATE TABLE source_vms (
+    vm_id VARCHAR(36) NOT NULL, 
+    name VARCHAR(255) NOT NULL, 
+    path LONGTEXT NOT NULL, 
+    newest_job_id VARCHAR(36) NOT NULL, 
+    completed_job_id VARCHAR(36), 
+    CONSTRAINT pk_source_vms PRIMARY KEY (vm_id), 
+    CONSTRAINT fk_source_vms_newest_job_id FOREIGN KEY(newest_job_id) REFERENCES replication_jobs (id), 
+    CONSTRAINT fk_source_vms_completed_job_id FOREIGN KEY(completed_job_id) REFERENCES replication_jobs (id)
+);
+
+CREATE INDEX ix_source_vms_name ON source_vms (name);
+
+CREATE INDEX ix_source_vms_newest_job_id ON source_vms (newest_job_id);
+
+CREATE INDEX ix_source_vms_completed_job_id ON source_vms (completed_job_id);
+
+CREATE TABLE source_volumes (
+    volume_id VARCHAR(36) NOT NULL, 
+    vm_id VARCHAR(36) NOT NULL, 
+    CONSTRAINT pk_source_volumes PRIMARY KEY (volume_id)
+);
+
+CREATE INDEX ix_source_volumes_vm_id ON source_volumes (vm_id);
+
+UPDATE alembic_version SET version_num='0021_history' WHERE alembic_version.version_num = '0020_error_codes';
+

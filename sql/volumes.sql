@@ -70,3 +70,9 @@ CREATE TABLE nbd_exports (
 
 INSERT INTO alembic_version (version_num) VALUES ('0001');
 
+-- Running upgrade 0001 -> 0002
+
+CREATE INDEX ix_volume_operations_completed_at ON volume_operations (completed_at);
+
+UPDATE alembic_version SET version_num='0002' WHERE alembic_version.version_num = '0001';
+

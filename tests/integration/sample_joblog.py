@@ -18,6 +18,7 @@ from migratekit_core.db.migrate import upgrade_both
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogStep
 from migratekit_core.db.models.oma import FailoverJob, ReplicationJob, VmDisk
+from migratekit_core.db.sources import note_sync
 from migratekit_core.joblog import Tracker
 from migratekit_core.joblog.events import EventKind
 
@@ -62,24 +63,24 @@ def _sync(databases: Databases, tracker: Tracker, dice: random.Random, number: i
     took = sum(moved.values()) / dice.uniform(6e7, 1.1e8)
     began = utcnow() - timedelta(minutes=15 * (syncs - number), seconds=took)
     with session(databases.oma) as db:
-        db.add(
-            ReplicationJob(
-                id=job.id,
-                source_vm_id=UUID,
-                source_vm_name=VM,
-                source_vm_path=f"/DC0/vm/prod/{VM}",
-                vcenter_host="vcenter.example",
-                datacenter="DC0",
-                status="completed",
-                replication_type="incremental" if number else "full",
-                bytes_transferred=sum(moved.values()),
-                total_bytes=int(sum(moved.values()) * 1.2),
-                started_at=began,
-                created_at=began,
-                completed_at=began + timedelta(seconds=took),
-            )
+        row = ReplicationJob(
+            id=job.id,
+            source_vm_id=UUID,
+            source_vm_name=VM,
+            source_vm_path=f"/DC0/vm/prod/{VM}",
+            vcenter_host="vcenter.example",
+            datacenter="DC0",
+            status="completed",
+            replication_type="incremental" if number else "full",
+            bytes_transferred=sum(moved.values()),
+            total_bytes=int(sum(moved.values()) * 1.2),
+            started_at=began,
+            created_at=began,
+            completed_at=began + timedelta(seconds=took),
         )
+        db.add(row)
         db.flush()
+        note_sync(db, row)
         for at, (name, size) in enumerate(DISKS.items()):
             db.add(
                 VmDisk(

@@ -10,12 +10,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from sqlmodel import Session
 
 from migratekit_cli.reports.assessment import people
 from migratekit_core.common.errors import UsageError
 from migratekit_core.config.schema import Database
 from migratekit_core.db.engine import Databases, open_databases, session
 from migratekit_core.db.models.oma import ReplicationJob
+from migratekit_core.db.sources import note_sync
 from migratekit_core.services.assessment.history import changed_rates
 from migratekit_core.services.assessment.sizing import (
     CUTOVER_SECONDS,
@@ -105,29 +107,36 @@ def sync(vm_uuid: str, kind: str, hours: float, changed: int, status: str = "com
         status=status,
         total_bytes=changed,
         started_at=started,
+        created_at=started,
     )
+
+
+def keep(db: Session, job: ReplicationJob) -> None:
+    db.add(job)
+    db.flush()
+    note_sync(db, job)
 
 
 def test_rates_of_change_come_from_what_syncs_found(databases: Databases) -> None:
     busy, new, idle = machine("busy"), machine("new"), machine("idle")
     with session(databases.oma) as db:
-        db.add(sync(busy.uuid, "full", -24 * 60, 0))
-        db.add(sync(busy.uuid, "incremental", -24 * 59, 10**15))
-        db.add(sync(busy.uuid, "full", 0, 50 * GIB))
-        db.add(sync(busy.uuid, "incremental", 1, 3600 * 1000))
-        db.add(sync(busy.uuid, "incremental", 2, 10**12, status="failed"))
-        db.add(sync(busy.uuid, "incremental", 3, 7200 * 4000))
-        db.add(sync(new.uuid, "full", 0, GIB))
-        db.add(sync(idle.uuid, "full", 0, GIB))
-        db.add(sync(idle.uuid, "incremental", 10, 0))
+        keep(db, sync(busy.uuid, "full", -24 * 60, 0))
+        keep(db, sync(busy.uuid, "incremental", -24 * 59, 10**15))
+        keep(db, sync(busy.uuid, "full", 0, 50 * GIB))
+        keep(db, sync(busy.uuid, "incremental", 1, 3600 * 1000))
+        keep(db, sync(busy.uuid, "incremental", 2, 10**12, status="failed"))
+        keep(db, sync(busy.uuid, "incremental", 3, 7200 * 4000))
+        keep(db, sync(new.uuid, "full", 0, GIB))
+        keep(db, sync(idle.uuid, "full", 0, GIB))
+        keep(db, sync(idle.uuid, "incremental", 10, 0))
     assert changed_rates(databases.oma, [busy, new, idle]) == {busy.moref: 3000.0, idle.moref: 0.0}
 
 
 def test_the_command_reads_them_from_the_database(directory: Path, tmp_path: Path) -> None:
     opened = open_databases(Database(directory=directory))
     with session(opened.oma) as db:
-        db.add(sync(GOOD.uuid, "full", 0, GIB))
-        db.add(sync(GOOD.uuid, "incremental", 1, 3600 * 500))
+        keep(db, sync(GOOD.uuid, "full", 0, GIB))
+        keep(db, sync(GOOD.uuid, "incremental", 1, 3600 * 500))
     opened.dispose()
     config = tmp_path / "config.toml"
     config.write_text(f'[database]\ndirectory = "{directory}"\n')

@@ -17,6 +17,7 @@ from migratekit_core.config.schema import Schedule
 from migratekit_core.db.engine import Databases, session
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.oma import FailoverJob, FailoverState, ReplicationJob, VmDisk
+from migratekit_core.db.sources import note_sync
 from migratekit_core.services.schedule.due import lead, standings
 from migratekit_core.services.schedule.run import run_due
 from tests.coded import raises
@@ -29,21 +30,22 @@ def synced(
     began = utcnow() - timedelta(minutes=minutes_ago)
     job_id = f"{name}-{minutes_ago}-{status}"
     with session(databases.oma) as db:
-        db.add(
-            ReplicationJob(
-                id=job_id,
-                source_vm_id=uuid or name,
-                source_vm_name=name,
-                source_vm_path=path or f"/DC0/vm/{name}",
-                vcenter_host="v",
-                datacenter="DC0",
-                replication_type=kind,
-                status=status,
-                started_at=began,
-                created_at=began,
-                completed_at=began + timedelta(minutes=took),
-            )
+        row = ReplicationJob(
+            id=job_id,
+            source_vm_id=uuid or name,
+            source_vm_name=name,
+            source_vm_path=path or f"/DC0/vm/{name}",
+            vcenter_host="v",
+            datacenter="DC0",
+            replication_type=kind,
+            status=status,
+            started_at=began,
+            created_at=began,
+            completed_at=began + timedelta(minutes=took),
         )
+        db.add(row)
+        db.flush()
+        note_sync(db, row)
     return job_id
 
 

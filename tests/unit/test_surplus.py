@@ -19,6 +19,7 @@ from migratekit_core.common.errors import PreconditionError, UnreachableError
 from migratekit_core.config.schema import Database
 from migratekit_core.db.engine import Databases, open_databases, session
 from migratekit_core.db.models.oma import FailoverJob, FailoverState, ReplicationCheckpoint, ReplicationJob, VmDisk
+from migratekit_core.db.sources import note_sync, note_volume
 from migratekit_core.services.failover import removal
 from migratekit_core.services.replication import replica, surplus
 from migratekit_core.services.replication.surplus import DISK_REMOVED, DISK_REPLACED, MACHINE_DELETED
@@ -39,22 +40,24 @@ class Records:
         began = BEGAN + timedelta(minutes=next(self.minutes))
         job_id = f"{vm}-{began:%H%M}"
         with session(self.databases.oma) as db:
-            db.add(
-                ReplicationJob(
-                    id=job_id,
-                    source_vm_id=f"uuid-{vm}",
-                    source_vm_name=vm,
-                    source_vm_path=f"/DC0/vm/{vm}",
-                    vcenter_host=vcenter,
-                    datacenter="DC0",
-                    replication_type="full",
-                    status=status,
-                    created_at=began,
-                    completed_at=None if status == "running" else began + timedelta(seconds=30),
-                )
+            row = ReplicationJob(
+                id=job_id,
+                source_vm_id=f"uuid-{vm}",
+                source_vm_name=vm,
+                source_vm_path=f"/DC0/vm/{vm}",
+                vcenter_host=vcenter,
+                datacenter="DC0",
+                replication_type="full",
+                status=status,
+                created_at=began,
+                completed_at=None if status == "running" else began + timedelta(seconds=30),
             )
+            db.add(row)
             db.flush()
+            note_sync(db, row)
             for number, (key, volume_id) in enumerate(disks.items()):
+                if volume_id is not None:
+                    note_volume(db, f"uuid-{vm}", volume_id)
                 db.add(
                     VmDisk(
                         job_id=job_id,

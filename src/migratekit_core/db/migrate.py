@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError
-from migratekit_core.db import legacy
+from migratekit_core.db import legacy, sources
 from migratekit_core.db.engine import Databases, database_error
 from migratekit_core.db.revisions import scripts
 from migratekit_core.db.schema import METADATA, Difference, compare, stop_at
@@ -69,6 +69,9 @@ def upgrade(engine: Engine, name: str) -> tuple[str | None, str, list[str]]:
             changed = _repairs(connection, name)
             for statement in changed:
                 connection.exec_driver_sql(statement.replace("%", "%%"))
+                connection.commit()
+            if name == "oma":
+                sources.fill(connection)
                 connection.commit()
             # Looked at with fresh eyes: a statement that succeeded is not yet a schema that fits.
             stop_at(compare(engine, name))

@@ -29,7 +29,7 @@ from migratekit_core.common.redact import redact
 from migratekit_core.db.engine import session
 from migratekit_core.db.locks import is_held
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob
-from migratekit_core.db.models.oma import ReplicationJob
+from migratekit_core.db.models.sources import SourceVm
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.search import descendants, first_event
 from migratekit_core.joblog.states import RUNNING
@@ -136,7 +136,7 @@ def give_up(tracker: Tracker, job: JoblogJob) -> None:
             return f"it is {now.status if now else 'deleted'}"
         if now.host == host:
             return "it runs on this host, where its process was looked for and found"
-        named = select(ReplicationJob.source_vm_id).where(ReplicationJob.source_vm_name == now.owner).distinct()
+        named = select(SourceVm.vm_id).where(SourceVm.name == now.owner)
         if any(is_held(db, vm_id) for vm_id in db.exec(named).all()):
             return f"its machine is locked: the process on {now.host} lives"
         for row in [now, *descendants(db, [now.id])]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from migratekit_core.joblog.process import started, this_process
 from migratekit_core.joblog.states import RUNNING
 
 Query = TypeVar("Query", bound=Select[Any])
+T = TypeVar("T")
 
 RUNNING_HERE = "SELECT pid, process_started FROM joblog_jobs WHERE status = :status AND host = :host"
 
@@ -38,17 +40,27 @@ class Filter:
     limit: int | None = 50
 
 
-def narrowed(query: Query, jobs: Any, wanted: Filter) -> Query:
-    """Return a query for jobs with the conditions and the order of a filter; `jobs` are the table's columns."""
+def narrowed(query: Query, jobs: Any, wanted: Filter, ask: Callable[[Query], Iterable[T]]) -> list[T]:
+    """Return the rows of a filter that `ask` finds by a query, the newest first; `jobs` are the table's columns.
+
+    Those that began before `since` are asked for by themselves, each kind by its own index: a query with OR would read
+    the whole past.
+    """
     for column, values in ((jobs.owner, wanted.owners), (jobs.kind, wanted.kinds), (jobs.status, wanted.statuses)):
         if values:
             query = query.where(column.in_(values))
-    if wanted.since is not None:
-        ended = jobs.completed_at
-        query = query.where((jobs.started_at >= wanted.since) | ended.is_(None) | (ended >= wanted.since))
     if not wanted.nested:
         query = query.where(jobs.parent_job_id.is_(None))
-    return query.order_by(jobs.started_at.desc()).limit(wanted.limit)
+    newest = query.order_by(jobs.started_at.desc()).limit(wanted.limit)
+    if wanted.since is None:
+        return list(ask(newest))
+    found = list(ask(newest.where(jobs.started_at >= wanted.since)))
+    if len(found) == wanted.limit:
+        return found
+    # Without an order: MariaDB would walk through all jobs in that order until it has so many.
+    earlier = query.where(jobs.started_at < wanted.since)
+    rest = [*ask(earlier.where(jobs.completed_at >= wanted.since)), *ask(earlier.where(jobs.status == RUNNING))]
+    return (found + sorted(rest, key=attrgetter("started_at"), reverse=True))[: wanted.limit]
 
 
 def listed(engine: Engine, wanted: Filter) -> list[Row[Any]]:
@@ -65,7 +77,7 @@ def listed(engine: Engine, wanted: Filter) -> list[Row[Any]]:
 
 def _listed(connection: Connection, wanted: Filter) -> list[Row[Any]]:
     jobs = Table("joblog_jobs", MetaData(), autoload_with=connection, resolve_fks=False)
-    return list(connection.execute(narrowed(select(jobs), jobs.c, wanted)))
+    return narrowed(select(jobs), jobs.c, wanted, connection.execute)
 
 
 def at_once(database: Database, socket: Path | None, wanted: Filter) -> list[Row[Any]] | None:

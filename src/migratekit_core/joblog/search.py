@@ -66,9 +66,8 @@ def first_event(db: Session, job_ids: Sequence[str], kind: EventKind) -> JoblogE
 
 def find(engine: Engine, wanted: Filter) -> list[JoblogJob]:
     """Return the jobs that fit, the newest first."""
-    query = narrowed(select(JoblogJob), JoblogJob, wanted)
     with session(engine) as db:
-        return list(db.exec(query).all())
+        return narrowed(select(JoblogJob), JoblogJob, wanted, db.exec)
 
 
 def trees(engine: Engine, jobs: Iterable[JoblogJob]) -> list[Found]:

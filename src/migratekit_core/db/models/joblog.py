@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column
+from sqlalchemy import JSON, BigInteger, Column, Index
 from sqlmodel import Field
 
 from migratekit_core.db.models.base import Key, LongText, OmaTable, Time, utcnow
@@ -30,7 +30,12 @@ class JoblogJob(OmaTable, table=True):
     """Start time of the process as the kernel counts it: a pid alone can be somebody else's by now."""
     error_message: str | None = Field(default=None, sa_type=LongText)
     started_at: datetime = Field(default_factory=utcnow, sa_type=Time, index=True)
-    completed_at: datetime | None = Field(default=None, sa_type=Time)
+    completed_at: datetime | None = Field(default=None, sa_type=Time, index=True)
+
+    __table_args__ = (
+        Index("ix_joblog_jobs_owner_started_at", "owner", "started_at"),
+        Index("ix_joblog_jobs_kind_started_at", "kind", "started_at"),
+    )
 
 
 class JoblogStep(OmaTable, table=True):
@@ -47,6 +52,8 @@ class JoblogStep(OmaTable, table=True):
     error_message: str | None = Field(default=None, sa_type=LongText)
     started_at: datetime = Field(default_factory=utcnow, sa_type=Time)
     completed_at: datetime | None = Field(default=None, sa_type=Time)
+
+    __table_args__ = (Index("ix_joblog_steps_name_id", "name", "id"),)
 
 
 class JoblogEvent(OmaTable, table=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column
+from sqlalchemy import JSON, BigInteger, Column, Index
 from sqlmodel import Field
 
 from migratekit_core.db.models.base import Key, LongText, OmaTable, Time, utcnow
@@ -44,7 +44,7 @@ class ReplicationJob(OmaTable, table=True):
     __tablename__ = "replication_jobs"
 
     id: str = Field(max_length=ID, primary_key=True)
-    source_vm_id: str = Field(max_length=ID, index=True)
+    source_vm_id: str = Field(max_length=ID)
     """instanceUuid: it stays when the machine moves between hosts, and vCenter gives it to nobody else."""
     source_vm_name: str = Field(max_length=NAME, index=True)
     source_vm_path: str = Field(sa_type=LongText)
@@ -71,6 +71,8 @@ class ReplicationJob(OmaTable, table=True):
     updated_at: datetime = Field(default_factory=utcnow, sa_type=Time, sa_column_kwargs={"onupdate": utcnow})
     started_at: datetime | None = Field(default=None, sa_type=Time)
     completed_at: datetime | None = Field(default=None, sa_type=Time)
+
+    __table_args__ = (Index("ix_replication_jobs_source_vm_id_created_at", "source_vm_id", "created_at"),)
 
 
 class VmDisk(OmaTable, table=True):

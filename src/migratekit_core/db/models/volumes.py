@@ -27,7 +27,7 @@ class VolumeOperation(VolumesTable, table=True):
     error: str | None = Field(default=None, sa_type=LongText)
     created_at: datetime = Field(default_factory=utcnow, sa_type=Time, index=True)
     updated_at: datetime = Field(default_factory=utcnow, sa_type=Time, sa_column_kwargs={"onupdate": utcnow})
-    completed_at: datetime | None = Field(default=None, sa_type=Time)
+    completed_at: datetime | None = Field(default=None, sa_type=Time, index=True)
 
 
 class DeviceMapping(VolumesTable, table=True):

@@ -6,21 +6,27 @@ Each incremental sync has asked QueryChangedDiskAreas what changed since the one
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from migratekit_core.db.models.oma import ReplicationJob
-
 WINDOW = timedelta(days=30)
 """Syncs before the newest that are looked at: what a machine did a year ago says little."""
+
+
+class Sync(NamedTuple):
+    """What a completed sync tells of its machine."""
+
+    started_at: datetime
+    replication_type: str
+    total_bytes: int
+    """Changed since the sync before."""
 
 
 def changed_rates(engine: Engine, machines: Sequence[VirtualMachine]) -> Mapping[str, float]:
@@ -32,27 +38,42 @@ def changed_rates(engine: Engine, machines: Sequence[VirtualMachine]) -> Mapping
 
     from migratekit_core.db.engine import session
     from migratekit_core.db.models.oma import ReplicationJob
+    from migratekit_core.db.models.sources import SourceVm
+    from migratekit_core.joblog.search import lots
     from migratekit_core.services.replication.replica import COMPLETED
 
     by_uuid = {vm.uuid: vm for vm in machines if vm.uuid}
-    jobs: defaultdict[str, list[ReplicationJob]] = defaultdict(list)
-    wanted = select(ReplicationJob).where(ReplicationJob.status == COMPLETED).order_by(col(ReplicationJob.started_at))
+    found: dict[str, float] = {}
     with session(engine) as db:
-        for job in db.exec(wanted):
-            if job.source_vm_id in by_uuid and job.started_at is not None:
-                jobs[job.source_vm_id].append(job)
-    known = {uuid: rate_of(done) for uuid, done in jobs.items()}
-    return {by_uuid[uuid].moref: rate for uuid, rate in known.items() if rate is not None}
+        last = select(SourceVm.vm_id, ReplicationJob.created_at).join(
+            ReplicationJob, col(SourceVm.completed_job_id) == ReplicationJob.id
+        )
+        for uuids in lots(list(by_uuid)):
+            for uuid, newest in db.exec(last.where(col(SourceVm.vm_id).in_(uuids))).all():
+                # Columns, not rows: there may be thousands, and a row tells much else.
+                query = select(
+                    col(ReplicationJob.started_at),
+                    col(ReplicationJob.replication_type),
+                    col(ReplicationJob.total_bytes),
+                ).where(
+                    ReplicationJob.source_vm_id == uuid,
+                    ReplicationJob.created_at >= newest - WINDOW,
+                    ReplicationJob.status == COMPLETED,
+                )
+                rows = db.exec(query.order_by(col(ReplicationJob.created_at))).all()
+                rate = rate_of([Sync(began, kind, size) for began, kind, size in rows if began is not None])
+                if rate is not None:
+                    found[by_uuid[uuid].moref] = rate
+    return found
 
 
-def rate_of(done: Sequence[ReplicationJob]) -> float | None:
+def rate_of(done: Sequence[Sync]) -> float | None:
     """Return bytes changed per second by a machine's completed syncs, the oldest first; None where it takes more."""
     from migratekit_core.services.replication.replica import INCREMENTAL
 
     changed, seconds = 0, 0.0
     for before, job in pairwise(done):
         newest = done[-1].started_at
-        assert before.started_at and job.started_at and newest, "they were started"
         if job.replication_type == INCREMENTAL and newest - before.started_at <= WINDOW:
             changed += job.total_bytes
             seconds += (job.started_at - before.started_at).total_seconds()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine
-from sqlmodel import col, select
+from sqlmodel import select
 
 from migratekit_core.adapters.cloudstack import compute
 from migratekit_core.adapters.cloudstack.client import Cloud
@@ -19,7 +19,8 @@ from migratekit_core.config.load import require
 from migratekit_core.context import Runtime
 from migratekit_core.db.engine import session
 from migratekit_core.db.locks import whole_lock
-from migratekit_core.db.models.oma import FailoverJob, FailoverState, ReplicationJob, VmDisk
+from migratekit_core.db.models.oma import FailoverJob, FailoverState
+from migratekit_core.db.models.sources import SourceVm, SourceVolume
 from migratekit_core.db.schema import require_schema
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
@@ -168,16 +169,16 @@ class _Known:
 
 def _known(engine: Engine) -> _Known:
     with session(engine) as db:
-        volumes = set(db.exec(select(col(VmDisk.ossea_volume_id)).distinct()).all())
+        volumes = set(db.exec(select(SourceVolume.volume_id)).all())
         rows = list(db.exec(select(FailoverJob)).all())
-        sources = {*db.exec(select(ReplicationJob.source_vm_id).distinct()).all(), *(row.vm_id for row in rows)}
+        sources = {*db.exec(select(SourceVm.vm_id)).all(), *(row.vm_id for row in rows)}
         states = {state.failover_job_id: state.state for state in db.exec(select(FailoverState)).all()}
     held = [row for row in rows if row.job_type == LIVE or row.status not in ENDED[TEST]]
     for row in held:
         state = states.get(row.id, {})
         volumes |= {*state.get("clones", []), *filter(None, [state.get("template_root")])}
     return _Known(
-        volumes=frozenset(filter(None, volumes)),
+        volumes=frozenset(volumes),
         machines=frozenset(row.destination_vm_id for row in held if row.destination_vm_id),
         failovers={row.id: row.job_type for row in held},
         tests=frozenset(row.id[:8] for row in held if row.job_type == TEST),

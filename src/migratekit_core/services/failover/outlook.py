@@ -13,7 +13,7 @@ from migratekit_core.common.units import human_bytes, human_rate, human_seconds
 from migratekit_core.db.engine import session
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.oma import ReplicationJob
-from migratekit_core.services.assessment.history import WINDOW, rate_of
+from migratekit_core.services.assessment.history import WINDOW, Sync, rate_of
 from migratekit_core.services.failover.downtime import Usual, usual
 from migratekit_core.services.replication.replica import COMPLETED, INCREMENTAL
 
@@ -44,7 +44,7 @@ def look(engine: Engine, vm_uuid: str, vm_name: str, capacity: int, now: datetim
         query = (
             select(ReplicationJob)
             .where(ReplicationJob.source_vm_id == vm_uuid, ReplicationJob.status == COMPLETED)
-            .order_by(col(ReplicationJob.started_at).desc())
+            .order_by(col(ReplicationJob.created_at).desc())
             .limit(SAMPLES)
         )
         jobs = [job for job in db.exec(query) if job.started_at is not None and now - job.started_at <= WINDOW]
@@ -54,7 +54,7 @@ def look(engine: Engine, vm_uuid: str, vm_name: str, capacity: int, now: datetim
         basis.append("no sync of the last 30 days is recorded, so the final sync cannot be foretold")
         return Outlook(None, known.shutdown, None, known.rest, None, None, None, tuple(basis))
     since = _seconds(jobs[0].started_at, now)
-    changed, copied = rate_of(jobs[::-1]), _copy_rate(jobs)
+    changed, copied = rate_of([_sync(job) for job in reversed(jobs)]), _copy_rate(jobs)
     overhead = _overhead(jobs, copied)
     if changed is None or copied is None:
         basis.append(
@@ -99,6 +99,11 @@ def _overhead(jobs: list[ReplicationJob], copied: float | None) -> float:
         if job.replication_type == INCREMENTAL
     ]
     return median(rests) if rests else 0.0
+
+
+def _sync(job: ReplicationJob) -> Sync:
+    assert job.started_at is not None, "those that were not are left out"
+    return Sync(job.started_at, job.replication_type, job.total_bytes)
 
 
 def _length(job: ReplicationJob) -> float:

@@ -17,6 +17,7 @@ from sqlmodel import Session, select
 from migratekit_core.context import Runtime
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.oma import FailoverState, ReplicationCheckpoint, VmDisk
+from migratekit_core.db.sources import note_volume
 from migratekit_core.joblog import Job, Step
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.guests import tool
@@ -182,6 +183,7 @@ def _replace(
         disk, state = db.get(VmDisk, row.id), db.get(FailoverState, record.id)
         assert disk is not None and state is not None, "both were read above"
         disk.ossea_volume_id = made
+        note_volume(db, found.job.source_vm_id, made)
         for left in db.exec(select(ReplicationCheckpoint).where(ReplicationCheckpoint.volume_id == volume_id)).all():
             db.delete(left)
         conversion = state.state[CONVERSION]

@@ -13,6 +13,8 @@ from sqlmodel import Session, col, select
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.oma import FailoverJob, FailoverState, ReplicationCheckpoint, ReplicationJob, VmDisk
+from migratekit_core.db.models.sources import SourceVm
+from migratekit_core.db.sources import called
 
 FULL, INCREMENTAL = "full", "incremental"
 RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
@@ -39,21 +41,15 @@ def newest(engine: Engine, vm_uuid: str) -> Replica | None:
 
 def last_completed(engine: Engine, vm_uuid: str) -> ReplicationJob | None:
     """Return the newest replication of a machine that was completed."""
-    query = select(ReplicationJob).where(ReplicationJob.source_vm_id == vm_uuid, ReplicationJob.status == COMPLETED)
-    return write(engine, lambda db: db.exec(query.order_by(col(ReplicationJob.created_at).desc())).first())
+    query = select(ReplicationJob).join(SourceVm, col(SourceVm.completed_job_id) == ReplicationJob.id)
+    return write(engine, lambda db: db.exec(query.where(SourceVm.vm_id == vm_uuid)).first())
 
 
 def named(engine: Engine, vm_name: str) -> list[Replica]:
     """Return the replicas of all machines with this name, path or instanceUuid: the source may be gone by now."""
 
     def look(db: Session) -> list[Replica]:
-        query = select(ReplicationJob.source_vm_id).where(
-            (col(ReplicationJob.source_vm_name) == vm_name)
-            | (col(ReplicationJob.source_vm_id) == vm_name)
-            | (col(ReplicationJob.source_vm_path) == vm_name)
-        )
-        uuids = sorted(set(db.exec(query).all()))
-        return [found for found in (_newest(db, uuid) for uuid in uuids) if found is not None]
+        return [found for vm in db.exec(called([vm_name])) if (found := _newest(db, vm.vm_id)) is not None]
 
     return write(engine, look)
 
@@ -132,8 +128,8 @@ def forget_volume(engine: Engine, vm_uuid: str, volume_id: str) -> None:
 
 
 def _newest(db: Session, vm_uuid: str) -> Replica | None:
-    query = select(ReplicationJob).where(ReplicationJob.source_vm_id == vm_uuid)
-    job = db.exec(query.order_by(col(ReplicationJob.created_at).desc())).first()
+    query = select(ReplicationJob).join(SourceVm, col(SourceVm.newest_job_id) == ReplicationJob.id)
+    job = db.exec(query.where(SourceVm.vm_id == vm_uuid)).first()
     if job is None:
         return None
     disks = db.exec(select(VmDisk).where(VmDisk.job_id == job.id).order_by(col(VmDisk.id))).all()

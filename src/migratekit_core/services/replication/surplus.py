@@ -14,7 +14,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Engine, and_, func
+from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from migratekit_core.adapters.vsphere import client
@@ -24,6 +24,7 @@ from migratekit_core.common.hints import Command, migratekit
 from migratekit_core.context import Runtime
 from migratekit_core.db.engine import session
 from migratekit_core.db.models.oma import FailoverJob, FailoverState, ReplicationJob, VmDisk
+from migratekit_core.db.models.sources import SourceVm, SourceVolume
 from migratekit_core.services.replication.replica import COMPLETED, FAILED, ROLLING_BACK, RUNNING
 from migratekit_core.volumed.client import VolumeClient
 from migratekit_core.volumed.names import TAG
@@ -97,12 +98,7 @@ class Surplus:
 def of_machine(engine: Engine, volumes: VolumeClient, vm_uuid: str) -> tuple[SurplusVolume, ...]:
     """Return the surplus volumes of a machine that is in vCenter. Raises what the database or the daemon reports."""
     with session(engine) as db:
-        recorded = (
-            select(col(VmDisk.ossea_volume_id))
-            .join(ReplicationJob, col(VmDisk.job_id) == ReplicationJob.id)
-            .where(ReplicationJob.source_vm_id == vm_uuid, col(VmDisk.ossea_volume_id).is_not(None))
-        )
-        ids = {str(found) for found in db.exec(recorded.distinct()).all()}
+        ids = set(db.exec(select(SourceVolume.volume_id).where(SourceVolume.vm_id == vm_uuid)).all())
         ids -= {
             str(disk.ossea_volume_id) for _, disk in _disks(db, [*_newest(db, [vm_uuid], completed=False).values()])
         }
@@ -193,21 +189,26 @@ def _there(runtime: Runtime, known: Iterable[Origin]) -> tuple[Identities | None
 
 
 def _origins(db: Session, volume_ids: Sequence[str]) -> Iterator[Origin]:
-    newest_row = func.max(VmDisk.id)
     rows: list[tuple[VmDisk, ReplicationJob]] = []
     synced: dict[str, datetime | None] = {}
+    this = col(VmDisk.ossea_volume_id) == col(SourceVolume.volume_id)
+    # Each looks at the end of an index: a volume has thousands of rows, one for each sync.
+    newest_row = select(VmDisk.id).where(this).order_by(col(VmDisk.id).desc()).limit(1).scalar_subquery()
+    ended = (
+        select(ReplicationJob.completed_at)
+        .join(VmDisk, col(VmDisk.job_id) == ReplicationJob.id)
+        .where(this, ReplicationJob.status == COMPLETED)
+        .order_by(col(VmDisk.id).desc())
+        .limit(1)
+        .scalar_subquery()
+    )
     for ids in _cut(volume_ids):
-        mine = col(VmDisk.ossea_volume_id).in_(ids)
+        found = db.exec(
+            select(SourceVolume.volume_id, newest_row, ended).where(col(SourceVolume.volume_id).in_(ids))
+        ).all()
+        synced |= {volume_id: at for volume_id, _, at in found}
         joined = select(VmDisk, ReplicationJob).join(ReplicationJob, col(VmDisk.job_id) == ReplicationJob.id)
-        last = select(newest_row).where(mine).group_by(col(VmDisk.ossea_volume_id))
-        rows += db.exec(joined.where(col(VmDisk.id).in_(last))).all()
-        ended = (
-            select(col(VmDisk.ossea_volume_id), func.max(ReplicationJob.completed_at))
-            .join(ReplicationJob, col(VmDisk.job_id) == ReplicationJob.id)
-            .where(mine, ReplicationJob.status == COMPLETED)
-            .group_by(col(VmDisk.ossea_volume_id))
-        )
-        synced |= {str(volume_id): at for volume_id, at in db.exec(ended).all()}
+        rows += db.exec(joined.where(col(VmDisk.id).in_([row for _, row, _ in found]))).all()
     uuids = sorted({job.source_vm_id for _, job in rows})
     # What the last completed sync has left counts until the next one is completed, too: until then it is all there is.
     newest = _newest(db, uuids, completed=False)
@@ -235,12 +236,9 @@ def _newest(db: Session, uuids: Sequence[str], *, completed: bool) -> dict[str, 
     """Return the newest sync of each machine, of the completed ones or of all."""
     found: dict[str, ReplicationJob] = {}
     for some in _cut(uuids):
-        mine = col(ReplicationJob.source_vm_id).in_(some)
-        query = select(ReplicationJob.source_vm_id, func.max(ReplicationJob.created_at)).where(mine)
-        query = query.where(ReplicationJob.status == COMPLETED) if completed else query
-        last = query.group_by(col(ReplicationJob.source_vm_id)).subquery()
-        same = and_(col(ReplicationJob.source_vm_id) == last.c[0], col(ReplicationJob.created_at) == last.c[1])
-        found |= {job.source_vm_id: job for job in db.exec(select(ReplicationJob).join(last, same)).all()}
+        pointer = col(SourceVm.completed_job_id if completed else SourceVm.newest_job_id)
+        query = select(ReplicationJob).join(SourceVm, pointer == ReplicationJob.id)
+        found |= {job.source_vm_id: job for job in db.exec(query.where(col(SourceVm.vm_id).in_(some))).all()}
     return found
 
 

@@ -27,6 +27,7 @@ from migratekit_core.db.locks import Lock, vm_lock
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.oma import FailoverJob, ReplicationJob, VmDisk
 from migratekit_core.db.schema import require_schema
+from migratekit_core.db.sources import note_sync
 from migratekit_core.engine.bandwidth import Bandwidth, Limits
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
@@ -240,25 +241,25 @@ def _prepare_rows(runtime: Runtime, job: Job, vm: VirtualMachine) -> dict[int, V
     def prepare(db: Session) -> None:
         if db.get(ReplicationJob, job.id) is not None:
             return  # the answer to the last attempt was lost, not the attempt
-        db.add(
-            ReplicationJob(
-                id=job.id,
-                source_vm_id=vm.uuid,
-                source_vm_name=vm.name,
-                source_vm_path=vm.path,
-                vcenter_host=runtime.vcenter.host,
-                datacenter=vm.datacenter,
-                replication_type=replica.INCREMENTAL if before else replica.FULL,
-                target_network=runtime.config.networks.map.get(vm.nics[0].network) or None if vm.nics else None,
-                status=replica.RUNNING,
-                current_operation="create-volumes",
-                previous_change_id=before.job.change_id if before else None,
-                nbd_port=runtime.config.volumes.nbd_port,
-                ossea_config_id=config_id,
-                started_at=utcnow(),
-            )
+        row = ReplicationJob(
+            id=job.id,
+            source_vm_id=vm.uuid,
+            source_vm_name=vm.name,
+            source_vm_path=vm.path,
+            vcenter_host=runtime.vcenter.host,
+            datacenter=vm.datacenter,
+            replication_type=replica.INCREMENTAL if before else replica.FULL,
+            target_network=runtime.config.networks.map.get(vm.nics[0].network) or None if vm.nics else None,
+            status=replica.RUNNING,
+            current_operation="create-volumes",
+            previous_change_id=before.job.change_id if before else None,
+            nbd_port=runtime.config.volumes.nbd_port,
+            ossea_config_id=config_id,
+            started_at=utcnow(),
         )
+        db.add(row)
         db.flush()
+        note_sync(db, row)
         for disk in vm.disks:
             db.add(_disk_row(job.id, disk, known.get(disk.key)))
 
@@ -348,6 +349,8 @@ def _update(runtime: Runtime, job_id: str, **values: Any) -> None:
         assert row is not None, "written when the sync began"
         for name, value in values.items():
             setattr(row, name, value)
+        if row.status == replica.COMPLETED:
+            note_sync(db, row)
 
     write(runtime.databases.oma, change)
 

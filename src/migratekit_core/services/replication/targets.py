@@ -15,6 +15,7 @@ from migratekit_core.common.errors import BusyError
 from migratekit_core.context import Runtime
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.oma import ReplicationJob, VmDisk
+from migratekit_core.db.sources import note_volume
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.replication.plan import fits
@@ -81,6 +82,7 @@ def _volume_of(runtime: Runtime, job: Job, vm: VirtualMachine, disk: Disk, volum
     def remember(db: Session) -> None:
         row = disk_row(db, job.id, disk)
         row.ossea_volume_id, row.disk_change_id = made["volume_id"], None
+        note_volume(db, vm.uuid, made["volume_id"])
 
     # The same key until a volume is recorded: a run that was killed in between finds its volume, not a second one.
     # Volumes recorded before (of a disk that outgrew them, or that a failover gave away) make it another one.

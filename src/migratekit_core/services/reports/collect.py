@@ -14,6 +14,7 @@ from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import Databases, session
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogStep
 from migratekit_core.db.models.oma import FailoverJob, ReplicationJob, VmDisk
+from migratekit_core.db.sources import called
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.search import Found, trees
 from migratekit_core.services.failover import downtime
@@ -53,24 +54,18 @@ def collect(databases: Databases, name: str, networks: dict[str, str]) -> Report
 
 
 def _machine(db: Session, name: str) -> Machine | None:
-    query = select(ReplicationJob).where(
-        (col(ReplicationJob.source_vm_name) == name)
-        | (col(ReplicationJob.source_vm_id) == name)
-        | (col(ReplicationJob.source_vm_path) == name)
-    )
-    rows = db.exec(query.order_by(col(ReplicationJob.created_at).desc())).all()
-    paths = {row.source_vm_id: row.source_vm_path for row in reversed(rows)}
-    if len(paths) > 1:
+    found = db.exec(called([name])).all()
+    if len(found) > 1:
         raise PreconditionError(
             f"the name {name!r} is ambiguous",
-            f"{len(paths)} machines had it: {', '.join(sorted(paths.values()))}",
+            f"{len(found)} machines have it: {', '.join(sorted(vm.path for vm in found))}",
             "name one by its path or instanceUuid",
             code=ErrorCode.VM_AMBIGUOUS,
             facts={"vm": name},
         )
-    if not rows:
+    row = db.get(ReplicationJob, found[0].newest_job_id) if found else None
+    if row is None:
         return None
-    row = rows[0]
     return Machine(row.source_vm_name, row.source_vm_id, row.source_vm_path, row.vcenter_host, row.datacenter)
 
 

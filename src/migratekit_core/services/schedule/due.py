@@ -7,9 +7,10 @@ runs come.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
@@ -20,7 +21,10 @@ from migratekit_core.config.schema import Schedule
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.oma import FailoverJob, FailoverState, ReplicationJob, VmDisk
-from migratekit_core.services.replication.replica import COMPLETED, INCREMENTAL
+from migratekit_core.db.models.sources import SourceVm
+from migratekit_core.db.sources import called
+from migratekit_core.joblog.search import lots
+from migratekit_core.services.replication.replica import INCREMENTAL
 
 DUE, IN_STEP, FAILED_OVER, AMBIGUOUS = "due", "in step", "failed over", "ambiguous"
 
@@ -56,9 +60,7 @@ def standings(engine: Engine, schedule: Schedule) -> list[Standing]:
             facts={"setting": "schedule.rpo"},
         )
     now = utcnow()
-    found = write(
-        engine, lambda db: [_standing(db, name, rpo, schedule.every, now) for name, rpo in schedule.rpo.items()]
-    )
+    found = write(engine, lambda db: _standings(db, schedule, now))
     # One that was never synced has no replica at all; among the others it is the part of the RPO that is used up.
     return sorted(found, key=lambda each: -(each.age / max(each.rpo, 1.0)) if each.age is not None else float("-inf"))
 
@@ -68,38 +70,61 @@ def lead(rpo: float, took: float, every: float) -> float:
     return max(rpo - took - every, 0.0)
 
 
-def _standing(db: Session, name: str, rpo: float, every: float, now: datetime) -> Standing:
-    mine = (
-        (col(ReplicationJob.source_vm_name) == name)
-        | (col(ReplicationJob.source_vm_id) == name)
-        | (col(ReplicationJob.source_vm_path) == name)
-    )
-    uuids = set(db.exec(select(ReplicationJob.source_vm_id).where(mine)).all())
-    if len(uuids) > 1:
+@dataclass(frozen=True)
+class _Known:
+    """A machine with its syncs; `half` tells that a later one began to write a volume as a whole and did not end: it
+    holds no point in time now."""
+
+    vm: SourceVm
+    completed: ReplicationJob | None
+    half: bool
+    over: bool
+
+
+def _standings(db: Session, schedule: Schedule, now: datetime) -> list[Standing]:
+    known: defaultdict[str, list[_Known]] = defaultdict(list)
+    for one in _known(db, list(schedule.rpo)):
+        for name in {one.vm.vm_id, one.vm.name, one.vm.path}:
+            known[name].append(one)
+    return [_standing(name, rpo, schedule.every, now, known[name]) for name, rpo in schedule.rpo.items()]
+
+
+def _standing(name: str, rpo: float, every: float, now: datetime, found: list[_Known]) -> Standing:
+    if len(found) > 1:
         return Standing(name, rpo, AMBIGUOUS, None, None, 0.0)
-    completed = select(ReplicationJob).where(mine, ReplicationJob.status == COMPLETED)
-    row = db.exec(completed.order_by(col(ReplicationJob.created_at).desc())).first()
-    over = (
-        select(FailoverJob.id)
-        .join(FailoverState, col(FailoverState.failover_job_id) == FailoverJob.id)
-        .where(col(FailoverJob.vm_id).in_(uuids), FailoverJob.job_type == "live", col(FailoverState.committed))
-    )
+    row = found[0].completed if found else None
     if row is None or row.started_at is None:
         return Standing(name, rpo, DUE, None, None, 0.0)
     age = max((now - row.started_at).total_seconds(), 0.0)
-    if db.exec(over).first() is not None:
+    if found[0].over:
         return Standing(name, rpo, FAILED_OVER, row.started_at, age, 0.0)
     took = 0.0
     if row.replication_type == INCREMENTAL and row.completed_at is not None:
         took = (row.completed_at - row.started_at).total_seconds()
-    due_in = 0.0 if _half_written(db, mine, row.id) else max(lead(rpo, took, every) - age, 0.0)
+    due_in = 0.0 if found[0].half else max(lead(rpo, took, every) - age, 0.0)
     return Standing(name, rpo, IN_STEP if due_in else DUE, row.started_at, age, due_in)
 
 
-def _half_written(db: Session, mine: Any, completed: str) -> bool:
-    """Return whether a later sync began to write a volume as a whole and did not end: it holds no point in time now."""
-    newest = db.exec(select(ReplicationJob.id).where(mine).order_by(col(ReplicationJob.created_at).desc())).first()
-    if newest is None or newest == completed:
-        return False
-    left = select(VmDisk.id).where(VmDisk.job_id == newest, col(VmDisk.disk_change_id).is_(None))
-    return db.exec(left).first() is not None
+def _known(db: Session, names: list[str]) -> Iterator[_Known]:
+    """Yield what is recorded of the machines with these names, by few queries for all of them."""
+    for some in lots(names):
+        joined = (
+            called(some)
+            .add_columns(ReplicationJob)
+            .join(ReplicationJob, col(SourceVm.completed_job_id) == col(ReplicationJob.id), isouter=True)
+        )
+        rows = [(vm, job) for vm, job in db.execute(joined)]
+        uuids, later = [vm.vm_id for vm, _ in rows], [vm.newest_job_id for vm, job in rows if not _is(vm, job)]
+        over = (
+            select(FailoverJob.vm_id)
+            .join(FailoverState, col(FailoverState.failover_job_id) == FailoverJob.id)
+            .where(col(FailoverJob.vm_id).in_(uuids), FailoverJob.job_type == "live", col(FailoverState.committed))
+        )
+        unknown = select(VmDisk.job_id).where(col(VmDisk.job_id).in_(later), col(VmDisk.disk_change_id).is_(None))
+        gone, half = set(db.exec(over).all()), set(db.exec(unknown).all())
+        for vm, job in rows:
+            yield _Known(vm, job, vm.newest_job_id in half, vm.vm_id in gone)
+
+
+def _is(vm: SourceVm, completed: ReplicationJob | None) -> bool:
+    return completed is not None and vm.newest_job_id == completed.id
