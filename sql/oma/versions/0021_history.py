@@ -1,4 +1,4 @@
-"""history: indexes for what is asked of a long past, and the machines and volumes of its syncs in tables of their own."""
+"""history: indexes for what is asked of a long past; the machines and volumes of its syncs in tables of their own."""
 
 import sqlalchemy as sa
 from alembic import context, op
