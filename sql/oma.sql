@@ -432,3 +432,33 @@ CREATE INDEX ix_source_volumes_vm_id ON source_volumes (vm_id);
 
 UPDATE alembic_version SET version_num='0021_history' WHERE alembic_version.version_num = '0020_error_codes';
 
+-- Running upgrade 0021_history -> 0022_source
+
+CREATE TABLE IF NOT EXISTS installation (
+    id INTEGER NOT NULL, 
+    token VARCHAR(12) NOT NULL, 
+    created_at DATETIME(6) NOT NULL, 
+    CONSTRAINT pk_installation PRIMARY KEY (id)
+);
+
+CREATE TABLE IF NOT EXISTS replica_disks (
+    volume_id VARCHAR(36) NOT NULL, 
+    disk_uuid VARCHAR(255) NOT NULL, 
+    updated_at DATETIME(6) NOT NULL, 
+    CONSTRAINT pk_replica_disks PRIMARY KEY (volume_id)
+);
+
+CREATE TABLE IF NOT EXISTS pending_removals (
+    vm_uuid VARCHAR(36) NOT NULL, 
+    snapshot_id VARCHAR(255) NOT NULL, 
+    vm_name VARCHAR(255) NOT NULL, 
+    vcenter_host VARCHAR(255) NOT NULL, 
+    job_id VARCHAR(36) NOT NULL, 
+    task_id VARCHAR(255), 
+    reason LONGTEXT, 
+    created_at DATETIME(6) NOT NULL, 
+    CONSTRAINT pk_pending_removals PRIMARY KEY (vm_uuid, snapshot_id)
+);
+
+UPDATE alembic_version SET version_num='0022_source' WHERE alembic_version.version_num = '0021_history';
+

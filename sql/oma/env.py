@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-from migratekit_core.db.models import fleet, joblog, networks, oma, waves  # noqa: F401  (importing registers the tables)
+from migratekit_core.db.models import fleet, installation, joblog, networks, oma, waves  # noqa: F401  (importing registers the tables)
 from migratekit_core.db.models.base import oma_metadata
 
 spec = importlib.util.spec_from_file_location("environment", Path(__file__).parents[1] / "environment.py")

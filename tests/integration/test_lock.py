@@ -70,6 +70,7 @@ def test_a_lock_that_lost_its_connection_is_taken_back_unless_somebody_had_it_me
         lock.ensure()
         _cut(engine)
         lock.ensure()  # nobody was there meanwhile: it is ours again
+        write(engine, lock.confirm)
         with raises(BusyError, ErrorCode.LOCKED), vm_lock(engine, "some machine", "second"):
             pass
         _cut(engine)
@@ -77,6 +78,8 @@ def test_a_lock_that_lost_its_connection_is_taken_back_unless_somebody_had_it_me
             pass
         with raises(BusyError, ErrorCode.LOCKED):
             lock.ensure()
+        with raises(BusyError, ErrorCode.LOCKED):
+            write(engine, lock.confirm)
     engine.dispose()
 
 

@@ -11,11 +11,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from sqlmodel import Session
 
 from migratekit_core.common.errors import BusyError
 from migratekit_core.db import locks
-from migratekit_core.db.engine import Databases
-from migratekit_core.db.locks import LockKind, vm_lock
+from migratekit_core.db.engine import Databases, session, write
+from migratekit_core.db.locks import Lock, LockKind, vm_lock
+from migratekit_core.db.models.base import utcnow
+from migratekit_core.db.models.oma import VmLock
 
 HOLDER = """
 import sys
@@ -96,3 +99,25 @@ def test_who_holds_it_for_a_moment_is_waited_for_whatever_the_purpose_is_called(
     held.enter_context(vm_lock(databases.oma, "vm-1", "anything", LockKind.MOMENT))
     with vm_lock(databases.oma, "vm-1", "failover"):
         pass
+
+
+def test_what_is_committed_is_so_only_while_nobody_else_has_taken_the_lock(databases: Databases) -> None:
+    """Another connection got the lock when this one's was cut: its row stands where ours did."""
+
+    def commit(lock: Lock, machine: str) -> None:
+        def change(db: Session) -> None:
+            lock.confirm(db)
+            db.add(VmLock(name=machine, holder="committed", acquired_at=utcnow()))
+
+        write(databases.oma, change)
+
+    with vm_lock(databases.oma, "vm-1", "replicate") as lock:
+        commit(lock, "first")
+        with session(databases.oma) as db:
+            row = db.get(VmLock, locks.lock_name("vm-1"))
+            assert row is not None
+            row.token = "another run's"
+        with pytest.raises(BusyError):
+            commit(lock, "second")
+    with session(databases.oma) as db:
+        assert [db.get(VmLock, name) is not None for name in ("first", "second")] == [True, False]

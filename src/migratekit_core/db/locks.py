@@ -22,7 +22,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError
@@ -85,6 +85,20 @@ class Lock:
         # The holder as well: a version that knows no tokens leaves ours where it is.
         if last is None or (last.token, last.holder) != (self._token, self._holder):
             raise _busy(self._engine, self._name)
+
+    def confirm(self, db: Session) -> None:
+        """Return only if nobody else has taken the lock, as `ensure`, but within the caller's transaction, of which it
+        has to be the first statement: nobody takes it before that transaction ends.
+
+        Raises BusyError where another run got it.
+        """
+        if db.get_bind().dialect.name == "sqlite":
+            db.connection().exec_driver_sql("BEGIN IMMEDIATE")
+        for lock in (self, *self._beside):
+            query = select(VmLock).where(VmLock.name == lock._name).with_for_update()
+            last = db.exec(query).first()
+            if last is None or (last.token, last.holder) != (lock._token, lock._holder):
+                raise _busy(self._engine, lock._name)
 
     def take(self) -> None:
         """Take the lock, and write down who has it. Raises BusyError, naming the holder, if it is held. Who holds it

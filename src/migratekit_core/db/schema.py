@@ -13,7 +13,7 @@ from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import SchemaMismatchError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import Databases, database_error
-from migratekit_core.db.models import fleet, joblog, networks, oma, sources, volumes, waves  # noqa: F401  (importing registers their tables)
+from migratekit_core.db.models import fleet, installation, joblog, networks, oma, sources, volumes, waves  # noqa: F401  (importing registers their tables)
 from migratekit_core.db.models.base import oma_metadata, volumes_metadata
 
 METADATA: dict[str, MetaData] = {"oma": oma_metadata, "volumes": volumes_metadata}

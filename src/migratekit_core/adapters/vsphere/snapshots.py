@@ -1,8 +1,11 @@
-"""Snapshots of ours: made, found again, and removed. A snapshot of another tool is never touched."""
+"""Snapshots of ours: made, found again, and removed. One of another tool, or of another installation of MigrateKit, is
+never touched."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from pyVmomi import vim
@@ -11,21 +14,45 @@ from migratekit_core.adapters.vsphere.client import faults, wait
 from migratekit_core.common import failpoints as points
 
 PREFIX = "migratekit-"
-"""How the name of each of our snapshots begins; behind it stands the replication job's id."""
+"""How the name of each of MigrateKit's snapshots begins."""
+_NAME = re.compile(PREFIX + r"(?:([0-9a-f]{12})-)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+"""Behind it stand the installation's id and the job's; version 0.1.0 wrote the job's alone."""
 
 
-def create(vm: Any, job_id: str, description: str) -> Any:
-    """Take a snapshot without memory and without quiescing; return its managed object.
+@dataclass(frozen=True)
+class Owner:
+    """Whose snapshots are ours."""
+
+    installation: str
+    """Its id."""
+    knows: Callable[[str], bool]
+    """Whether this installation has, or had, the job with an id."""
+
+    def name(self, job_id: str) -> str:
+        """Return the name of a snapshot of a job's."""
+        return f"{PREFIX}{self.installation}-{job_id}"
+
+    def owns(self, name: str) -> bool:
+        """Return whether the snapshot with this name was made by this installation."""
+        found = _NAME.fullmatch(name)
+        if found is None:
+            return False
+        installation, job_id = found.groups()
+        return installation == self.installation if installation is not None else self.knows(job_id)
+
+
+def create(vm: Any, name: str, description: str) -> Any:
+    """Take a snapshot without memory and without quiescing; return its managed object. `name`: of `Owner.name`.
 
     Crash-consistent, as a power cut would leave the disks: it never hangs on a guest's agent.
     """
     with faults(f"snapshot of {vm.name}"), points.call("CreateSnapshot"):
-        task = vm.CreateSnapshot_Task(name=PREFIX + job_id, description=description, memory=False, quiesce=False)
+        task = vm.CreateSnapshot_Task(name=name, description=description, memory=False, quiesce=False)
         return wait(task)
 
 
-def ours(vm: Any) -> Iterator[tuple[Any, str]]:
-    """Yield (snapshot, its name) of each snapshot that MigrateKit made, the children before their parents."""
+def made(vm: Any) -> Iterator[tuple[Any, str]]:
+    """Yield (snapshot, its name) of each snapshot that any MigrateKit made, the children before their parents."""
     info = vm.snapshot
     roots = info.rootSnapshotList if info is not None else []
     for root in roots:
@@ -44,7 +71,7 @@ def remove(vm: Any, snapshot_id: str) -> bool:
 
     Children stay: a snapshot that another tool took on top of ours is its own.
     """
-    for snapshot, _ in ours(vm):
+    for snapshot, _ in made(vm):
         if snapshot._moId == snapshot_id:
             with faults(f"removal of the snapshot of {vm.name}"):
                 try:
@@ -56,10 +83,10 @@ def remove(vm: Any, snapshot_id: str) -> bool:
     return False
 
 
-def remove_all_ours(vm: Any) -> list[str]:
-    """Remove every snapshot that MigrateKit made of this machine; return their names."""
+def remove_all_ours(vm: Any, owner: Owner) -> list[str]:
+    """Remove every snapshot that this installation made of the machine; return their names."""
     names = []
-    for snapshot, name in list(ours(vm)):
-        if remove(vm, snapshot._moId):
+    for snapshot, name in list(made(vm)):
+        if owner.owns(name) and remove(vm, snapshot._moId):
             names.append(name)
     return names

@@ -83,7 +83,7 @@ class VmDisk(OmaTable, table=True):
     id: int | None = Field(default=None, sa_type=Key, primary_key=True)
     job_id: str = Field(max_length=ID, foreign_key="replication_jobs.id", index=True)
     disk_id: str = Field(max_length=ID)
-    """The device key of vSphere (2000, 2001 …): it stays with the disk, also when it is moved or renamed."""
+    """The device key of vSphere (2000, 2001 …): it goes with the slot. What stays with the disk: `replica_disks`."""
     vmdk_path: str = Field(sa_type=LongText)
     size_gb: int
     """Size of the volume in GiB: the disk's capacity, rounded up."""

@@ -80,7 +80,7 @@ def replica(runtime: Runtime, case: Case) -> list[Check]:
     if found is None:
         return failed("last sync", ["it was never replicated"], again)
     checks = _age(runtime, case, again)
-    have = {int(disk.disk_id): disk for disk in found.disks}
+    have = replicas.of_disks(runtime.databases.oma, vm, found)
     problems = [f"{disk.label} was added since the last sync" for disk in vm.disks if disk.key not in have]
     for disk in vm.disks:
         row = have.get(disk.key)
@@ -89,7 +89,8 @@ def replica(runtime: Runtime, case: Case) -> list[Check]:
         elif row is not None and row.capacity_bytes != disk.capacity_bytes:
             sizes = f"{human_bytes(row.capacity_bytes)} to {human_bytes(disk.capacity_bytes)}"
             problems.append(f"{disk.label} was resized from {sizes} since the last sync")
-    gone = [row.label for key, row in have.items() if key not in {disk.key for disk in vm.disks}]
+    still = {row.id for row in have.values()}
+    gone = [row.label for row in found.disks if row.id not in still]
     problems += [f"{label} of the replica is none of the machine's disks any more" for label in gone]
     return checks + judged("disks", [] if case.resume else problems, f"all {len(vm.disks)} disks are synced", again)
 

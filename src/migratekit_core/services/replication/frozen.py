@@ -11,6 +11,7 @@ from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError, PreconditionError, UnreachableError
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
+from migratekit_core.services.replication.ours import owner
 
 
 @contextmanager
@@ -43,7 +44,8 @@ def frozen(job: Job, managed: Any, purpose: str, *, tracked: bool = False) -> It
 @contextmanager
 def _held(job: Job, managed: Any, purpose: str) -> Iterator[Any]:
     with job.step("create-snapshot") as step:
-        snapshot = snapshots.create(managed, job.id, f"MigrateKit {purpose}; removed when it ends")
+        name = owner(job.tracker.engine).name(job.id)
+        snapshot = snapshots.create(managed, name, f"MigrateKit {purpose}; removed when it ends")
         step.log(EventKind.SOURCE_SNAPSHOT_TAKEN, snapshot=snapshot._moId)
     try:
         yield snapshot
@@ -59,7 +61,7 @@ def _held(job: Job, managed: Any, purpose: str) -> Iterator[Any]:
 
 def still_frozen(managed: Any, snapshot: Any, name: str) -> None:
     """Raise OperationFailedError where our snapshot is gone: the base file was no point in time any more then."""
-    if all(ours._moId != snapshot._moId for ours, _ in snapshots.ours(managed)):
+    if all(found._moId != snapshot._moId for found, _ in snapshots.made(managed)):
         raise OperationFailedError(
             f"{name} was read while its snapshot was removed",
             f"snapshot {snapshot._moId} is gone; somebody removed it in vCenter",

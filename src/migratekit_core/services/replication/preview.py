@@ -32,8 +32,8 @@ def preview(runtime: Runtime, name: str, compare: bool = False) -> SyncPlan:
     over = replica.live_failover(runtime.databases.oma, vm.uuid)
     if over is not None:
         raise failed_over(vm, over)
-    check_source(runtime.config, vm)
-    known = replica.newest(runtime.databases.oma, vm.uuid)
+    check_source(runtime, vm)
+    known = replica.of_disks(runtime.databases.oma, vm)
     daemon = runtime.volumes()
     try:
         refuse_unfit_oma(daemon, vm, known)
@@ -44,20 +44,19 @@ def preview(runtime: Runtime, name: str, compare: bool = False) -> SyncPlan:
             )
     finally:
         daemon.close()
-    rows = {row.disk_id: row for row in known.disks} if known else {}
     steps = []
     if not vm.cbt_enabled:
         steps.append("switch changed-block tracking on (a short snapshot makes it effective)")
     kind = replica.INCREMENTAL
     for disk in vm.disks:
-        row = rows.get(str(disk.key))
+        row = known.get(disk.key)
         if row is None or disk in new:
             steps.append(f"create a volume for {disk.label} ({human_bytes(disk.capacity_bytes)})")
             kind = replica.FULL
         elif row.disk_change_id is None and not compare:
             kind = replica.FULL
     copying = "copy what is allocated" if kind == replica.FULL else "copy what changed since the last sync"
-    if compare and rows:
+    if compare and known:
         copying = "compare each disk with its volume by digests, and copy the blocks that differ"
     steps += [
         "attach the volumes to the OMA and export them",

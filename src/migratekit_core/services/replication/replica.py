@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
+from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.base import utcnow
+from migratekit_core.db.models.installation import ReplicaDisk
 from migratekit_core.db.models.oma import FailoverJob, FailoverState, ReplicationCheckpoint, ReplicationJob, VmDisk
 from migratekit_core.db.models.sources import SourceVm
 from migratekit_core.db.sources import called
+from migratekit_core.services.replication.matching import matched
 
 FULL, INCREMENTAL = "full", "incremental"
 RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
@@ -37,6 +40,24 @@ class Replica:
 def newest(engine: Engine, vm_uuid: str) -> Replica | None:
     """Return the replica of the machine with this instanceUuid, or None where it was never replicated."""
     return write(engine, lambda db: _newest(db, vm_uuid))
+
+
+def of_disks(engine: Engine, vm: VirtualMachine, found: Replica | None = None) -> dict[int, VmDisk]:
+    """Return what is recorded of each disk of a machine, by its device key; `found`: its newest replica, if it was read
+    already. A disk that was never replicated is left out."""
+    found = found or newest(engine, vm.uuid)
+    if found is None:
+        return {}
+    volumes = [row.ossea_volume_id for row in found.disks if row.ossea_volume_id is not None]
+    query = select(ReplicaDisk).where(col(ReplicaDisk.volume_id).in_(volumes))
+    uuids = {row.volume_id: row.disk_uuid for row in write(engine, lambda db: db.exec(query).all())}
+    return matched(vm.disks, found.disks, uuids)
+
+
+def is_replica_of(db: Session, volume_id: str, disk: Disk) -> None:
+    """Write down which disk a volume is the replica of, within the caller's transaction."""
+    if disk.uuid:
+        db.merge(ReplicaDisk(volume_id=volume_id, disk_uuid=disk.uuid))
 
 
 def last_completed(engine: Engine, vm_uuid: str) -> ReplicationJob | None:
@@ -120,9 +141,10 @@ def forget_volume(engine: Engine, vm_uuid: str, volume_id: str) -> None:
             if disk.ossea_volume_id == volume_id:
                 disk.ossea_volume_id = disk.disk_change_id = None
                 db.add(disk)
-        left = db.get(ReplicationCheckpoint, volume_id)
-        if left is not None:
-            db.delete(left)
+        for table in (ReplicationCheckpoint, ReplicaDisk):
+            left = db.get(table, volume_id)
+            if left is not None:
+                db.delete(left)
 
     write(engine, change)
 

@@ -20,7 +20,6 @@ from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.common.redact import redact
 from migratekit_core.common.units import GIB, round_up
 from migratekit_core.config.load import require
-from migratekit_core.config.schema import Config
 from migratekit_core.context import Runtime
 from migratekit_core.db.engine import write
 from migratekit_core.db.locks import Lock, vm_lock
@@ -34,8 +33,8 @@ from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.tracker import describe, outcome
 from migratekit_core.services.replication import replica, surplus, targets
 from migratekit_core.services.replication.frozen import frozen
+from migratekit_core.services.replication.ours import owner
 from migratekit_core.services.replication.plan import fits, plan_disk
-from migratekit_core.services.replication.replica import Replica
 from migratekit_core.services.replication.surplus import SurplusVolume
 from migratekit_core.services.replication.transfer import Copied, DiskWork, Run, copy_disks
 from migratekit_core.volumed.client import VolumeClient, making_refused, oma_problem
@@ -127,17 +126,17 @@ def sync(
     managed = managed_object(service, vm)
     volumes = runtime.volumes(job)
     with job.step("preflight") as step:
-        check_source(runtime.config, vm)
+        check_source(runtime, vm)
         volumes.health()
         before = replica.newest(runtime.databases.oma, vm.uuid)
-        refuse_unfit_oma(volumes, vm, before)
+        refuse_unfit_oma(volumes, vm, replica.of_disks(runtime.databases.oma, vm, before))
         # First of all nobody copies any more: a run that lost its lock, or an engine that was left behind, would go on
         # reading what the removal of its snapshot sets free.
         for row in before.disks if before else ():
             if row.ossea_volume_id is not None:
                 targets.fence(volumes, row.ossea_volume_id)
         left = replica.mark_interrupted(runtime.databases.oma, vm.uuid)
-        removed = snapshots.remove_all_ours(managed)
+        removed = snapshots.remove_all_ours(managed, owner(runtime.databases.oma))
         if left or removed:
             step.log(EventKind.LEFTOVERS_CLEANED, level="warning", runs=left, snapshots=removed)
     job.stop_if_cancelled()
@@ -163,7 +162,7 @@ def sync(
         volumes.close()
 
 
-def refuse_unfit_oma(volumes: VolumeClient, vm: VirtualMachine, known: Replica | None) -> None:
+def refuse_unfit_oma(volumes: VolumeClient, vm: VirtualMachine, known: dict[int, VmDisk]) -> None:
     """Raise what keeps the OMA from taking disks, or volumes from being made, before anything is made or changed;
     volumes that are attached already need nothing of it."""
     said = volumes.oma([disk.capacity_bytes for disk in targets.without_volume(volumes, vm, known)])
@@ -174,8 +173,7 @@ def refuse_unfit_oma(volumes: VolumeClient, vm: VirtualMachine, known: Replica |
     if problem is None:
         return
     attached = {volume["id"] for volume in volumes.volumes() if volume["linux_state"] == "attached"}
-    theirs = {row.disk_id: row.ossea_volume_id for row in known.disks} if known is not None else {}
-    if not all(theirs.get(str(disk.key)) in attached for disk in vm.disks):
+    if not all(disk.key in known and known[disk.key].ossea_volume_id in attached for disk in vm.disks):
         raise problem
 
 
@@ -189,7 +187,7 @@ def _surplus(runtime: Runtime, job: Job, vm: VirtualMachine) -> tuple[SurplusVol
         return ()
 
 
-def check_source(config: Config, vm: VirtualMachine) -> None:
+def check_source(runtime: Runtime, vm: VirtualMachine) -> None:
     """Refuse what can be refused before anything is made."""
     if vm.template:
         raise PreconditionError(
@@ -224,18 +222,19 @@ def check_source(config: Config, vm: VirtualMachine) -> None:
                 code=ErrorCode.VM_UNFIT,
                 facts={"vm": vm.name, "disk": disk.label, "size": disk.capacity_bytes},
             )
-    foreign = [found for found in vm.snapshots if not found.name.startswith(snapshots.PREFIX)]
+    mine = owner(runtime.databases.oma)
+    foreign = [found for found in vm.snapshots if not mine.owns(found.name)]
     cbt.refuse_unfit(vm.name, vm.cbt_enabled, vm.excluded_disks, bool(foreign))
     # A snapshot of ours is removed before anything is read, and its delta with it.
     if foreign or not vm.has_snapshots:
         for disk in vm.disks:
-            readers.check(config, vm, disk)
+            readers.check(runtime.config, vm, disk)
 
 
 def _prepare_rows(runtime: Runtime, job: Job, vm: VirtualMachine) -> dict[int, VmDisk]:
     """Write this run's rows, on from what the last one knew; return the last one's disks by their device key."""
     before = replica.newest(runtime.databases.oma, vm.uuid)
-    known = {int(row.disk_id): row for row in before.disks} if before else {}
+    known = replica.of_disks(runtime.databases.oma, vm, before)
     config_id = store.known(runtime.databases.oma, runtime.config)
 
     def prepare(db: Session) -> None:
@@ -320,7 +319,8 @@ def _work(
     exports: dict[int, tuple[str, str]],
     options: Options,
 ) -> list[DiskWork]:
-    missing = [disk.label for disk in disks if disk.key not in exports]
+    meant = {disk.key: disk.uuid for disk in vm.disks}
+    missing = [disk.label for disk in disks if disk.key not in exports or meant[disk.key] != disk.uuid]
     if missing or len(disks) != len(exports):
         raise PreconditionError(
             f"the disks of {vm.name} changed while the sync began",

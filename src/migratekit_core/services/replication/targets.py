@@ -19,7 +19,7 @@ from migratekit_core.db.sources import note_volume
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.replication.plan import fits
-from migratekit_core.services.replication.replica import Replica
+from migratekit_core.services.replication.replica import is_replica_of
 from migratekit_core.volumed.client import VolumeClient
 from migratekit_core.volumed.names import TAG
 
@@ -45,7 +45,8 @@ def exported(
                 export = volumes.export(volume_id, vm.name, str(disk.key))["export_name"]
                 made[disk.key] = (volume_id, export)
                 step.log(EventKind.VOLUME_READY, disk=disk.label, volume_id=volume_id, export=export)
-                write(runtime.databases.oma, partial(_name_export, job.id, export, attached["device_path"]))
+                device = attached["device_path"]
+                write(runtime.databases.oma, partial(_record, job.id, volume_id, disk, export, device))
         yield made
     finally:
         if made:
@@ -54,10 +55,11 @@ def exported(
                     fence(volumes, volume_id)
 
 
-def _name_export(job_id: str, export: str, device: str, db: Session) -> None:
+def _record(job_id: str, volume_id: str, disk: Disk, export: str, device: str, db: Session) -> None:
     row = db.get(ReplicationJob, job_id)
     assert row is not None, "the sync made its row before its volumes"
     row.nbd_export_name, row.target_device = export, device
+    is_replica_of(db, volume_id, disk)
 
 
 def _volume_of(runtime: Runtime, job: Job, vm: VirtualMachine, disk: Disk, volumes: VolumeClient) -> str:
@@ -95,12 +97,11 @@ def _volume_of(runtime: Runtime, job: Job, vm: VirtualMachine, disk: Disk, volum
     return str(made["volume_id"])
 
 
-def without_volume(volumes: VolumeClient, vm: VirtualMachine, known: Replica | None) -> list[Disk]:
+def without_volume(volumes: VolumeClient, vm: VirtualMachine, known: dict[int, VmDisk]) -> list[Disk]:
     """Return the disks of a machine that a sync would make a volume for: there is none, it was deleted, or outgrown."""
-    rows = {row.disk_id: row for row in known.disks} if known is not None else {}
 
     def has(disk: Disk) -> bool:
-        row = rows.get(str(disk.key))
+        row = known.get(disk.key)
         if row is None or row.ossea_volume_id is None or not fits(row, disk):
             return False
         return volumes.get(row.ossea_volume_id) is not None

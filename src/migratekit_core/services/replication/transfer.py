@@ -161,7 +161,7 @@ def _copy_disk(run: Run, item: DiskWork, board: Board) -> Copied:
         )
         if _afresh(item, task) and not task.position:
             # From here on the volume is nothing: neither its old content nor the new one.
-            _forget_content(runtime, item)
+            _forget_content(run, item)
         _set_status(runtime, item, RUNNING)
         results = list(_engine_runs(run, item, task, source, board))
     read, moved = sum(done.read for done in results), sum(done.written for done in results)
@@ -170,7 +170,7 @@ def _copy_disk(run: Run, item: DiskWork, board: Board) -> Copied:
     with run.asking:
         run.lock.ensure()
         still_frozen(run.managed, run.snapshot, f"{run.vm.name} {disk.label}")
-    _commit(runtime, item, moved)
+    _commit(run, item, moved)
     step.log(EventKind.DISK_COPIED, disk=disk.label, full=task.full, read=read, moved=moved, seconds=round(seconds, 3))
     runtime.observer.note(f"{disk.label}: {human_bytes(moved)} moved of {human_bytes(changed)} ({task.reason})")
     return Copied(disk.label, task.full, task.reason, changed, read, moved, seconds, item.plan.compare)
@@ -232,7 +232,7 @@ def _engine_runs(run: Run, item: DiskWork, task: _Task, source: str, board: Boar
             run.show(disk.label, event)
             board.update(disk.label, event)
         elif isinstance(event, Checkpoint):
-            _store_checkpoint(runtime, run.step.job.id, item, _afresh(item, task), event.position)
+            _store_checkpoint(run, item, _afresh(item, task), event.position)
 
     def engine(start: int, full: bool, areas: Iterable[tuple[int, int]], tell: Callable[[Event], None]) -> Done:
         job = Job(
@@ -268,42 +268,49 @@ def _below(areas: list[tuple[int, int]], position: int) -> Iterator[tuple[int, i
             yield offset, min(length, position - offset)
 
 
-def _forget_content(runtime: Runtime, item: DiskWork) -> None:
+def _forget_content(run: Run, item: DiskWork) -> None:
     def change(db: Session) -> None:
+        run.lock.confirm(db)
         _row(db, item).disk_change_id = None
         _drop_checkpoint(db, item)
 
-    write(runtime.databases.oma, change)
+    write(run.runtime.databases.oma, change)
 
 
-def _store_checkpoint(runtime: Runtime, job_id: str, item: DiskWork, full: bool, position: int) -> None:
+def _store_checkpoint(run: Run, item: DiskWork, full: bool, position: int) -> None:
     assert item.disk.change_id is not None, "the plan has seen to it"
     snapshot_change_id = item.disk.change_id
 
     def change(db: Session) -> None:
+        run.lock.confirm(db)
         db.merge(
             ReplicationCheckpoint(
                 volume_id=item.volume_id,
-                job_id=job_id,
+                job_id=run.step.job.id,
                 base_change_id=None if full else item.plan.base,
                 snapshot_change_id=snapshot_change_id,
                 position=position,
             )
         )
 
-    write(runtime.databases.oma, change)
+    write(run.runtime.databases.oma, change)
 
 
-def _commit(runtime: Runtime, item: DiskWork, moved: int) -> None:
-    """Say that the volume holds the snapshot's content: the engine has flushed, so from now on it does."""
+def _commit(run: Run, item: DiskWork, moved: int) -> None:
+    """Say that the volume holds the snapshot's content: the engine has flushed, so from now on it does.
+
+    As with checkpoints the same transaction looks whether the lock is still this run's: who has it meanwhile may have
+    changed the volume.
+    """
 
     def change(db: Session) -> None:
+        run.lock.confirm(db)
         row = _row(db, item)
         row.disk_change_id, row.sync_status = item.disk.change_id, COMPLETED
         row.sync_progress_percent, row.bytes_synced = 100.0, moved
         _drop_checkpoint(db, item)
 
-    write(runtime.databases.oma, change)
+    write(run.runtime.databases.oma, change)
 
 
 def _set_status(runtime: Runtime, item: DiskWork, status: str) -> None:

@@ -29,6 +29,7 @@ from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.replication import replica
 from migratekit_core.services.replication.compare import Meter, compare
 from migratekit_core.services.replication.frozen import frozen, still_frozen
+from migratekit_core.services.replication.ours import owner
 from migratekit_core.services.replication.parallel import each_disk
 from migratekit_core.services.replication.sync import check_source, failed_over
 from migratekit_core.services.replication.transfer import Run
@@ -138,7 +139,7 @@ def _preflight(
     with job.step("preflight") as step:
         known = _known(runtime, vm)
         volumes.health()
-        removed = snapshots.remove_all_ours(managed)
+        removed = snapshots.remove_all_ours(managed, owner(runtime.databases.oma))
         if removed:
             step.log(EventKind.LEFTOVERS_CLEANED, level="warning", snapshots=removed)
         for row in known.values():
@@ -152,9 +153,8 @@ def _known(runtime: Runtime, vm: VirtualMachine) -> dict[int, VmDisk]:
     over = replica.live_failover(runtime.databases.oma, vm.uuid)
     if over is not None:
         raise failed_over(vm, over)
-    check_source(runtime.config, vm)
-    newest = replica.newest(runtime.databases.oma, vm.uuid)
-    known = {int(row.disk_id): row for row in newest.disks} if newest else {}
+    check_source(runtime, vm)
+    known = replica.of_disks(runtime.databases.oma, vm)
     for disk in vm.disks:
         row = known.get(disk.key)
         reason = ""

@@ -11,7 +11,7 @@ from migratekit_core.services.assessment.site import Site
 LEAST_HARDWARE = 7
 """Virtual hardware version that brought changed-block tracking."""
 OUR_PREFIX = "migratekit-"
-"""How the names of our own snapshots begin (vsphere/snapshots.py)."""
+"""How the names of MigrateKit's snapshots begin (vsphere/snapshots.py), of all installations."""
 
 
 def _hardware(vm: VirtualMachine) -> int | None:
@@ -114,8 +114,8 @@ def consolidation(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     "MK-SNAP-003",
     Severity.INFO,
     "snapshot of an interrupted run",
-    why="A run of MigrateKit was killed, or one runs at this moment. Such a snapshot grows.",
-    remedy="Run replicate again: it removes its own snapshots first.",
+    why="A run of MigrateKit was killed, or one runs at this moment, maybe another installation's. Its snapshot grows.",
+    remedy="Run replicate again: it removes the snapshots of its own installation first.",
 )
 def ours(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report snapshots of ours."""
