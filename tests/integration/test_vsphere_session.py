@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 from pyVmomi import vim
 
-from migratekit_core.adapters.vsphere import client
+from migratekit_core.adapters.vsphere import client, power, snapshots
 from migratekit_core.adapters.vsphere.client import wait
 from migratekit_core.adapters.vsphere.inventory import find_vm, managed_object
 from migratekit_core.adapters.vsphere.patience import Mood, UnansweredError, feeling
 from migratekit_core.common.codes import ErrorCode
-from migratekit_core.common.errors import AuthError, MigrateKitError, UnreachableError
+from migratekit_core.common.errors import AuthError, BusyError, MigrateKitError, UnreachableError
 from migratekit_core.config.schema import VCenter
 from tests.coded import raises
 from tests.integration.simulator import certificate
 from tests.integration.source import PASSWORD, Source, start
 
-TIMEOUT = 0.6
+TIMEOUT = 0.4
 BREAKS: dict[str, dict[str, Any]] = {
     "503": {"mode": "status", "status": 503},
     "408": {"mode": "status", "status": 408, "after": True},
@@ -32,7 +32,7 @@ BREAKS: dict[str, dict[str, Any]] = {
     "cut": {"mode": "cut", "after": True},
     "torn": {"mode": "torn"},
     "late": {"mode": "late", "seconds": 2 * TIMEOUT},
-    "restart": {"mode": "down", "seconds": 1, "restart": True},
+    "restart": {"mode": "down", "seconds": 0.6, "restart": True},
 }
 
 
@@ -181,3 +181,48 @@ def test_a_certificate_that_was_renewed(source: Source, tmp_path: Path) -> None:
             )
             source.lab.renew_certificate(server)
         assert vm.name == "web01"
+
+
+@pytest.mark.parametrize("broken", ["503", "408", "late", "forgotten", "not done"])
+def test_a_change_without_an_answer_is_looked_for(source: Source, broken: str) -> None:
+    """One snapshot, whether the call was carried out or not; and none once it is removed, however that goes."""
+    more = {"forgotten": {**BREAKS["restart"], "forget_tasks": True}, "not done": {"mode": "cut"}}
+    rule = {**BREAKS, **more}[broken]
+    with machine(source) as vm:
+        source.lab.fault(**rule, method="CreateSnapshot_Task", max=1)
+        taken = snapshots.create(vm, f"migratekit-job-{broken}", "test")
+        assert len(source.lab.vm("web01")["snapshots"]) == 1
+        source.lab.clear_faults()
+        source.lab.fault(**rule, method="RemoveSnapshot_Task", max=1)
+        assert snapshots.remove(vm, taken._moId)
+        assert source.lab.vm("web01")["snapshots"] == []
+        assert not snapshots.remove(vm, taken._moId)
+    assert source.lab.faults()[0]["hits"] >= 1
+
+
+@pytest.mark.parametrize("broken", ["503", "cut", "restart"])
+def test_power_without_an_answer(source: Source, broken: str) -> None:
+    with machine(source) as vm:
+        source.lab.fault(**BREAKS[broken], method="ShutdownGuest", max=1)
+        assert power.shut_down(vm, 10, False) == "guest"
+        source.lab.clear_faults()
+        source.lab.fault(**BREAKS[broken], method="PowerOnVM_Task", max=1)
+        assert power.start(vm)
+        source.lab.clear_faults()
+        source.lab.fault(method="ShutdownGuest", fault="ToolsUnavailable")
+        source.lab.fault(**BREAKS[broken], method="PowerOffVM_Task", max=1)
+        assert power.shut_down(vm, 10, True) == "power off"
+        source.lab.clear_faults()
+        assert power.start(vm)
+
+
+def test_a_busy_machine_is_waited_for_only_to_take_something_back(source: Source) -> None:
+    with machine(source) as vm:
+        taken = snapshots.create(vm, "migratekit-job", "test")
+        source.lab.fault(method="RemoveSnapshot_Task", fault="TaskInProgress", max=1)
+        with raises(BusyError, ErrorCode.VM_BUSY):
+            snapshots.remove(vm, taken._moId)
+        source.lab.clear_faults()
+        source.lab.fault(method="RemoveSnapshot_Task", fault="TaskInProgress", max=2)
+        with feeling(Mood(undoing=True)):
+            assert snapshots.remove(vm, taken._moId)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pyVmomi import vim, vmodl
 
+from migratekit_core.adapters.vsphere.changes import carry_out
 from migratekit_core.adapters.vsphere.client import fault_text, faults, wait
 from migratekit_core.adapters.vsphere.inventory import read_disks, read_tracking
 from migratekit_core.common.codes import ErrorCode
@@ -51,7 +52,11 @@ def enable(vm: Any) -> bool:
     if tracking.on:
         return False
     with faults(f"change tracking of {vm.name}"):
-        wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(changeTrackingEnabled=True)))
+        carry_out(
+            vm,
+            lambda: wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(changeTrackingEnabled=True))) or True,
+            lambda: read_tracking(vm).on or None,
+        )
     return True
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
-from pyVim.task import WaitForTask
 from pyVmomi import vim, vmodl
 
+from migratekit_core.adapters.vsphere.patience import UnansweredError
 from migratekit_core.adapters.vsphere.session import Connection
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
@@ -18,11 +20,13 @@ from migratekit_core.common.errors import (
     MigrateKitError,
     OperationFailedError,
 )
+from migratekit_core.common.patience import growing
 from migratekit_core.common.redact import redact
 from migratekit_core.config.schema import VCenter
 
 KEEP_ALIVE_SECONDS = 300.0
 LOG_OUT_SECONDS = 2.0
+POLL_SECONDS = 0.05
 
 
 @contextmanager
@@ -94,6 +98,23 @@ def fault_text(fault: Any) -> str:
 
 
 def wait(task: Any) -> Any:
-    """Wait for a task and return its result; the task's fault is raised as pyVmomi's."""
-    WaitForTask(task, raiseOnError=True)
-    return task.info.result
+    """Wait for a task and return its result; the task's fault is raised as pyVmomi's.
+
+    Raises UnansweredError where vCenter does not know the task any more, as after a restart.
+    """
+    for attempt in count(1):
+        try:
+            info = task.info
+        except vmodl.fault.ManagedObjectNotFound:
+            raise UnansweredError(
+                f"what came of {task._moId} is unknown",
+                "vCenter does not know the task any more",
+                "look at the machine in vCenter",
+                code=ErrorCode.VCENTER_UNREACHABLE,
+            ) from None
+        if info.state == vim.TaskInfo.State.success:
+            return info.result
+        if info.state == vim.TaskInfo.State.error:
+            raise info.error
+        time.sleep(growing(attempt, POLL_SECONDS, 2.0))
+    raise AssertionError("count does not end")

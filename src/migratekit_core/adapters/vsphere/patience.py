@@ -100,9 +100,6 @@ class Seats:
         return pause if error.facts.get("status") == 503 and waited + pause <= self.seconds else None
 
 
-NOT_AT_ALL = Calls(0.0)
-
-
 @dataclass(frozen=True)
 class Mood:
     """How patient the calls of this thread are, instead of the connection's usual patience."""

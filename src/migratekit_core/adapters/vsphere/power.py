@@ -7,7 +7,9 @@ from typing import Any
 
 from pyVmomi import vim, vmodl
 
+from migratekit_core.adapters.vsphere.changes import carry_out
 from migratekit_core.adapters.vsphere.client import fault_text, faults, wait
+from migratekit_core.adapters.vsphere.patience import UnansweredError
 from migratekit_core.common import failpoints as points
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
@@ -48,7 +50,7 @@ def shut_down(vm: Any, timeout: float, power_off: bool) -> str:
     with faults(f"power off of {vm.name}"):
         try:
             with points.call("PowerOffVM"):
-                wait(vm.PowerOffVM_Task())
+                carry_out(vm, lambda: wait(vm.PowerOffVM_Task()) or True, lambda: is_off(vm) or None)
         except vim.fault.InvalidPowerState:
             if not is_off(vm):  # it went down by itself in this very moment
                 raise
@@ -60,17 +62,28 @@ def _ask_guest(vm: Any, power_off: bool) -> str:
 
     Raises BusyError for a machine that another task works on, unless it may be powered off.
     """
+    unanswered = False
     with faults(f"shutdown of {vm.name}"):
         try:
             with points.call("ShutdownGuest"):
-                vm.ShutdownGuest()
-        except vim.fault.ToolsUnavailable:
-            return "VMware Tools are not running in the guest"
-        except vim.fault.InvalidPowerState:
-            return "" if is_off(vm) else "the machine is not running (suspended?)"
+                try:
+                    vm.ShutdownGuest()
+                except UnansweredError:  # it may go down already; to be asked twice does a guest no harm
+                    unanswered = True
+                    if not is_off(vm):  # waits for vCenter
+                        vm.ShutdownGuest()
+        except UnansweredError:
+            return ""  # whether it was asked shows in the end
         except vim.fault.NotAuthenticated:
             raise
+        except vim.fault.ToolsUnavailable:
+            # Tools end early in a guest that goes down.
+            return "" if unanswered else "VMware Tools are not running in the guest"
+        except vim.fault.InvalidPowerState:
+            return "" if is_off(vm) else "the machine is not running (suspended?)"
         except vmodl.MethodFault as fault:
+            if unanswered:
+                return ""
             if isinstance(fault, (vim.fault.TaskInProgress, vim.fault.ConcurrentAccess)) and not power_off:
                 raise
             # SystemError and others are known of guests whose tools run as they should.
@@ -85,7 +98,7 @@ def start(vm: Any) -> bool:
     with faults(f"power on of {vm.name}"):
         try:
             with points.call("PowerOnVM"):
-                wait(vm.PowerOnVM_Task())
+                carry_out(vm, lambda: wait(vm.PowerOnVM_Task()) or True, lambda: None if is_off(vm) else True)
         except vim.fault.InvalidPowerState:
             if is_off(vm):  # else somebody, or a run that was killed, has started it in this very moment
                 raise

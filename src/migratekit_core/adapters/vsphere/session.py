@@ -27,7 +27,6 @@ from xml.etree.ElementTree import ParseError, fromstring
 from pyVmomi import SoapAdapter, VmomiSupport, vim, vmodl
 
 from migratekit_core.adapters.vsphere.patience import (
-    NOT_AT_ALL,
     OUTAGE_SECONDS,
     SEATS_SECONDS,
     Calls,
@@ -42,7 +41,7 @@ from migratekit_core.common.errors import (
     PreconditionError,
     UnreachableError,
 )
-from migratekit_core.common.patience import Policy, patiently
+from migratekit_core.common.patience import patiently
 from migratekit_core.common.redact import redact
 from migratekit_core.config.schema import VCenter
 
@@ -189,14 +188,14 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
         # What cannot be made again is not: its session, and what it is about, may be gone.
         if BOUND.match(name):
             return self._in_session(name, lambda: once(kind))
-        feelings = mood()
-        policy: Policy = Calls(self._vcenter.patience if feelings.undoing else self._usual(), feelings.undoing)
-        if feelings.at_once:
-            policy = NOT_AT_ALL
-        return patiently(policy, name, lambda: self._in_session(name, lambda: once(kind)), feelings.note or self._note)
+        policy = Calls(self.patience(), mood().undoing)
+        return patiently(policy, name, lambda: self._in_session(name, lambda: once(kind)), mood().note or self._note)
 
-    def _usual(self) -> float:
-        return min(OUTAGE_SECONDS, self._vcenter.patience)
+    def patience(self) -> float:
+        """Return for how many seconds the calls of this thread wait for a vCenter that is away."""
+        if mood().at_once:
+            return 0.0
+        return self._vcenter.patience if mood().undoing else min(OUTAGE_SECONDS, self._vcenter.patience)
 
     def _in_session(self, name: str, once: Callable[[], T]) -> T:
         """Return the answer to a call; log in before it is made again if the session has ended."""

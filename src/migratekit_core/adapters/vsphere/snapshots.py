@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pyVmomi import vim
+from pyVmomi import vim, vmodl
 
+from migratekit_core.adapters.vsphere.changes import carry_out
 from migratekit_core.adapters.vsphere.client import faults, wait
 from migratekit_core.common import failpoints as points
 
@@ -47,8 +48,12 @@ def create(vm: Any, name: str, description: str) -> Any:
     Crash-consistent, as a power cut would leave the disks: it never hangs on a guest's agent.
     """
     with faults(f"snapshot of {vm.name}"), points.call("CreateSnapshot"):
-        task = vm.CreateSnapshot_Task(name=name, description=description, memory=False, quiesce=False)
-        return wait(task)
+        before = {snapshot._moId for snapshot, _ in made(vm)}
+        return carry_out(
+            vm,
+            lambda: wait(vm.CreateSnapshot_Task(name=name, description=description, memory=False, quiesce=False)),
+            lambda: next((new for new, called in made(vm) if new._moId not in before and called == name), None),
+        )
 
 
 def made(vm: Any) -> Iterator[tuple[Any, str]]:
@@ -71,16 +76,23 @@ def remove(vm: Any, snapshot_id: str) -> bool:
 
     Children stay: a snapshot that another tool took on top of ours is its own.
     """
-    for snapshot, _ in made(vm):
-        if snapshot._moId == snapshot_id:
-            with faults(f"removal of the snapshot of {vm.name}"):
-                try:
-                    with points.call("RemoveSnapshot"):
-                        wait(snapshot.RemoveSnapshot_Task(removeChildren=False, consolidate=True))
-                except vim.fault.NotFound:
-                    return False
-            return True
-    return False
+
+    def find() -> Any:
+        return next((found for found, _ in made(vm) if found._moId == snapshot_id), None)
+
+    snapshot = find()
+    if snapshot is None:
+        return False
+    with faults(f"removal of the snapshot of {vm.name}"), points.call("RemoveSnapshot"):
+        try:
+            carry_out(
+                vm,
+                lambda: wait(snapshot.RemoveSnapshot_Task(removeChildren=False, consolidate=True)) or True,
+                lambda: True if find() is None else None,
+            )
+        except (vim.fault.NotFound, vmodl.fault.ManagedObjectNotFound):
+            return False
+    return True
 
 
 def remove_all_ours(vm: Any, owner: Owner) -> list[str]:

@@ -1,0 +1,81 @@
+"""Calls that change a machine. A call without an answer may have been carried out, or its task may still work: whoever
+makes it anew without looking has two snapshots."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import count
+from typing import Any, TypeVar
+
+from pyVmomi import vim, vmodl
+
+from migratekit_core.adapters.vsphere.patience import UnansweredError, mood
+from migratekit_core.common.errors import MigrateKitError
+from migratekit_core.common.patience import QUIET_SECONDS, growing
+
+T = TypeVar("T")
+
+PASSING = (
+    vim.fault.TaskInProgress,
+    vim.fault.ConcurrentAccess,
+    vim.fault.FileLocked,
+    vim.fault.Timedout,
+    vim.fault.HostConnectFault,
+    vmodl.fault.HostCommunication,
+    vmodl.fault.RequestCanceled,
+    vmodl.fault.SystemError,
+)
+"""What a machine that somebody works on says, or a vCenter that has just started and has not found its hosts again."""
+AT_WORK = ("queued", "running")
+POLL_SECONDS = 0.5
+
+
+def carry_out(vm: Any, ask: Callable[[], T], look: Callable[[], T | None]) -> T:
+    """Return what `ask` returns, a call that changes `vm` and the wait for its task.
+
+    Where its answer is lost, what the machine works on is waited for, and then what `look` finds is the answer; where
+    that is None, it was not carried out, and is asked for again, within the connection's patience. While something is
+    taken back (`Mood.undoing`), so is what vSphere refuses for the moment. Raises what `ask` raises otherwise.
+    """
+    began, unanswered, said = time.monotonic(), False, False
+    for attempt in count(1):
+        try:
+            return ask()
+        except (UnansweredError, vim.fault.NotAuthenticated) as error:
+            unanswered, last = True, error
+        except PASSING as fault:
+            if not (unanswered or mood().undoing):
+                raise
+            last = fault
+        waited, note = time.monotonic() - began, mood().note
+        if note is not None and not said and waited >= QUIET_SECONDS:
+            said = True
+            note(f"waiting until {vm.name} can be changed: {_text(last)}")
+        settle(vm)
+        found = look()
+        if found is not None:
+            return found
+        if time.monotonic() - began >= vm._stub.patience():
+            raise last
+        time.sleep(growing(attempt, POLL_SECONDS, 15.0))
+    raise AssertionError("count does not end")
+
+
+def settle(vm: Any) -> None:
+    """Wait until the machine works on nothing: a task runs as long as vCenter says that it does."""
+    while any(_at_work(task) for task in vm.recentTask):
+        time.sleep(POLL_SECONDS)
+
+
+def _at_work(task: Any) -> bool:
+    try:
+        return task.info.state in AT_WORK
+    except vmodl.fault.ManagedObjectNotFound:  # vCenter forgets tasks that have ended
+        return False
+
+
+def _text(error: Exception) -> str:
+    from migratekit_core.adapters.vsphere.client import fault_text
+
+    return error.why if isinstance(error, MigrateKitError) else fault_text(error)
