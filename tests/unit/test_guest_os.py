@@ -96,7 +96,11 @@ def test_a_fallback_says_so(guest_id: str, name: str, said: str) -> None:
 def test_every_id_of_vsphere_is_known_or_cannot_run() -> None:
     ids = vim.vm.GuestOsDescriptor.GuestOsIdentifier.values
     assert len(ids) > 200
-    unknown = [each for each in ids if guest_os.family(each) is None and not systems.unsupported(each)]
+    unknown = [
+        each
+        for each in ids
+        if guest_os.family(each) is None and not systems.unsupported(machine(guest_id=each, guest_reported_id=""))
+    ]
     assert unknown == []
     for each in ids:
         found = chosen(each)

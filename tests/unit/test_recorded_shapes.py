@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import pytest
 from pyVmomi import SoapAdapter, vim
 
-from migratekit_core.adapters.vsphere.inventory import Filter, GuestAddress, Nic, VirtualMachine, choose, forms
+from migratekit_cli.reports.assessment import people
+from migratekit_core.adapters.vsphere.inventory import (
+    Filter,
+    GuestAddress,
+    GuestVolume,
+    Nic,
+    VirtualMachine,
+    choose,
+    forms,
+)
 from migratekit_core.adapters.vsphere.inventory.collector import read_answer
 from migratekit_core.adapters.vsphere.inventory.machine import DEVICES, read_machine
 from migratekit_core.adapters.vsphere.inventory.networks import card_network
 from migratekit_core.adapters.vsphere.inventory.places import Places
 from migratekit_core.common.errors import PreconditionError
+from migratekit_core.services.assessment import systems
+from migratekit_core.services.assessment.assessment import assess
+from migratekit_core.services.assessment.site import Site
+from migratekit_core.services.assessment.sizing import size
 from migratekit_core.services.networks.model import Entry, NetworkMap, join
-from tests.unit.inventory import STORE, disk, machine, nic
+from tests.unit.inventory import GIB, STORE, disk, machine, nic
 from tests.unit.test_inventory_wire import Nowhere, array, device, on_the_wire
 
 address = vim.net.IpConfigInfo.IpAddress
@@ -77,8 +91,6 @@ def places(*objects: tuple[str, str, dict[str, Any]]) -> Places:
     found = Nowhere()
     for kind, moref, properties in objects:
         answer = on_the_wire(properties)
-        from dataclasses import replace
-
         each = replace(answer, type=kind, moref=moref)
         found._found[moref] = each
         if "etwork" in kind or kind == "DistributedVirtualPortgroup":
@@ -142,8 +154,6 @@ def test_machines_snapshots_and_datastores_are_called_as_the_client_shows_them()
     )
     assert (vm.name, vm.path) == ("web/01", "/web%2f01")
     assert [snapshot.name for snapshot in vm.snapshots] == ["before 5% / x"]
-    from dataclasses import replace
-
     store = replace(STORE, name="gold/1")
     by_name = disk(path="[gold%2f1] w/w.vmdk", datastore="gold%2f1", datastore_moref="")
     assert machine(datastores=(store,)).datastore_of(by_name) is store
@@ -186,3 +196,124 @@ def test_a_capacity_may_be_told_in_kilobytes_only() -> None:
     old = device.VirtualDisk(key=2000, controllerKey=1000, unitNumber=0, capacityInKB=8 << 20, backing=thin)
     old.capacityInBytes = None
     assert [each.capacity_bytes for each in read(old).disks] == [8 << 30]
+
+
+# Guests.
+
+
+def guest(own: str = "", reported: str = "", configured: str = "debian12_64Guest") -> VirtualMachine:
+    extra = {"guestInfo.detailed.data": own} if own else {}
+    return machine(guest_id=configured, guest_name="", guest_reported_id=reported, extra_config=extra)
+
+
+DEBIAN_11 = (
+    "architecture='X86' bitness='64' distroName='Debian GNU/Linux' distroVersion='11' familyName='Linux' "
+    "kernelVersion='5.10.0-21-amd64' prettyName='Debian GNU/Linux 11 (bullseye)'"
+)
+RHEL_5 = (
+    "bitness='64' distroName='Red Hat Enterprise Linux Server' distroVersion='5.11' familyName='Linux' "
+    "kernelVersion='2.6.18-398.el5'"
+)
+ETCH = "bitness='32' distroName='Debian GNU/Linux' distroVersion='4.0' familyName='Linux' kernelVersion='2.6.18-6-686'"
+HOME_MADE = "bitness='32' distroName='Homemade' familyName='Linux' kernelVersion='2.4.37'"
+WINDOWS = "bitness='64' distroName='Windows' distroVersion='10.0' familyName='Windows' prettyName='Windows Server 2019'"
+DARWIN = "bitness='64' distroName='macOS' distroVersion='12.6' familyName='Darwin' prettyName='macOS 12.6'"
+
+
+@pytest.mark.parametrize(
+    ("vm", "old"),
+    [
+        # Configured when it was made, upgraded ever since.
+        (guest(DEBIAN_11, "debian11_64Guest", "debian5_64Guest"), False),
+        (guest("", "debian11_64Guest", "debian5_64Guest"), False),
+        (guest("", "otherLinux64Guest", "debian5_64Guest"), True),
+        (guest("", "other3xLinux64Guest", "debian5_64Guest"), False),
+        (guest("", "", "debian5_64Guest"), True),
+        # Its kernel is old, and has virtio drivers all the same.
+        (guest(RHEL_5, "rhel5_64Guest", "rhel4_64Guest"), False),
+        (guest(ETCH, "", "debian12_64Guest"), True),
+        (guest(HOME_MADE, "", "debian12_64Guest"), True),
+        (guest(WINDOWS, "", "debian5_64Guest"), False),
+    ],
+)
+def test_the_guest_is_believed_before_the_tools_and_the_setting(vm: VirtualMachine, old: bool) -> None:
+    assert (systems.before_virtio(vm) is not None) is old
+    assert ("MK-GUEST-004" in hit(vm)) is old
+
+
+@pytest.mark.parametrize(
+    ("vm", "cannot"),
+    [
+        (guest(DEBIAN_11, "", "darwin22_64Guest"), False),
+        (guest("", "debian11_64Guest", "darwin22_64Guest"), False),
+        (guest(DARWIN, "", "debian12_64Guest"), True),
+        (guest("", "", "darwin22_64Guest"), True),
+        (guest("", "vmkernel65Guest", "other3xLinux64Guest"), True),
+    ],
+)
+def test_what_cannot_run_on_kvm_is_judged_by_what_runs(vm: VirtualMachine, cannot: bool) -> None:
+    assert ("MK-GUEST-001" in hit(vm)) is cannot
+
+
+@pytest.mark.parametrize(
+    ("vm", "by"),
+    [
+        (guest(DEBIAN_11, "debian11_64Guest", "debian5_64Guest"), ["the guest", "VMware Tools", "the setting"]),
+        # Old VMware Tools know no CentOS 7.
+        (guest("", "centos6_64Guest", "centos7_64Guest"), ["VMware Tools", "the setting"]),
+        (guest(DEBIAN_11, "", "debian11_64Guest"), []),
+        # Generic ids contradict nobody.
+        (guest(DEBIAN_11, "", "other5xLinux64Guest"), []),
+        (guest(WINDOWS, "", "windows2019srv_64Guest"), []),
+    ],
+)
+def test_a_release_that_two_disagree_on_is_said(vm: VirtualMachine, by: list[str]) -> None:
+    assert [each.by for each in systems.disagreement(vm)] == by
+    assert ("MK-GUEST-007" in hit(vm)) is bool(by)
+
+
+def hit(vm: VirtualMachine) -> set[str]:
+    """The rules about a machine that it hits."""
+    return {finding.rule for finding in assess(Site(machines=(vm,), chosen=(vm,))).findings}
+
+
+# Storage and clusters.
+
+
+def test_on_vsan_the_copies_of_the_storage_are_no_data() -> None:
+    """180 GiB committed, a disk of 60 GiB, 11 GiB used: an appliance of NSX on a vSAN that keeps three copies."""
+    on_vsan: dict[str, Any] = {
+        "datastores": (replace(STORE, type="vsan"),), "disks": (disk(capacity_bytes=60 * GIB),),
+        "committed_bytes": 180 * GIB,
+    }  # fmt: skip
+    volumes = (GuestVolume("/", 40 * GIB, 33 * GIB), GuestVolume("/var", 20 * GIB, 16 * GIB))
+    told = size([machine(guest_volumes=volumes, **on_vsan)])
+    assert (told.allocated_bytes, told.at_most) == (11 * GIB, 0)
+    # What no file system is on may be a database's.
+    half = size([machine(guest_volumes=volumes[:1], **on_vsan)])
+    assert (half.allocated_bytes, half.at_most) == (27 * GIB, 0)
+    silent = size([machine(guest_volumes=(), **on_vsan), machine("other")])
+    assert (silent.machines[0].allocated_bytes, silent.at_most) == (60 * GIB, 1)
+    assert "at most" in people.sizes(silent)
+    elsewhere = size([machine(guest_volumes=volumes, **{**on_vsan, "datastores": (STORE,)})])
+    assert (elsewhere.allocated_bytes, elsewhere.at_most) == (60 * GIB, 0)
+
+
+@pytest.mark.parametrize(
+    ("drs", "behavior", "override"),
+    [
+        ({"enableVmBehaviorOverrides": False, "defaultVmBehavior": "fullyAutomated"}, "fullyAutomated", ""),
+        ({"enableVmBehaviorOverrides": False, "defaultVmBehavior": "fullyAutomated"}, "manual", ""),
+        ({"enableVmBehaviorOverrides": True, "defaultVmBehavior": "fullyAutomated"}, "manual", "manual"),
+        ({"enableVmBehaviorOverrides": True, "defaultVmBehavior": "fullyAutomated"}, "fullyAutomated", ""),
+        ({"defaultVmBehavior": "fullyAutomated"}, "manual", "manual"),
+    ],
+)
+def test_an_override_of_drs_counts_where_the_cluster_has_them(drs: Any, behavior: str, override: str) -> None:
+    config = vim.cluster.ConfigInfoEx(
+        dasConfig=vim.cluster.DasConfigInfo(), drsConfig=vim.cluster.DrsConfigInfo(**drs),
+        drsVmConfig=[vim.cluster.DrsVmConfigInfo(key=vim.VirtualMachine("vm-1"), enabled=True, behavior=behavior)],
+    )  # fmt: skip
+    around = Nowhere()
+    around._remember_cluster(on_the_wire({"configurationEx": config}).properties["configurationEx"])
+    assert around.drs_overrides.get("vm-1", "") == override

@@ -56,7 +56,7 @@ def _tiles(assessment: Assessment, sizing: Sizing) -> list[Tile]:
         Tile("ready", str(verdicts["ready"]), "ok"),
         Tile("with warnings", str(verdicts["warnings"]), "warning"),
         Tile("blocked", str(verdicts["blocked"]), "blocker"),
-        Tile("allocated", human_bytes(sizing.allocated_bytes)),
+        Tile("allocated, at most" if sizing.at_most else "allocated", human_bytes(sizing.allocated_bytes)),
         Tile("capacity", human_bytes(sizing.capacity_bytes)),
     ]
     if sizing.changed_per_second is not None:
@@ -135,7 +135,7 @@ def _machines(assessment: Assessment, sizing: Sizing) -> Table:
             badge(verdict, kind),
             str(found_on[vm.path, Severity.BLOCKER]),
             str(found_on[vm.path, Severity.WARNING]),
-            human_bytes(each.allocated_bytes),
+            ("at most " if each.at_most else "") + human_bytes(each.allocated_bytes),
             human_bytes(each.capacity_bytes),
             "" if each.changed_per_second is None else human_rate(each.changed_per_second),
             "" if sizing.bandwidth is None else people.duration(each.first_sync_seconds),

@@ -44,6 +44,8 @@ def summary(assessment: Assessment) -> str:
 def sizes(sizing: Sizing) -> str:
     """Return how much there is to move, and how long that takes, in one line."""
     line = f"{human_bytes(sizing.allocated_bytes)} allocated of {human_bytes(sizing.capacity_bytes)}"
+    if sizing.at_most:
+        line += f" (at most, of {count(sizing.at_most, 'machine')} on vSAN)"
     if sizing.changed_per_second is not None:
         line += f", {human_rate(sizing.changed_per_second)} changed by {count(sizing.measured, 'machine')}"
     if sizing.bandwidth is not None:

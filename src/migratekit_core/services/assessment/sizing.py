@@ -23,6 +23,9 @@ CUTOVER_SECONDS = 120.0
 LAST_INTERVAL_SECONDS = 900.0
 """Between the sync before a cut-over and the cut-over: what changed in that time is copied while the machine is off."""
 
+VSAN = ("VSAN", "VSAND")
+"""Datastores, by vSphere's type in capitals, whose `committed` counts every copy of a block."""
+
 BY_FOLDER, BY_CLUSTER, BY_TAG = "folder", "cluster", "tag:"
 """What makes machines one wave; behind the last a category of tags."""
 
@@ -42,6 +45,8 @@ class MachineSize:
     capacity_bytes: int
     allocated_bytes: int
     """What the first sync reads, about."""
+    at_most: bool
+    """Whether that is only an upper bound: on vSAN, where VMware Tools do not tell."""
     target_bytes: int
     """What its volumes take in CloudStack."""
     changed_per_second: float | None
@@ -72,6 +77,8 @@ class Sizing:
     """folder, cluster or tag:CATEGORY."""
     capacity_bytes: int
     allocated_bytes: int
+    at_most: int
+    """Of how many machines only an upper bound of that is known."""
     target_bytes: int
     changed_per_second: float | None
     """Of all machines whose rate is known."""
@@ -101,14 +108,37 @@ def allocated(vm: VirtualMachine) -> int:
     """Return about how many bytes of a machine's disks hold data.
 
     vSphere counts what the machine occupies on its datastores; its swap file is no disk, and what is thick counts in
-    full. Never more than the capacity.
+    full. On vSAN that contains the copies that the storage keeps (180 GiB of a disk of 60 GiB, recorded): there the
+    file systems of the guest tell, by VMware Tools, where they do; else it is an upper bound (`at_most`). Never more
+    than the capacity.
     """
     capacity = sum(disk.capacity_bytes for disk in vm.disks)
     if not vm.committed_bytes:
         return capacity
     swap = max(vm.memory_mib - vm.memory_reservation_mib, 0) * MIB if vm.power == "poweredOn" else 0
     thick = sum(disk.capacity_bytes for disk in vm.disks if disk.provisioning != "thin")
-    return min(max(vm.committed_bytes - swap, thick, 0), capacity)
+    occupied = vm.committed_bytes - swap
+    if _on_vsan(vm):
+        occupied = min(occupied, _used(vm, capacity))
+    return min(max(occupied, thick, 0), capacity)
+
+
+def at_most(vm: VirtualMachine) -> bool:
+    """Return whether `allocated` is but an upper bound."""
+    return bool(vm.committed_bytes) and _on_vsan(vm) and not vm.guest_volumes
+
+
+def _on_vsan(vm: VirtualMachine) -> bool:
+    stores = filter(None, map(vm.datastore_of, vm.disks))
+    return any(store.type.upper() in VSAN for store in stores)
+
+
+def _used(vm: VirtualMachine, capacity: int) -> int:
+    """Return what the guest's file systems hold; what they leave of the disks may be in use in another way."""
+    if not vm.guest_volumes:
+        return capacity
+    used = sum(volume.capacity_bytes - volume.free_bytes for volume in vm.guest_volumes)
+    return used + max(capacity - sum(volume.capacity_bytes for volume in vm.guest_volumes), 0)
 
 
 def size(
@@ -136,6 +166,7 @@ def size(
         waves_by=waves,
         capacity_bytes=sum(each.capacity_bytes for each in sizes),
         allocated_bytes=data,
+        at_most=sum(each.at_most for each in sizes),
         target_bytes=sum(each.target_bytes for each in sizes),
         changed_per_second=total,
         measured=len(known),
@@ -197,6 +228,7 @@ def _machine(
         disks=len(vm.disks),
         capacity_bytes=sum(disk.capacity_bytes for disk in vm.disks),
         allocated_bytes=data,
+        at_most=at_most(vm),
         target_bytes=sum(round_up(disk.capacity_bytes, GIB) for disk in vm.disks),
         changed_per_second=rate,
         rate_from=source,

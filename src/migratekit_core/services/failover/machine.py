@@ -168,7 +168,7 @@ def devices(vm: VirtualMachine, settings: Failover, converted: bool) -> Devices:
 
     `converted`: the guest was, or will be, given virtio drivers by virt-v2v.
     """
-    windows, old = is_windows(vm), systems.before_virtio(vm.guest_id)
+    windows, old = is_windows(vm), systems.before_virtio(vm) is not None
     inbox = not converted and (windows or old)
     notes = []
     if inbox:

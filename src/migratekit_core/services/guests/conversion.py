@@ -85,7 +85,7 @@ def _reason(
     settings = runtime.config.failover
     needed = _demanded(settings, vm, mode)
     inspect = settings.inspect_guest and probe.available() and tool.can_mount()
-    if not inspect or (not needed and before_virtio(vm.guest_id)):
+    if not inspect or (not needed and before_virtio(vm) is not None):
         return needed
     with (
         job.step("inspect-guest") as step,

@@ -127,9 +127,15 @@ class Places:
             self._networks[key] = (found.moref, shown(self.name(found.moref)))
 
     def _remember_cluster(self, configuration: Element | None) -> None:
-        for override in wire.children(configuration, "drsVmConfig"):
+        drs = wire.child(configuration, "drsConfig")
+        usual = wire.text(drs, "defaultVmBehavior")
+        # Where overrides are off for the whole cluster, those of machines are kept and mean nothing.
+        overrides = wire.children(configuration, "drsVmConfig")
+        for override in overrides if wire.text(drs, "enableVmBehaviorOverrides") != "false" else ():
             enabled = wire.text(override, "enabled") != "false"
-            self.drs_overrides[wire.text(override, "key")] = wire.text(override, "behavior") if enabled else "disabled"
+            behavior = wire.text(override, "behavior") if enabled else "disabled"
+            if behavior != usual:
+                self.drs_overrides[wire.text(override, "key")] = behavior
         for override in wire.children(configuration, "dasVmConfig"):
             priority = wire.text(override, "dasSettings", "restartPriority") or wire.text(override, "restartPriority")
             if priority != _AS_THE_CLUSTER:

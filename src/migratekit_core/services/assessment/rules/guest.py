@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from migratekit_core.adapters.cloudstack import guest_os
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine
@@ -20,6 +20,16 @@ def _name(vm: VirtualMachine) -> str:
     return vm.guest_reported_name or vm.guest_name or vm.guest_id or "unknown"
 
 
+def _told(found: Iterable[systems.Said]) -> str:
+    return "; ".join(f"{each.by}: {each.text}" for each in found)
+
+
+def _but(vm: VirtualMachine, believed: systems.Said) -> str:
+    """Return what others say, where they disagree."""
+    others = _told(each for each in systems.disagreement(vm) if each != believed)
+    return f", by {believed.by} ({others})" if others else ""
+
+
 @machine_rule(
     "MK-GUEST-001",
     Severity.BLOCKER,
@@ -29,8 +39,8 @@ def _name(vm: VirtualMachine) -> str:
 )
 def unsupported(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report systems that only VMware (or Apple) runs."""
-    if systems.unsupported(vm.guest_id):
-        yield Hit(f"its guest is {_name(vm)} ({vm.guest_id})")
+    if found := systems.unsupported(vm):
+        yield Hit(f"its guest is {found.text}{_but(vm, found)}")
 
 
 @machine_rule(
@@ -43,7 +53,7 @@ def unsupported(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
 )
 def unmapped(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report guest ids that no OS type is known for."""
-    if guest_os.family(vm.guest_id) is None and not systems.unsupported(vm.guest_id):
+    if guest_os.family(vm.guest_id) is None and not systems.unsupported(vm):
         yield Hit(f"{vm.guest_id or 'no guest id'}, {_name(vm)}")
 
 
@@ -71,8 +81,8 @@ def windows(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
 )
 def old_linux(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report old Linux guests."""
-    if systems.before_virtio(vm.guest_id):
-        yield Hit(f"its guest is {_name(vm)} ({vm.guest_id})")
+    if found := systems.before_virtio(vm):
+        yield Hit(f"its guest is {found.text}{_but(vm, found)}")
 
 
 @machine_rule(
@@ -114,13 +124,14 @@ def bitlocker(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     "MK-GUEST-007",
     Severity.INFO,
     "guest is another system than configured",
-    why="The machine was set up as one system and runs another; what is derived from the setting (OS type) is wrong.",
+    why="Of the guest itself, VMware Tools and the setting, two name another system or release. The guest is believed "
+    "first, then VMware Tools (old ones know no newer release); what others derive from the setting is wrong.",
     remedy="Correct the guest OS in the machine's settings, or the OS type in CloudStack after the failover.",
 )
 def other_guest(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
-    """Report guests that the tools call otherwise."""
-    if vm.guest_reported_id and vm.guest_id and vm.guest_reported_id != vm.guest_id:
-        yield Hit(f"configured as {vm.guest_id}, runs {vm.guest_reported_id}")
+    """Report guests of which two say another system, or another release."""
+    if told := _told(systems.disagreement(vm)):
+        yield Hit(told)
 
 
 _PROVISIONED = (

@@ -87,7 +87,7 @@ def small_offering(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
 )
 def no_os_type(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report systems that listOsTypes does not have."""
-    if guest_os.family(vm.guest_id) is None or systems.unsupported(vm.guest_id):
+    if guest_os.family(vm.guest_id) is None or systems.unsupported(vm):
         return  # MK-GUEST-002's and MK-GUEST-001's
     found = guest_os.choose(vm, _target(site).os_types or ())
     if found is None:
