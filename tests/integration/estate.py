@@ -327,6 +327,11 @@ MACHINES: tuple[Odd, ...] = (
         hits("MK-STATE-007"),
         change=reconfigure(managedBy=vim.ext.ManagedByInfo(extensionKey="com.vmware.vim.eam", type="cluster-agent")),
     ),
+    Odd(
+        "nova",
+        hits("MK-STATE-008"),
+        change=reconfigure(managedBy=vim.ext.ManagedByInfo(extensionKey="org.openstack.compute", type="instance")),
+    ),
     # Placement; the cluster's settings are in `place`.
     Odd("fault-tolerant", hits("MK-PLACE-001"), properties={"runtime.faultToleranceState": "running"}),
     Odd("drs-override", hits("MK-PLACE-002")),

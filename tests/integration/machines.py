@@ -113,6 +113,7 @@ def shared(images: Images) -> dict[str, Any]:
         machine("asked01", random_disk(images, "asked01", 2 * MIB)),
         machine("hard01", random_disk(images, "hard01", 4 * MIB), thin(8 * MIB)),
         machine(SLASHED, random_disk(images, "slashed", MIB)),
+        machine("lost01", thin(MIB)),
         machine("hard02", thin(MIB), thin(3 << 30)),
         machine("cancel01", random_disk(images, "cancel01", 48 * MIB)),
     ]

@@ -226,6 +226,8 @@ def test_secret_that_others_can_read(lab: Lab, tmp_path: Path) -> None:
 
 # Machines.
 
+LOST = "/vmfs/volumes/4e1f-9a/lost01/lost01.vmx"
+
 
 def test_unknown_machine(lab: Lab) -> None:
     for command in (["replicate", "nobody"], ["test-failover", "nobody"], ["failover", "nobody", "--yes"]):
@@ -255,6 +257,26 @@ def test_a_name_that_the_api_has_escaped(lab: Lab) -> None:
     assert report(lab, "replicate", vm["path"], "--dry-run")["vm"] == SLASHED
     (volume,) = volume_ids(lab, SLASHED)
     same_bytes(Path(lab.cloud.volume(volume)["file"]), lab.vcenter.read(vm["moref"], 0))
+
+
+@pytest.mark.parametrize("state", ["inaccessible", "invalid"])
+def test_what_vsphere_has_lost_is_listed_and_never_replicated(lab: Lab, state: str) -> None:
+    """One that is inaccessible may have its configuration; one that is invalid has none, and its path for a name."""
+    found = next(vm for vm in report(lab, "discover")["vms"] if vm["name"] == "lost01")
+    nothing = {"config.instanceUuid": "", "config.version": "", "config.hardware.device": []}
+    changes = {"name": LOST, **nothing} if state == "invalid" else {}
+    lab.vcenter.properties("VirtualMachine", found["moref"], {"runtime.connectionState": state, **changes})
+    name = LOST if state == "invalid" else "lost01"
+    (listed,) = [vm for vm in report(lab, "discover")["vms"] if vm["moref"] == found["moref"]]
+    assert (listed["name"], listed["connection"]) == (name, state)
+    assert listed["path"] in run(lab, "assess", "--all").stdout
+    moref, path = found["moref"], listed["path"]
+    for command in (f"replicate {name}", f"replicate {path} --dry-run", f"verify {moref}", f"failover {path} --yes"):
+        done = run(lab, *command.split())
+        assert done.returncode == 4, (command, done.stdout, done.stderr)
+    if state == "invalid":
+        lab.vcenter.http.delete(f"/lab/vms/{moref}").raise_for_status()
+    nothing_left(lab)
 
 
 def test_template(lab: Lab) -> None:

@@ -101,6 +101,7 @@ SPOILED: dict[str, dict[str, Any]] = {
     "MK-STATE-005": {"tools": "guestToolsNotRunning"},
     "MK-STATE-006": {"tools_status": "guestToolsNeedUpgrade"},
     "MK-STATE-007": {"managed_by": "com.vmware.vim.eam"},
+    "MK-STATE-008": {"managed_by": "org.openstack.compute"},
     "MK-PLACE-001": {"fault_tolerance": "running"},
     "MK-PLACE-002": {"drs_override": "manual"},
     "MK-PLACE-003": {"ha_override": "high"},

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pyVmomi import SoapAdapter, vim
 
+from migratekit_cli.commands import discover
 from migratekit_cli.reports.assessment import people
 from migratekit_core.adapters.vsphere.inventory import (
     Filter,
@@ -23,13 +26,20 @@ from migratekit_core.adapters.vsphere.inventory.collector import read_answer
 from migratekit_core.adapters.vsphere.inventory.machine import DEVICES, read_machine
 from migratekit_core.adapters.vsphere.inventory.networks import card_network
 from migratekit_core.adapters.vsphere.inventory.places import Places
+from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
+from migratekit_core.config.schema import Config
 from migratekit_core.services.assessment import systems
 from migratekit_core.services.assessment.assessment import assess
 from migratekit_core.services.assessment.site import Site
 from migratekit_core.services.assessment.sizing import size
 from migratekit_core.services.networks.model import Entry, NetworkMap, join
-from tests.unit.inventory import GIB, STORE, disk, machine, nic
+from migratekit_core.services.replication.sync import check_source
+from migratekit_core.services.waves.planning.candidates import UNFIT, Found
+from migratekit_core.services.waves.planning.plan import plan
+from migratekit_core.services.waves.rules import Rules
+from tests.unit.inside import run
+from tests.unit.inventory import GIB, STORE, disk, machine, nic, write
 from tests.unit.test_inventory_wire import Nowhere, array, device, on_the_wire
 
 address = vim.net.IpConfigInfo.IpAddress
@@ -317,3 +327,74 @@ def test_an_override_of_drs_counts_where_the_cluster_has_them(drs: Any, behavior
     around = Nowhere()
     around._remember_cluster(on_the_wire({"configurationEx": config}).properties["configurationEx"])
     assert around.drs_overrides.get("vm-1", "") == override
+
+
+# Who is meant.
+
+
+def managed(name: str, key: str, **more: Any) -> VirtualMachine:
+    return machine(name, managed_by=key, **more)
+
+
+OFF: dict[str, Any] = {"power": "poweredOff", "disks": ()}
+AGENTS = (
+    managed("vCLS-4c4c4544-0042-3510-8054-b9c04f4d5632", "com.vmware.vim.eam"),
+    machine("vCLS (1)"),
+    managed("nsx-agent", "com.vmware.vim.eam"),
+    managed("web01", "com.vmware.vcDr", **OFF),
+    managed("web02", "com.vmware.vcDr-siteB", **OFF),
+    machine("gold", template=True),
+)
+MEANT = (
+    # OpenStack Nova marks every machine that it makes.
+    managed("instance-00000001", "org.openstack.compute"),
+    # A machine that Site Recovery protects, or has brought over, is one.
+    managed("web03", "com.vmware.vcDr"),
+    managed("web04", "com.vmware.vcDr", power="poweredOff"),
+    machine("empty", **OFF),
+    machine("my vCLS notes"),
+)
+
+
+def test_all_leaves_agents_and_placeholders_out_by_name(tmp_path: Path) -> None:
+    assert choose((*AGENTS, *MEANT), [], everything=True) == MEANT
+    path = str(write(tmp_path / "inventory.json", *AGENTS, *MEANT))
+    done = run("assess", "--all", "--offline", path, "-o", "json")
+    assert [each["vm"] for each in json.loads(done.stdout)["machines"]] == [vm.name for vm in MEANT]
+    assert "left out: agents of vSphere (3), placeholders of Site Recovery (2), templates (1)" in done.stderr
+
+
+def test_waves_leave_the_same_out(tmp_path: Path) -> None:
+    found = plan([Found(vm, "") for vm in (*AGENTS, *MEANT[:1], lost("inaccessible"), lost("invalid"))], Rules())
+    assert [each.name for wave in found.waves for each in wave.machines] == [MEANT[0].name]
+    assert "not planned: agents of vSphere (3), placeholders of Site Recovery (2), templates (1)" in found.notes
+    assert [(each.vm, each.kind) for each in found.left_out] == [("web01", UNFIT), (PATH, UNFIT)]
+
+
+PATH = "/vmfs/volumes/4e1f-9a/web01/web01.vmx"
+"""The name of a machine that vSphere cannot read the files of."""
+
+
+def lost(state: str) -> VirtualMachine:
+    """An inaccessible machine may have its whole configuration; an invalid one has none, and its path for a name."""
+    if state == "inaccessible":
+        return machine("web01", connection=state)
+    invalid = {"name": PATH, "runtime.connectionState": "invalid", "runtime.powerState": "poweredOff"}
+    return read_machine(on_the_wire(invalid), Nowhere())
+
+
+@pytest.mark.parametrize("state", ["inaccessible", "invalid"])
+def test_what_vsphere_has_lost_is_listed_as_that(state: str, tmp_path: Path) -> None:
+    vm = lost(state)
+    assert vm.connection == state
+    assert discover._table_row(vm)[:2] == (vm.name, state)
+    assert str(discover._csv_row(vm)[5]) == state
+    assert choose((vm,), [vm.name], everything=False) == (vm,)
+    assert choose((vm,), [vm.path], everything=False) == (vm,)
+    assert "MK-STATE-003" in hit(vm)
+    done = run("assess", "--all", "--offline", str(write(tmp_path / "i.json", vm)), "-o", "json")
+    assert done.returncode == 3
+    assert [each["verdict"] for each in json.loads(done.stdout)["machines"]] == ["blocked"]
+    with pytest.raises(PreconditionError) as raised:
+        check_source(Config(), vm)
+    assert raised.value.code is ErrorCode.VM_UNFIT

@@ -205,7 +205,8 @@ def test_what_is_kept_out_is_told_with_the_reason() -> None:
         "twin1": ("unfit", "another machine has the same instanceUuid"),
         "twin2": ("unfit", "another machine has the same instanceUuid"),
     }
-    assert found.notes == ("ok needs what is in no wave: blocked (blocked: MK-DISK-001: a raw disk)",)
+    needed = "ok needs what is in no wave: blocked (blocked: MK-DISK-001: a raw disk)"
+    assert found.notes == (needed, "not planned: templates (1)")
 
 
 def test_a_rule_that_names_nothing_is_told() -> None:

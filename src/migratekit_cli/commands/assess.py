@@ -58,7 +58,11 @@ def command(
         list[str] | None, typer.Argument(metavar="VM…", help="Names, inventory paths, instanceUuids or ids.")
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="All machines (no templates, none of vCenter's own).")
+        bool,
+        typer.Option(
+            "--all",
+            help="All machines: no templates, agents of vSphere (vCLS), placeholders of Site Recovery.",
+        ),
     ] = False,
     target: Annotated[bool, typer.Option("--target", help="Look at the CloudStack side, too.")] = False,
     output: Annotated[Form, typer.Option("--output", "-o", help="Form of the result on stdout.")] = Form.TABLE,
@@ -147,6 +151,7 @@ def command(
     if rules:
         _show_rules(output)
         return
+    from migratekit_core.adapters.vsphere import inventory
     from migratekit_core.services.assessment import baseline as baselines
     from migratekit_core.services.assessment.assessment import assess as run_rules
     from migratekit_core.services.assessment.collect import collect
@@ -186,6 +191,8 @@ def command(
         _note(f"baseline: {write_baseline} accepts {total} findings")
     if report is not None:
         _write_report(report, found, sizing)
+    if everything and (left := inventory.who_is_left_out(site.machines)):
+        _note(f"left out: {left}")
     _show(found, sizing, output, Severity(fail_on.value), waves is not None)
     if write_baseline is None and found.fails(Severity(fail_on.value)):
         raise typer.Exit(FOUND_EXIT_CODE)

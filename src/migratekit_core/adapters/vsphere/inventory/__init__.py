@@ -1,6 +1,6 @@
 """The machines of the source: `list_vms` yields all of them as they are read, `find_vm` the one that is meant."""
 
-from migratekit_core.adapters.vsphere.inventory.filters import Filter, choose, similar
+from migratekit_core.adapters.vsphere.inventory.filters import Filter, choose, left_out, similar, who_is_left_out
 from migratekit_core.adapters.vsphere.inventory.model import (
     Controller,
     Datastore,
@@ -39,6 +39,7 @@ __all__ = [
     "find_vm",
     "forms",
     "identities",
+    "left_out",
     "list_vms",
     "managed_object",
     "read_disks",
@@ -46,4 +47,5 @@ __all__ = [
     "shown",
     "shown_path",
     "similar",
+    "who_is_left_out",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,6 +15,13 @@ from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.hints import Hint, hint, migratekit
 
+TEMPLATE, AGENT, PLACEHOLDER = "templates", "agents of vSphere", "placeholders of Site Recovery"
+AGENTS = frozenset({"com.vmware.vim.eam"})
+"""Extensions whose machines serve vSphere itself: ESX Agent Manager's are vCLS, and agents of NSX and vSAN."""
+VCLS = re.compile(r"vCLS(-[0-9a-f-]{36}| \(\d+\))", re.IGNORECASE)
+"""Names of vSphere Cluster Services' machines; embedded ones (8.0 U3) belong to no extension."""
+SITE_RECOVERY = "com.vmware.vcDr"
+"""How the keys of Site Recovery Manager begin: its placeholders stand for machines of another site."""
 POWER = {"on": "poweredOn", "off": "poweredOff", "suspended": "suspended"}
 
 
@@ -68,13 +77,32 @@ def similar(wanted: str, names: Iterable[str]) -> Hint:
     return hint(f"similar names: {', '.join(by_lower[each] for each in close)}; all of them: ", migratekit("discover"))
 
 
+def left_out(vm: VirtualMachine) -> str:
+    """Return why a machine is not meant where all are: what it is instead (TEMPLATE, AGENT, PLACEHOLDER), or "".
+
+    That an extension manages a machine is no reason by itself: OpenStack Nova says so of every one that it makes.
+    """
+    if vm.template:
+        return TEMPLATE
+    if vm.managed_by in AGENTS or VCLS.fullmatch(vm.name):
+        return AGENT
+    empty = vm.connection == "connected" and vm.power == POWER["off"] and not vm.disks
+    return PLACEHOLDER if vm.managed_by.startswith(SITE_RECOVERY) and empty else ""
+
+
+def who_is_left_out(machines: Iterable[VirtualMachine]) -> str:
+    """Return how many of which kind `left_out` leaves out, for people; "" where there are none."""
+    kinds = Counter(filter(None, map(left_out, machines)))
+    return ", ".join(f"{kind} ({number})" for kind, number in sorted(kinds.items()))
+
+
 def choose(machines: tuple[VirtualMachine, ...], names: Sequence[str], everything: bool) -> tuple[VirtualMachine, ...]:
     """Return the machines that are meant: by name, inventory path, instanceUuid or managed object id.
 
-    All are those that are no templates and belong to no extension of vCenter's. Raises PreconditionError.
+    All are those that `left_out` has nothing against. Raises PreconditionError.
     """
     if everything:
-        return tuple(vm for vm in machines if not vm.template and not vm.managed_by)
+        return tuple(vm for vm in machines if not left_out(vm))
     chosen: dict[str, VirtualMachine] = {}
     for name in names:
         exact = [vm for vm in machines if is_exactly(name, vm.moref, vm.uuid, vm.path)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from migratekit_core.adapters.vsphere.inventory import VirtualMachine
+from migratekit_core.adapters.vsphere.inventory import VirtualMachine, left_out
+from migratekit_core.adapters.vsphere.inventory.filters import AGENT, PLACEHOLDER
 from migratekit_core.services.assessment.rule import Hit, Severity, machine_rule
 from migratekit_core.services.assessment.site import Site
 
@@ -98,10 +99,26 @@ def old_tools(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     "MK-STATE-007",
     Severity.WARNING,
     "machine of vSphere's own",
-    why="An extension of vCenter made it and will make it again (vCLS, agents, appliances that belong to a solution).",
+    why="vSphere made it and will make it again (vCLS, agents of NSX and vSAN), or it stands for a machine of another "
+    "site (Site Recovery).",
     remedy="Leave it out.",
 )
+def of_vsphere(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
+    """Report agents of vSphere, and placeholders."""
+    kind = left_out(vm)
+    if kind in (AGENT, PLACEHOLDER):
+        yield Hit(f"it is one of the {kind}")
+
+
+@machine_rule(
+    "MK-STATE-008",
+    Severity.WARNING,
+    "machine that something else manages",
+    why="An extension of vCenter owns it (OpenStack Nova, backup and disaster recovery products, a portal): it may "
+    "start, change or delete the machine while it is migrated, and does not know of the new one.",
+    remedy="Tell that product, or take the machine out of its hands, before the failover.",
+)
 def managed(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
-    """Report machines that belong to an extension."""
-    if vm.managed_by:
+    """Report machines that belong to an extension which is not vSphere's own."""
+    if vm.managed_by and not left_out(vm):
         yield Hit(f"it belongs to the extension {vm.managed_by}")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from migratekit_core.adapters.vsphere.inventory import VirtualMachine, shown
+from migratekit_core.adapters.vsphere.inventory import VirtualMachine, left_out, shown
 from migratekit_core.services.assessment.sizing import allocated, common
 from migratekit_core.services.waves.model import Machine, Target
 from migratekit_core.services.waves.rules import BY_NAME, BY_VAPP, Place, Rules
@@ -108,7 +108,7 @@ def sort_out(
     left: list[LeftOut] = []
     for found in machines:
         vm = found.vm
-        if vm.template or vm.managed_by or not rules.select.fits(vm, found.vcenter):
+        if left_out(vm) or not rules.select.fits(vm, found.vcenter):
             continue
         kind, why = _kept_out(found, rules, kept_out)
         if kind:
@@ -156,6 +156,8 @@ def _kept_out(found: Found, rules: Rules, kept_out: Mapping[tuple[str, str], tup
             return RULED_OUT, each.why
     if not vm.uuid:
         return UNFIT, f"vSphere cannot read its files ({vm.connection})"
+    if vm.connection != "connected":
+        return UNFIT, f"vSphere calls it {vm.connection}"
     known = kept_out.get((found.vcenter, vm.moref))
     if known is not None:
         return known

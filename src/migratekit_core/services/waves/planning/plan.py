@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from migratekit_core.adapters.vsphere.inventory import who_is_left_out
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError, UsageError
 from migratekit_core.common.units import human_seconds
@@ -38,6 +39,7 @@ def plan(
     UsageError for dependencies that go round in a circle, and for a limit of time without a rate; PreconditionError
     where no machine is left.
     """
+    machines = tuple(machines)
     candidates, left_out = sort_out(machines, rules, kept_out or {})
     if not candidates:
         why = (
@@ -50,6 +52,8 @@ def plan(
         todo += "look at select and leave_out of the rule file"
         raise PreconditionError("there is nothing to plan", why, todo, code=ErrorCode.NOTHING_TO_PLAN)
     needs, notes = machine_needs(candidates, left_out, rules)
+    if own := who_is_left_out(found.vm for found in machines):
+        notes = (*notes, f"not planned: {own}")
     _check_rate(rules, measured)
 
     def fits(chosen: Sequence[tuple[Candidate, str]]) -> bool:
