@@ -47,6 +47,8 @@ class EventKind(StrEnum):
     """A disk's volume is attached and exported."""
     SOURCE_SNAPSHOT_TAKEN = "source-snapshot-taken", "snapshot taken"
     """The source has a snapshot in vSphere, which is read."""
+    UNDO_WAITS = "undo-waits", ""
+    """vCenter is away, or busy with the machine, while something is taken back there: it is waited for."""
     TRACKING_BEGINS = "tracking-begins", "change tracking begins, another snapshot is taken"
     """The disks (`disks`) of a snapshot had no change id: tracking has begun with it."""
     ALLOCATION_UNKNOWN = "allocation-unknown", "vSphere cannot tell what is allocated, the whole disk is read"

@@ -10,7 +10,7 @@ from typing import Any
 
 from pyVmomi import vim, vmodl
 
-from migratekit_core.adapters.vsphere.changes import carry_out
+from migratekit_core.adapters.vsphere.changes import carry_out, settle
 from migratekit_core.adapters.vsphere.client import faults, wait
 from migratekit_core.common import failpoints as points
 
@@ -93,6 +93,14 @@ def remove(vm: Any, snapshot_id: str) -> bool:
         except (vim.fault.NotFound, vmodl.fault.ManagedObjectNotFound):
             return False
     return True
+
+
+def remove_named(vm: Any, name: str) -> None:
+    """Remove what is called so, once the machine works on nothing: a call without an answer may make it only now."""
+    settle(vm)
+    for snapshot, called in list(made(vm)):
+        if called == name:
+            remove(vm, snapshot._moId)
 
 
 def remove_all_ours(vm: Any, owner: Owner) -> list[str]:

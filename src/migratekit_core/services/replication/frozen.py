@@ -7,28 +7,43 @@ from contextlib import contextmanager
 from typing import Any
 
 from migratekit_core.adapters.vsphere import cbt, snapshots
+from migratekit_core.adapters.vsphere.inventory import VirtualMachine
 from migratekit_core.common.codes import ErrorCode
-from migratekit_core.common.errors import OperationFailedError, PreconditionError, UnreachableError
+from migratekit_core.common.errors import (
+    CancelledError,
+    MigrateKitError,
+    OperationFailedError,
+    PreconditionError,
+    UnreachableError,
+)
+from migratekit_core.common.hints import hint, joined
+from migratekit_core.common.redact import redact
+from migratekit_core.context import Runtime
+from migratekit_core.db.models.installation import PendingRemoval
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
+from migratekit_core.joblog.tracker import describe
+from migratekit_core.services.replication import leftover
 from migratekit_core.services.replication.ours import owner
 
 
 @contextmanager
-def frozen(job: Job, managed: Any, purpose: str, *, tracked: bool = False) -> Iterator[Any]:
+def frozen(
+    runtime: Runtime, job: Job, vm: VirtualMachine, managed: Any, purpose: str, *, tracked: bool = False
+) -> Iterator[Any]:
     """Take a snapshot of a machine, yield it, and remove it when the block ends, whatever happened.
 
     `tracked`: each of its disks has a change id. Where one has none, tracking has only begun with the first snapshot,
     and another one is taken; raises PreconditionError where that has none either.
     """
     if tracked:
-        with _held(job, managed, purpose) as first:
+        with _held(runtime, job, vm, managed, purpose) as first:
             without = cbt.missing(first)
             if not without:
                 yield first
                 return
         job.log(EventKind.TRACKING_BEGINS, disks=without)
-    with _held(job, managed, purpose) as snapshot:
+    with _held(runtime, job, vm, managed, purpose) as snapshot:
         without = cbt.missing(snapshot) if tracked else []
         if without:
             raise PreconditionError(
@@ -42,21 +57,62 @@ def frozen(job: Job, managed: Any, purpose: str, *, tracked: bool = False) -> It
 
 
 @contextmanager
-def _held(job: Job, managed: Any, purpose: str) -> Iterator[Any]:
-    with job.step("create-snapshot") as step:
-        name = owner(job.tracker.engine).name(job.id)
-        snapshot = snapshots.create(managed, name, f"MigrateKit {purpose}; removed when it ends")
-        step.log(EventKind.SOURCE_SNAPSHOT_TAKEN, snapshot=snapshot._moId)
+def _held(runtime: Runtime, job: Job, vm: VirtualMachine, managed: Any, purpose: str) -> Iterator[Any]:
+    name = owner(runtime.databases.oma).name(job.id)
     try:
+        with job.step("create-snapshot") as step:
+            snapshot = snapshots.create(managed, name, f"MigrateKit {purpose}; removed when it ends")
+            _opened(runtime, job, vm, snapshot)
+            step.log(EventKind.SOURCE_SNAPSHOT_TAKEN, snapshot=snapshot._moId)
         yield snapshot
-    finally:
+    except BaseException as error:
+        try:
+            _remove(runtime, job, vm, managed, name)
+        except (MigrateKitError, KeyboardInterrupt) as second:
+            raise _left(error, second, vm, purpose) from error
+        raise
+    try:
+        _remove(runtime, job, vm, managed, name)
+    except (MigrateKitError, KeyboardInterrupt) as error:
+        raise _left(error, error, vm, purpose) from error
+
+
+def _opened(runtime: Runtime, job: Job, vm: VirtualMachine, snapshot: Any) -> None:
+    row = PendingRemoval(
+        vm_uuid=vm.uuid,
+        snapshot_id=snapshot._moId,
+        vm_name=vm.name,
+        vcenter_host=runtime.vcenter.host,
+        job_id=job.id,
+    )
+    leftover.opened(runtime.databases.oma, row)
+
+
+def _remove(runtime: Runtime, job: Job, vm: VirtualMachine, managed: Any, name: str) -> None:
+    """Remove the job's snapshot, waiting for a vCenter that is away: it must not stay open, and grow."""
+    with runtime.undoing(job):
         try:
             with job.step("remove-snapshot"):
-                snapshots.remove(managed, snapshot._moId)
-        except UnreachableError:
-            # It must not stay open, and grow, because the way to the joblog is cut.
-            snapshots.remove(managed, snapshot._moId)
+                snapshots.remove_named(managed, name)
+        except UnreachableError as error:
+            if error.code is ErrorCode.VCENTER_UNREACHABLE:
+                raise
+            # The way to the joblog is cut.
+            snapshots.remove_named(managed, name)
             raise
+    leftover.closed(runtime.databases.oma, vm.uuid)
+
+
+def _left(error: BaseException, second: BaseException, vm: VirtualMachine, purpose: str) -> MigrateKitError:
+    """Return the error to tell where a snapshot is still there: `error`, and what removes it."""
+    if not isinstance(error, MigrateKitError):
+        kind = CancelledError if isinstance(error, KeyboardInterrupt) else OperationFailedError
+        what = "was interrupted" if kind is CancelledError else "failed unexpectedly"
+        code = ErrorCode.CANCELLED if kind is CancelledError else ErrorCode.UNEXPECTED
+        error = kind(f"the {purpose} of {vm.name} {what}", redact(describe(error)), code=code, facts={"vm": vm.name})
+    why = "" if second is error else f" ({'interrupted' if isinstance(second, KeyboardInterrupt) else second})"
+    error.todo = joined("; ", (error.todo, hint(f"its snapshot may still be there{why}: ", leftover.removes(vm.name))))
+    return error
 
 
 def still_frozen(managed: Any, snapshot: Any, name: str) -> None:

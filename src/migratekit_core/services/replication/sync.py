@@ -12,7 +12,7 @@ from sqlmodel import Session
 
 from migratekit_core.adapters.cloudstack import store
 from migratekit_core.adapters.readers import readers
-from migratekit_core.adapters.vsphere import cbt, client, snapshots
+from migratekit_core.adapters.vsphere import cbt, client
 from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine, find_vm, managed_object, read_disks
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, PreconditionError
@@ -31,7 +31,7 @@ from migratekit_core.engine.bandwidth import Bandwidth, Limits
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.tracker import describe, outcome
-from migratekit_core.services.replication import replica, surplus, targets
+from migratekit_core.services.replication import leftover, replica, surplus, targets
 from migratekit_core.services.replication.frozen import frozen
 from migratekit_core.services.replication.ours import owner
 from migratekit_core.services.replication.plan import fits, plan_disk
@@ -136,7 +136,7 @@ def sync(
             if row.ossea_volume_id is not None:
                 targets.fence(volumes, row.ossea_volume_id)
         left = replica.mark_interrupted(runtime.databases.oma, vm.uuid)
-        removed = snapshots.remove_all_ours(managed, owner(runtime.databases.oma))
+        removed = leftover.remove_all(runtime.databases.oma, managed, vm.uuid)
         if left or removed:
             step.log(EventKind.LEFTOVERS_CLEANED, level="warning", runs=left, snapshots=removed)
     job.stop_if_cancelled()
@@ -295,7 +295,7 @@ def _copy_snapshot(
     options: Options,
 ) -> tuple[str, list[Copied]]:
     job.stop_if_cancelled()
-    with frozen(job, managed, "replication", tracked=True) as snapshot:
+    with frozen(runtime, job, vm, managed, "replication", tracked=True) as snapshot:
         _update(runtime, job.id, snapshot_id=snapshot._moId, current_operation="copy")
         settings = runtime.config.replication
         limits = options.limits or Limits(settings.bandwidth, settings.disk_bandwidth)

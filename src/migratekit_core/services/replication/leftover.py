@@ -1,0 +1,94 @@
+"""The snapshots of ours that are there: a row from the moment that vSphere names one until it is gone. Where its job
+has ended, somebody has to remove it: the machine's next sync or verification, or a cleanup."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlmodel import Session, col, select
+
+from migratekit_core.adapters.vsphere import snapshots
+from migratekit_core.common.hints import Hint, hint, migratekit
+from migratekit_core.db.engine import write
+from migratekit_core.db.models.installation import PendingRemoval
+from migratekit_core.db.models.joblog import JoblogJob
+from migratekit_core.joblog.states import RUNNING
+from migratekit_core.services.replication.ours import owner
+
+
+@dataclass(frozen=True)
+class Left:
+    """A snapshot of ours whose job does not run any more."""
+
+    vm_uuid: str
+    vm_name: str
+    snapshot_id: str
+    job_id: str
+    reason: str
+    """Why it was not removed; "" where nobody could say."""
+
+    def way_out(self) -> Hint:
+        """Return the command that removes it."""
+        return removes(self.vm_name)
+
+
+def removes(vm_name: str) -> Hint:
+    """Return the command that removes the snapshots that are left of a machine."""
+    return hint("remove it with: ", migratekit("cleanup", vm_name))
+
+
+def opened(engine: Engine, row: PendingRemoval) -> None:
+    """Write down that a snapshot is there."""
+    write(engine, lambda db: db.merge(row))
+
+
+def closed(engine: Engine, vm_uuid: str, snapshot_id: str | None = None) -> None:
+    """Forget a snapshot that is gone; without `snapshot_id` all of the machine's."""
+
+    def change(db: Session) -> None:
+        query = select(PendingRemoval).where(PendingRemoval.vm_uuid == vm_uuid)
+        if snapshot_id is not None:
+            query = query.where(PendingRemoval.snapshot_id == snapshot_id)
+        for row in db.exec(query).all():
+            db.delete(row)
+
+    write(engine, change)
+
+
+def stays(engine: Engine, vm_uuid: str, snapshot_id: str, reason: str) -> None:
+    """Write down why a snapshot could not be removed."""
+
+    def change(db: Session) -> None:
+        row = db.get(PendingRemoval, (vm_uuid, snapshot_id))
+        if row is not None:
+            row.reason = reason
+
+    write(engine, change)
+
+
+def owed(engine: Engine, vm_uuid: str | None = None, jobs: list[str] | None = None) -> list[Left]:
+    """Return the snapshots that are left: all, or those of a machine, or of some jobs."""
+
+    def look(db: Session) -> list[Left]:
+        query = (
+            select(PendingRemoval)
+            .join(JoblogJob, col(JoblogJob.id) == PendingRemoval.job_id, isouter=True)
+            .where((col(JoblogJob.id).is_(None)) | (col(JoblogJob.status) != RUNNING))
+            .order_by(col(PendingRemoval.created_at))
+        )
+        if vm_uuid is not None:
+            query = query.where(PendingRemoval.vm_uuid == vm_uuid)
+        if jobs is not None:
+            query = query.where(col(PendingRemoval.job_id).in_(jobs))
+        return [Left(row.vm_uuid, row.vm_name, row.snapshot_id, row.job_id, row.reason or "") for row in db.exec(query)]
+
+    return write(engine, look)
+
+
+def remove_all(engine: Engine, managed: Any, vm_uuid: str) -> list[str]:
+    """Remove every snapshot that this installation made of a machine that nobody works with; return their names."""
+    removed = snapshots.remove_all_ours(managed, owner(engine))
+    closed(engine, vm_uuid)
+    return removed
