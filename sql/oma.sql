@@ -425,6 +425,7 @@ CREATE INDEX ix_source_vms_completed_job_id ON source_vms (completed_job_id);
 CREATE TABLE source_volumes (
     volume_id VARCHAR(36) NOT NULL, 
     vm_id VARCHAR(36) NOT NULL, 
+    disk_id VARCHAR(36) NOT NULL, 
     CONSTRAINT pk_source_volumes PRIMARY KEY (volume_id)
 );
 

@@ -105,13 +105,15 @@ def test_jobs_are_listed_shown_tailed_exported_and_pruned(lab: Lab, tmp_path: Pa
 
     ours = "id = %s OR parent_job_id = %s"
     assert sql(lab, f"SELECT id FROM joblog_jobs WHERE {ours}", job_id, job_id)
-    sql(
-        lab,
-        "UPDATE joblog_jobs SET started_at = started_at - INTERVAL 100 DAY, "
-        f"completed_at = completed_at - INTERVAL 100 DAY WHERE {ours}",
-        job_id,
-        job_id,
-    )
+    for table, column in (
+        ("steps", "started_at"),
+        ("events", "created_at"),
+        ("jobs", "completed_at"),
+        ("jobs", "started_at"),
+    ):
+        mine = ours if table == "jobs" else f"job_id IN (SELECT id FROM joblog_jobs WHERE {ours})"
+        older = f"UPDATE joblog_{table} SET {column} = {column} - INTERVAL 100 DAY WHERE {mine}"
+        sql(lab, older, job_id, job_id)
     assert "--yes" in refused(lab, run(lab, "jobs", "prune", "--older-than", "90d"), 2, ErrorCode.NO_TERMINAL)
     pruned = report(lab, "jobs", "prune", "--older-than", "90d", "--yes")
     assert pruned["jobs"] == 1 + len(exported["jobs"])

@@ -7,13 +7,14 @@ import time
 from datetime import datetime, timedelta
 
 import pytest
+from sqlmodel import select
 
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import CancelledError, PreconditionError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import Databases, session
 from migratekit_core.db.models.base import utcnow
-from migratekit_core.db.models.joblog import JoblogJob
+from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogStep
 from migratekit_core.joblog import Tracker, cancel
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.gauge import Gauge
@@ -31,13 +32,17 @@ def tracker(databases: Databases) -> Tracker:
 
 
 def age(databases: Databases, job_id: str, **of: float) -> None:
-    """Make a job older."""
+    """Make a job older, and what is in it."""
     with session(databases.oma) as db:
         row = db.get(JoblogJob, job_id)
         assert row is not None
         row.started_at -= timedelta(**of)
         if row.completed_at is not None:
             row.completed_at -= timedelta(**of)
+        for step in db.exec(select(JoblogStep).where(JoblogStep.job_id == job_id)):
+            step.started_at -= timedelta(**of)
+        for event in db.exec(select(JoblogEvent).where(JoblogEvent.job_id == job_id)):
+            event.created_at -= timedelta(**of)
 
 
 def test_jobs_are_found_by_every_filter(tracker: Tracker, databases: Databases) -> None:
@@ -194,22 +199,46 @@ def test_old_jobs_are_pruned_whole_and_only_when_over(tracker: Tracker, database
             pass
         age(databases, long_inner.id, days=100)
         before = utcnow() - timedelta(days=90)
-        planned = prune(databases.oma, before, dry_run=True)
+        planned = prune(databases, before, dry_run=True)
         assert len(tracker.jobs()) == 5
-        done = prune(databases.oma, before)
+        done = prune(databases, before)
         assert planned == done
         assert (done.jobs, done.steps, done.events, done.kept) == (2, 1, 1, 1)
         assert {job.id for job in tracker.jobs()} == {young.id, long.id, long_inner.id}
     assert tracker.steps(old.id) == []
     assert tracker.events(old.id) == []
-    assert prune(databases.oma, before).jobs == 0, "it ended just now"
+    assert prune(databases, before).jobs == 0, "it ended just now"
+
+
+def test_the_record_of_a_cut_over_is_kept(tracker: Tracker, databases: Databases) -> None:
+    with tracker.job("failover", owner="vm") as failover, failover.step("shutdown") as step:
+        step.log(EventKind.DISK_COPIED)
+        with tracker.job("volume-attach", owner="v", parent=failover) as inner:
+            pass
+    with tracker.job("replication", owner="vm") as sync:
+        pass
+    for job in (failover, inner, sync):
+        age(databases, job.id, days=100)
+    done = prune(databases, utcnow() - timedelta(days=90))
+    assert (done.jobs, done.steps, done.events, done.audit) == (1, 0, 0, 1)
+    assert {job.id for job in tracker.jobs()} == {failover.id, inner.id}
+    assert len(tracker.events(failover.id)) == 1
+
+
+def test_a_job_that_something_was_noted_of_lately_is_kept(tracker: Tracker, databases: Databases) -> None:
+    with tracker.job("replication", owner="vm") as job:
+        pass
+    age(databases, job.id, days=100)
+    job.log(EventKind.DISK_COPIED)
+    assert prune(databases, utcnow() - timedelta(days=90)).jobs == 0
+    assert len(tracker.events(job.id)) == 1
 
 
 def test_many_jobs_are_pruned_in_lots(tracker: Tracker, databases: Databases) -> None:
     for _ in range(205):
         with tracker.job("replication", owner="old"):
             pass
-    assert prune(databases.oma, utcnow() + timedelta(seconds=1)).jobs == 205
+    assert prune(databases, utcnow() + timedelta(seconds=1)).jobs == 205
     assert tracker.jobs() == []
 
 

@@ -158,7 +158,6 @@ def test_the_command_says_what_goes_together(directory: object, monkeypatch: pyt
         (["replicate", "--all-due"], "no machine is scheduled"),
         (["jobs", "list", "--status", "done"], "no status"),
         (["jobs", "list", "--since", "soon"], "is no time"),
-        (["jobs", "prune"], "it is not said what is old"),
         (["jobs", "export", "x", "--vm", "y"], "jobs are named and filtered"),
     ):
         done = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})

@@ -57,7 +57,7 @@ class Records:
             note_sync(db, row)
             for number, (key, volume_id) in enumerate(disks.items()):
                 if volume_id is not None:
-                    note_volume(db, f"uuid-{vm}", volume_id)
+                    note_volume(db, f"uuid-{vm}", key, volume_id)
                 db.add(
                     VmDisk(
                         job_id=job_id,

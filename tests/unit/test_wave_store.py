@@ -260,7 +260,7 @@ def test_who_gives_a_machine_back_because_others_have_it_says_so_and_it_is_prune
     claims.finish(engine, held)
     assert overview(look.snapshot(engine, "shop")).troubles == ()
     later = utcnow() + timedelta(seconds=2)
-    assert prune(engine, later - timedelta(days=1)).attempts == 0
-    assert prune(engine, later, dry_run=True).attempts == 3
-    assert prune(engine, later).attempts == 3
+    assert prune(databases, later - timedelta(days=1)).attempts == 0
+    assert prune(databases, later, dry_run=True).attempts == 3
+    assert prune(databases, later).attempts == 3
     assert [each.outcome for each in look.attempts(engine, "shop")] == ["done"]

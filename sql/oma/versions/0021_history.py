@@ -51,6 +51,7 @@ def upgrade() -> None:
             "source_volumes",
             sa.Column("volume_id", sa.String(length=36), nullable=False),
             sa.Column("vm_id", sa.String(length=36), nullable=False),
+            sa.Column("disk_id", sa.String(length=36), nullable=False),
             sa.PrimaryKeyConstraint("volume_id", name=op.f("pk_source_volumes")),
         )
     if (name := _name("source_volumes", ("vm_id",))) not in indexes:

@@ -309,8 +309,8 @@ class Failover(Table):
 class Joblog(Table):
     """What is kept of the jobs."""
 
-    keep: Duration | None = None
-    """Seconds that `jobs prune` keeps of jobs that ended, where it is not told."""
+    keep: Duration = 90 * 86400.0
+    """Seconds that `jobs prune` keeps of what ended, where it is not told."""
 
 
 class Otel(Table):

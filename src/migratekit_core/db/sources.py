@@ -28,8 +28,8 @@ FILL = (
     WHERE NOT EXISTS (SELECT 1 FROM source_vms known WHERE known.vm_id = vm.source_vm_id)
     """,
     """
-    INSERT INTO source_volumes (volume_id, vm_id)
-    SELECT disk.ossea_volume_id, MIN(job.source_vm_id)
+    INSERT INTO source_volumes (volume_id, vm_id, disk_id)
+    SELECT disk.ossea_volume_id, MIN(job.source_vm_id), MIN(disk.disk_id)
     FROM vm_disks disk JOIN replication_jobs job ON job.id = disk.job_id
     WHERE disk.ossea_volume_id IS NOT NULL
       AND NOT EXISTS (SELECT 1 FROM source_volumes known WHERE known.volume_id = disk.ossea_volume_id)
@@ -56,10 +56,10 @@ def note_sync(db: Session, job: ReplicationJob) -> None:
     db.add(row)
 
 
-def note_volume(db: Session, vm_id: str, volume_id: str) -> None:
-    """Take a volume as one of a machine's."""
+def note_volume(db: Session, vm_id: str, disk_id: str, volume_id: str) -> None:
+    """Take a volume as one that a machine's disk was copied to."""
     if db.get(SourceVolume, volume_id) is None:
-        db.add(SourceVolume(volume_id=volume_id, vm_id=vm_id))
+        db.add(SourceVolume(volume_id=volume_id, vm_id=vm_id, disk_id=disk_id))
 
 
 def called(names: Sequence[str]) -> SelectOfScalar[SourceVm]:

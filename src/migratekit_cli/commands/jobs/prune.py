@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta
 
 import typer
@@ -12,8 +13,6 @@ from migratekit_cli.session import runtime
 from migratekit_cli.ui import render
 from migratekit_cli.ui.ask import confirm
 from migratekit_cli.ui.render import count
-from migratekit_core.common.codes import ErrorCode
-from migratekit_core.common.errors import UsageError
 from migratekit_core.common.units import human_age
 
 
@@ -25,41 +24,36 @@ def command(
     yes: YesOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Delete old jobs from the joblog, with their steps and events; never what still runs. Replicas stay."""
+    """Delete old jobs with their steps and events, old syncs, and old operations of the volume daemon.
+
+    Never what still runs, a machine's newest syncs, or the record of a cut-over. Replicas stay."""
     from migratekit_core.db.models.base import utcnow
     from migratekit_core.db.schema import require_schema
     from migratekit_core.joblog import prune as core
 
     with runtime(context) as opened:
         age = opened.config.joblog.keep if older_than is None else older_than
-        if age is None:
-            raise UsageError(
-                "it is not said what is old",
-                "no --older-than, and joblog.keep is not set",
-                "pass --older-than 90d",
-                code=ErrorCode.USAGE,
-            )
-        require_schema(opened.databases, ("oma",))
+        require_schema(opened.databases)
         opened.tracker.mark_interrupted()
         before = utcnow() - timedelta(seconds=age)
         if not dry_run and not yes:
-            found = core.prune(opened.databases.oma, before, dry_run=True)
+            found = core.prune(opened.databases, before, dry_run=True)
             confirm(f"Delete {count(found.jobs, 'job')} that ended more than {human_age(age)} ago?", yes)
-        done = core.prune(opened.databases.oma, before, dry_run)
+        done = core.prune(opened.databases, before, dry_run)
     verb = "would be deleted" if dry_run else "deleted"
     text = f"{count(done.jobs, 'job')}, {count(done.steps, 'step')}, {count(done.events, 'event')} {verb}"
-    if done.attempts:
-        text += f"; {count(done.attempts, 'attempt')} of waves that came to nothing"
+    more = (
+        (done.syncs, "sync"),
+        (done.operations, "operation"),
+        (done.cloudstack_jobs, "CloudStack job"),
+        (done.attempts, "wave attempt"),
+    )
+    for number, name in more:
+        if number:
+            text += f"; {count(number, name)}"
     if done.kept:
-        text += (
-            f"; {count(done.kept, 'job')} kept, which {'has' if done.kept == 1 else 'have'} not ended long enough ago"
-        )
-    data = {
-        "before": before.isoformat(),
-        "jobs": done.jobs,
-        "steps": done.steps,
-        "events": done.events,
-        "kept": done.kept,
-        "attempts": done.attempts,
-    }
+        text += f"; {count(done.kept, 'job')} kept: not over long enough"
+    if done.audit:
+        text += f"; {count(done.audit, 'job')} kept: the record of cut-overs"
+    data = {"before": before.isoformat(), **asdict(done)}
     render.result(output, f"migratekit.jobs-prune{'-plan' if dry_run else ''}/1", data, text=text)

@@ -32,5 +32,7 @@ class SourceVolume(OmaTable, table=True):
 
     volume_id: str = Field(max_length=ID, primary_key=True)
     vm_id: str = Field(max_length=ID)
+    disk_id: str = Field(max_length=ID)
+    """As in vm_disks, when the volume was made."""
 
     __table_args__ = (Index("ix_source_volumes_vm_id", "vm_id"),)

@@ -183,7 +183,7 @@ def _replace(
         disk, state = db.get(VmDisk, row.id), db.get(FailoverState, record.id)
         assert disk is not None and state is not None, "both were read above"
         disk.ossea_volume_id = made
-        note_volume(db, found.job.source_vm_id, made)
+        note_volume(db, found.job.source_vm_id, disk.disk_id, made)
         for left in db.exec(select(ReplicationCheckpoint).where(ReplicationCheckpoint.volume_id == volume_id)).all():
             db.delete(left)
         conversion = state.state[CONVERSION]

@@ -8,13 +8,14 @@ import zlib
 from collections.abc import Iterator
 from functools import partial
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, func, select
 
 from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine
 from migratekit_core.common.errors import BusyError
 from migratekit_core.context import Runtime
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.oma import ReplicationJob, VmDisk
+from migratekit_core.db.models.sources import SourceVolume
 from migratekit_core.db.sources import note_volume
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
@@ -69,26 +70,21 @@ def _volume_of(runtime: Runtime, job: Job, vm: VirtualMachine, disk: Disk, volum
     if known is not None and volumes.get(known) is not None:
         return known
 
-    def forget(db: Session) -> set[str | None]:
+    def forget(db: Session) -> int:
         # Deleted behind our back: whatever was known of its content goes with it.
         row = disk_row(db, job.id, disk)
         row.ossea_volume_id = row.disk_change_id = None
-        earlier = db.exec(
-            select(VmDisk)
-            .join(ReplicationJob, col(VmDisk.job_id) == ReplicationJob.id)
-            .where(ReplicationJob.source_vm_id == vm.uuid, VmDisk.disk_id == str(disk.key))
-            .where(col(VmDisk.ossea_volume_id).is_not(None))
-        ).all()
-        return {row.ossea_volume_id for row in earlier}
+        mine = (SourceVolume.vm_id == vm.uuid, SourceVolume.disk_id == str(disk.key))
+        return db.exec(select(func.count()).select_from(SourceVolume).where(*mine)).one()
 
     def remember(db: Session) -> None:
         row = disk_row(db, job.id, disk)
         row.ossea_volume_id, row.disk_change_id = made["volume_id"], None
-        note_volume(db, vm.uuid, made["volume_id"])
+        note_volume(db, vm.uuid, str(disk.key), made["volume_id"])
 
     # The same key until a volume is recorded: a run that was killed in between finds its volume, not a second one.
     # Volumes recorded before (of a disk that outgrew them, or that a failover gave away) make it another one.
-    generation = len(write(engine, forget))
+    generation = write(engine, forget)
     name = f"{vm.name}-{disk.key}"
     key = f"create-{vm.uuid}-{disk.key}-{disk.capacity_bytes}-{generation}-{zlib.crc32(name.encode()):08x}"
     tags = {TAG: vm.uuid, f"{TAG}-vm": vm.name, f"{TAG}-disk": str(disk.key)}
