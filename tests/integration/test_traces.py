@@ -158,7 +158,9 @@ def test_a_job_that_ends_becomes_a_trace_of_nested_spans(config: Path) -> None:
 def test_what_failed_and_what_was_killed_is_told_and_can_be_sent_again(config: Path) -> None:
     with receiving() as receiver:
         for _ in range(2):
-            done = run(config, "jobs", "export", "--otel", MIGRATEKIT_OTEL__ENDPOINT=f'"{receiver.endpoint}"')
+            # A proxy of the environment is nobody's business, also one that is not there.
+            there = {"MIGRATEKIT_OTEL__ENDPOINT": f'"{receiver.endpoint}"', "http_proxy": "http://127.0.0.1:9"}
+            done = run(config, "jobs", "export", "--otel", **there)
             assert done.returncode == 0, done.stderr
         first = len(receiver.spans)
     jobs = json.loads(run(config, "jobs", "list", "--nested", "-o", "json").stdout)["jobs"]

@@ -58,6 +58,18 @@ def protected_url(url: str) -> str:
     return url
 
 
+def proxy_url(url: str) -> str:
+    """Return the URL of an HTTP proxy. Raises ValueError where it is none, or holds a password."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
+        raise ValueError("a proxy is http://HOST:PORT")
+    if parts.username or parts.password:
+        raise ValueError(
+            "a URL with a user or password would end up in logs, and a proxy that wants one is not supported"
+        )
+    return url
+
+
 class Table(BaseModel):
     """A table of the TOML file."""
 

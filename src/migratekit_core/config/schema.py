@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from migratekit_core.config.base import Duration, FilePath, Port, Rate, Table, is_loopback, protected_url
+from migratekit_core.config.base import Duration, FilePath, Port, Rate, Table, is_loopback, protected_url, proxy_url
 from migratekit_core.config.fleet import Fleet
 from migratekit_core.config.secret import SecretSource
 from migratekit_core.config.source import Source
@@ -38,6 +38,8 @@ class Ossea(Table):
     api_key: SecretSource
     secret_key: SecretSource
     ca_file: FilePath | None = None
+    proxy: Annotated[str, AfterValidator(proxy_url)] | None = None
+    """HTTP proxy on the way to the API; those of the environment are not used, for no connection."""
     domain: str = "ROOT"
     zone: str
     service_offering: str | None = None

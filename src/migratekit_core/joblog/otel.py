@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+import requests
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
@@ -65,7 +66,10 @@ def send(target: Target, trees: Iterable[Found]) -> int:
 
     Raises UnreachableError where the collector does not take them.
     """
+    session = requests.Session()
+    session.trust_env = False  # no proxy and no .netrc of the environment
     exporter = OTLPSpanExporter(
+        session=session,
         endpoint=target.endpoint,
         headers=dict(target.headers),
         certificate_file=target.ca_file,

@@ -96,7 +96,7 @@ class Cloud:
             timeout=int(ossea.timeout),
             method="post",
             verify=str(ossea.ca_file) if ossea.ca_file else None,
-            session=_recorded(note),
+            session=_session(ossea, note),
         )
 
     def request(self, command: str, **parameters: Any) -> dict[str, Any]:
@@ -300,10 +300,19 @@ class Cloud:
         return any(parameter == given["name"] for api in apis for given in api.get("params") or [])
 
 
-def _recorded(note: Callable[[str], None] | None) -> requests.Session | None:
-    """Return a session that records what goes through it where that is asked for (--record), else None."""
-    if not os.environ.get("MIGRATEKIT_RECORD"):
-        return None
+def _session(ossea: Ossea, note: Callable[[str], None] | None) -> requests.Session:
+    """Return a session that goes by ossea.proxy and by nothing of the environment (proxies, .netrc).
+
+    It records what goes through it where that is asked for (--record).
+    """
+    session = _recorded(note) if os.environ.get("MIGRATEKIT_RECORD") else requests.Session()
+    session.trust_env = False
+    if ossea.proxy is not None:
+        session.proxies = {"http": ossea.proxy, "https": ossea.proxy}
+    return session
+
+
+def _recorded(note: Callable[[str], None] | None) -> requests.Session:
     from migratekit_core.adapters.cloudstack import record
 
     return record.session(note)

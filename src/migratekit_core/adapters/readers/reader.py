@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from migratekit_core.common import childprocess, programs
+from migratekit_core.common import childprocess, programs, proxies
 from migratekit_core.common.childprocess import Child
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError
@@ -62,7 +62,9 @@ def serve(
     Raises OperationFailedError with the server's own words where it does not start.
     """
     # Ctrl-C is for the engine, which writes a checkpoint first and still reads and writes while it does.
-    server = childprocess.start(command, log=_log(socket), pass_fds=pass_fds, env=child_environment(env))
+    server = childprocess.start(
+        command, log=_log(socket), pass_fds=pass_fds, env=proxies.without(child_environment(env))
+    )
     try:
         _wait_for(server, socket, subject, seconds)
         yield server

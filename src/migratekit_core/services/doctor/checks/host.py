@@ -14,7 +14,7 @@ from migratekit_core.adapters.readers.model import Plugin
 from migratekit_core.adapters.readers.readers import READERS, usable
 from migratekit_core.adapters.tunnel import kinds
 from migratekit_core.adapters.tunnel.kinds.kind import Kind, Program
-from migratekit_core.common import programs
+from migratekit_core.common import programs, proxies
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.config.schema import Config
@@ -37,6 +37,13 @@ def versions(site: Site) -> Iterator[Answer]:
         yield failed("versions", found, "use Python 3.11 or newer: Debian 12's own")
     else:
         yield ok("versions", found)
+
+
+@check("host.proxies", "proxies", lambda config: bool(proxies.named(os.environ)))
+def proxy_variables(site: Site) -> Iterator[Answer]:
+    """Name the proxy variables that are set: who set them may expect that they count."""
+    names = ", ".join(proxies.named(os.environ))
+    yield ok("proxies", f"{names}: set, and used for no connection (CloudStack's: ossea.proxy)")
 
 
 def _system() -> str:
