@@ -70,8 +70,16 @@ def test_json_and_yaml_are_alone_on_stdout() -> None:
     document = json.loads(done.stdout)
     assert document["schema"] == "migratekit.db-upgrade/1"
     assert [item["database"] for item in document["databases"]] == ["oma", "volumes"]
-    assert json.loads(run("jobs", "list", "-o", "json").stdout) == {"schema": "migratekit.jobs/1", "jobs": []}
-    assert yaml.safe_load(run("jobs", "list", "-o", "yaml").stdout) == {"schema": "migratekit.jobs/1", "jobs": []}
+    assert json.loads(run("jobs", "list", "-o", "json").stdout) == {
+        "schema": "migratekit.jobs/1",
+        "jobs": [],
+        "owed": [],
+    }
+    assert yaml.safe_load(run("jobs", "list", "-o", "yaml").stdout) == {
+        "schema": "migratekit.jobs/1",
+        "jobs": [],
+        "owed": [],
+    }
 
 
 def test_a_table_is_tab_separated_where_it_is_piped() -> None:

@@ -37,6 +37,8 @@ def command(
 ) -> None:
     """Take a machine's rehearsals away: exactly what they made, in whatever state they died. Can be repeated.
 
+    A snapshot that a sync could not remove in vCenter is removed, too.
+
     Their rows may be lost: they are found by their tags, too. With --orphans instead of a machine, the whole cloud is
     searched. Volumes of replicas that nothing needs any more are named, with the commands that remove them, and left.
     """
@@ -57,6 +59,9 @@ def command(
         if dry_run:
             found, left = core.plan(opened, vm), core.surplus_of(opened, vm)
             text = "\n".join(f"would take away rehearsal {one.failover_id}" for one in found) or "nothing to clean up"
+            text += "".join(
+                f"\nwould remove snapshot {one.snapshot_id} in vCenter" for one in core.at_source(opened, vm)
+            )
             stays = core.will_stay(opened, found)
             if stays:
                 text += f"\nits machine: {STAYS}"
@@ -67,6 +72,7 @@ def command(
                 "machines": [machine for one in found for machine in one.machines],
                 "volumes": [volume for one in found for volume in one.volumes],
                 "snapshots": [snapshot for one in found for snapshot in one.snapshots],
+                "source_snapshots": [one.snapshot_id for one in core.at_source(opened, vm)],
                 **surplus.document(left),
             }
             render.result(output, "migratekit.cleanup-plan/1", data, text="\n".join([text, *_told(left)]))
@@ -80,6 +86,8 @@ def command(
         if done.failovers
         else f"{done.vm_name}: nothing to clean up"
     )
+    if done.source_snapshots:
+        text += f"\n{count(len(done.source_snapshots), 'snapshot')} that a sync had left in vCenter removed"
     if done.kept_machines:
         text += "".join(f"\nmachine {machine}: {STAYS}" for machine in done.kept_machines)
     if done.unfinished is not None:

@@ -23,6 +23,11 @@ from migratekit_core.joblog.states import RUNNING
 Query = TypeVar("Query", bound=Select[Any])
 T = TypeVar("T")
 
+OWED = (
+    "SELECT 1 FROM pending_removals LIMIT 1",
+    "SELECT 1 FROM failover_jobs WHERE job_type = 'live' AND status NOT IN ('completed', 'rolled_back') LIMIT 1",
+)
+"""Whether anything may be left that somebody has to take back (services.failover.owed says what)."""
 RUNNING_HERE = "SELECT pid, process_started FROM joblog_jobs WHERE status = :status AND host = :host"
 
 
@@ -83,8 +88,8 @@ def _listed(connection: Connection, wanted: Filter) -> list[Row[Any]]:
 def at_once(database: Database, socket: Path | None, wanted: Filter) -> list[Row[Any]] | None:
     """Return what `listed` does; None where there is something to say or to do first.
 
-    That is: no database or another revision, a job whose process is gone and has to be marked, an error. `socket` leads
-    to MariaDB through the tunnel.
+    That is: no database or another revision, a job whose process is gone and has to be marked, something that has to be
+    taken back, an error. `socket` leads to MariaDB through the tunnel.
     """
     if database.kind == "sqlite" and not (sqlite_dir(database) / "oma.sqlite").exists():
         return None  # Opening would make it.
@@ -97,6 +102,8 @@ def at_once(database: Database, socket: Path | None, wanted: Filter) -> list[Row
             host, _, _ = this_process()
             running = connection.execute(text(RUNNING_HERE), {"status": RUNNING, "host": host})
             if any(started(pid) != began for pid, began in running):
+                return None
+            if any(connection.exec_driver_sql(query).first() for query in OWED):
                 return None
             return _listed(connection, wanted)
     except (DBAPIError, NoSuchTableError, AttributeError, MigrateKitError):

@@ -17,7 +17,7 @@ from migratekit_cli.options import (
     SinceOption,
     StatusesOption,
 )
-from migratekit_cli.session import configuration, runtime
+from migratekit_cli.session import as_given, configuration, runtime
 from migratekit_cli.ui import render
 
 SHORT_ID = 8
@@ -44,18 +44,25 @@ def command(
     config = configuration(context)
     socket = local.way_to(config.tunnel, "db")
     wanted = Filter(vm or (), kind or (), status or (), since, nested, limit)
-    rows = at_once(config.database, socket, wanted)
+    rows, left = at_once(config.database, socket, wanted), []
     if rows is None:
         from migratekit_core.db.schema import require_schema
+        from migratekit_core.services.failover.owed import of_jobs
 
         with runtime(context) as opened:
             require_schema(opened.databases, ("oma",))
             opened.tracker.mark_interrupted()
             rows = listed(opened.databases.oma, wanted)
+            left = of_jobs(opened.databases.oma, {row.id for row in rows})
     table = render.Table("ID", "KIND", "ABOUT", "STATUS", "STARTED (UTC)", "TOOK", right=("TOOK",))
     for row in rows:
         table.add(_id(row), row.kind, row.owner, row.status, f"{row.started_at:%Y-%m-%d %H:%M:%S}", took(row))
-    render.result(output, "migratekit.jobs/1", {"jobs": [fields(row) for row in rows]}, table)
+    owed = [
+        {"vm": one.vm_name, "what": one.what, "hint": one.todo.fields(), "jobs": sorted(one.job_ids)} for one in left
+    ]
+    render.result(output, "migratekit.jobs/1", {"jobs": [fields(row) for row in rows], "owed": owed}, table)
+    for one in left:  # not on stdout, where one reads columns
+        sys.stderr.write(f"to be taken back: {as_given(f'{one.vm_name}: {one.what}; ', one.todo)}\n")
 
 
 def _id(row: Any) -> str:

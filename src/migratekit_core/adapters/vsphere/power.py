@@ -33,11 +33,8 @@ def shut_down(vm: Any, timeout: float, power_off: bool) -> str:
         return "already off"
     reason = _ask_guest(vm, power_off)
     if not reason:
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            if is_off(vm):
-                return "guest"
-            time.sleep(POLL_SECONDS)
+        if goes_off(vm, timeout):
+            return "guest"
         reason = f"the guest did not shut down within {timeout:.0f} s"
     if not power_off:
         raise PreconditionError(
@@ -55,6 +52,16 @@ def shut_down(vm: Any, timeout: float, power_off: bool) -> str:
             if not is_off(vm):  # it went down by itself in this very moment
                 raise
     return "power off"
+
+
+def goes_off(vm: Any, seconds: float) -> bool:
+    """Return whether the machine is off within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if is_off(vm):
+            return True
+        time.sleep(POLL_SECONDS)
+    return False
 
 
 def _ask_guest(vm: Any, power_off: bool) -> str:

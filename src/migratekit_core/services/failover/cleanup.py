@@ -10,7 +10,7 @@ from migratekit_core.adapters.cloudstack.client import Cloud
 from migratekit_core.adapters.cloudstack.compute import Destroyed
 from migratekit_core.adapters.cloudstack.tracking import TrackedJobs
 from migratekit_core.adapters.vsphere import client
-from migratekit_core.adapters.vsphere.inventory import find_vm
+from migratekit_core.adapters.vsphere.inventory import find_vm, managed_object
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError, MigrateKitError, PreconditionError
 from migratekit_core.config.load import require
@@ -25,7 +25,8 @@ from migratekit_core.services.failover.record import CLEANED, COMPLETED, LIVE, T
 from migratekit_core.services.failover.remains import Remains, Subject
 from migratekit_core.services.failover.rollback import PATIENCE_SECONDS
 from migratekit_core.services.guests import undo
-from migratekit_core.services.replication import replica, surplus, targets
+from migratekit_core.services.replication import leftover, replica, surplus, targets
+from migratekit_core.services.replication.leftover import Left
 from migratekit_core.services.replication.surplus import Surplus
 from migratekit_core.volumed.client import VolumeClient
 
@@ -42,6 +43,8 @@ class Cleaned:
     snapshots: tuple[str, ...]
     kept_machines: tuple[str, ...] = ()
     """Those of `machines` that CloudStack keeps, destroyed: the account may not expunge (destination.STAYS)."""
+    source_snapshots: tuple[str, ...] = ()
+    """Names of snapshots in vCenter that a sync or a verification of the machine had left."""
     unfinished: str | None = None
     """A live failover that is neither done nor taken back: no rehearsal, so it is left, but it has to be told."""
 
@@ -88,6 +91,11 @@ def plan(runtime: Runtime, name: str) -> list[Remains]:
         volumes.close()
 
 
+def at_source(runtime: Runtime, name: str) -> list[Left]:
+    """Return the snapshots in vCenter that a cleanup would remove."""
+    return leftover.owed(runtime.databases.oma, find(runtime, name).uuid)
+
+
 def will_stay(runtime: Runtime, found: list[Remains]) -> bool:
     """Return whether CloudStack would keep the machines of a plan, destroyed: the account may not expunge (STAYS)."""
     return any(one.machines for one in found) and compute.may_expunge(runtime.cloud(at_once=True)) is False
@@ -117,6 +125,7 @@ def clean(runtime: Runtime, name: str) -> Cleaned:
             kept = undo.forget(volumes, job, live) if live is not None and completed else ()
         finally:
             volumes.close()
+        removed = _remove_source_snapshots(runtime, job, subject)
         left = unfinished(runtime.databases.oma, subject.uuid, LIVE)
     return Cleaned(
         job_id=job.id,
@@ -126,8 +135,32 @@ def clean(runtime: Runtime, name: str) -> Cleaned:
         volumes=tuple(volume for one in gone for volume in one.volumes),
         snapshots=(*(snapshot for one in gone for snapshot in one.snapshots), *kept),
         kept_machines=tuple(machine for one in gone for machine in one.kept),
+        source_snapshots=removed,
         unfinished=left[0].id if left else None,
     )
+
+
+def _remove_source_snapshots(runtime: Runtime, job: Job, subject: Subject) -> tuple[str, ...]:
+    """Remove what a sync or a verification that ended has left in vCenter; return the snapshots' names."""
+    if not leftover.owed(runtime.databases.oma, subject.uuid):
+        return ()
+    require(runtime.config, "vcenter")
+    with (
+        job.step("remove-snapshot") as step,
+        vm_lock(runtime.databases.oma, subject.uuid, f"cleanup {subject.name}"),
+        client.connect(runtime.vcenter, runtime.observer.note) as service,
+        runtime.undoing(job),
+    ):
+        try:
+            vm = find_vm(service, subject.uuid)
+        except PreconditionError as error:
+            if error.code is not ErrorCode.VM_NOT_FOUND:
+                raise
+            leftover.closed(runtime.databases.oma, subject.uuid)  # they went with their machine
+            return ()
+        removed = leftover.remove_all(runtime.databases.oma, managed_object(service, vm), vm.uuid)
+        step.log(EventKind.LEFTOVERS_CLEANED, snapshots=removed)
+    return tuple(removed)
 
 
 def take_away(

@@ -72,7 +72,8 @@ def after(error: BaseException, way: Way, job: Job) -> MigrateKitError:
             with way.runtime.tracker.job("rollback", owner=way.vm.name, parent=job) as inner:
                 done = go_back(way, inner, at_once=True)
             way.record.end(ROLLED_BACK, redact(describe(error)))
-            _add(told, _given_back(way, done.source == STARTED))
+            with way.runtime.undoing(job):
+                _add(told, _given_back(way, done.source == STARTED))
     except (Exception, KeyboardInterrupt) as second:
         # Whatever it is: the source may be off, and whoever reads this has to know what to run.
         _add(

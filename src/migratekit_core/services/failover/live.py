@@ -9,11 +9,12 @@ from migratekit_core.adapters.cloudstack.client import Cloud
 from migratekit_core.adapters.vsphere import client, power
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine, find_vm, managed_object
 from migratekit_core.common.codes import ErrorCode
-from migratekit_core.common.errors import MigrateKitError, OperationFailedError, PreconditionError
+from migratekit_core.common.errors import MigrateKitError, OperationFailedError, PreconditionError, UnreachableError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.config.load import require
 from migratekit_core.context import Runtime
 from migratekit_core.db.locks import Lock, whole_lock
+from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.schema import require_schema
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
@@ -226,8 +227,15 @@ def _hand_over(parts: Parts, record: Record) -> tuple[str, SyncResult | None]:
     job.stop_if_cancelled()
     with job.step(downtime.BEGINS) as step:
         settings = runtime.config.failover
-        record.remember(shutdown_intent=True)
-        how = power.shut_down(managed, settings.shutdown_timeout, parts.options.power_off or settings.power_off)
+        record.remember(shutdown_intent=True, shutdown_asked=utcnow().isoformat())
+        try:
+            how = power.shut_down(managed, settings.shutdown_timeout, parts.options.power_off or settings.power_off)
+        except UnreachableError:
+            raise
+        except MigrateKitError:
+            record.remember(shutdown_asked=None)  # it was refused, or waited for as long as it may take
+            raise
+        record.remember(shutdown_asked=None)
         step.log(EventKind.SOURCE_OFF, how=how)
     if committed:
         return how, None

@@ -7,6 +7,7 @@ acts, so running them again finishes them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from migratekit_core.adapters.cloudstack import compute
@@ -27,6 +28,7 @@ from migratekit_core.common.hints import hint, joined, migratekit
 from migratekit_core.config.load import require
 from migratekit_core.context import Runtime
 from migratekit_core.db.locks import Lock, whole_lock
+from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.schema import require_schema
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
@@ -202,7 +204,7 @@ def go_back(way: Way, job: Job, at_once: bool = False) -> RolledBack:
         step.log(EventKind.ROLLBACK_BEGUN, vm_id=vm_id, content=content)
     if vm_id is not None:
         _disarm(way, job, vm_id, volume_ids)
-    with job.step("start-source") as step:
+    with job.step("start-source") as step, way.runtime.undoing(job):
         source = _start_source(way, vm_id)
         step.log(EventKind.SOURCE_BACK, source=source, vm=vm.name)
     if vm_id is not None:
@@ -254,7 +256,7 @@ def _disarm(way: Way, job: Job, vm_id: str, volume_ids: list[str]) -> None:
 
 def _start_source(way: Way, vm_id: str | None) -> str:
     """Start the source where the failover has shut it down. Raises OperationFailedError while the destination runs."""
-    if not power.is_off(way.managed):
+    if not power.is_off(way.managed) and not _goes_down(way):
         return RAN
     if not _was_on(way.record):
         return LEFT_OFF
@@ -270,6 +272,22 @@ def _start_source(way: Way, vm_id: str | None) -> str:
     way.lock.ensure()
     power.start(way.managed)
     return STARTED
+
+
+def _goes_down(way: Way) -> bool:
+    """Return whether the source went off that was asked to shut down, and nobody has waited for: as long as it may take
+    for that, it may still do so."""
+    asked = way.record.state().get("shutdown_asked")
+    if asked is None:
+        return False
+    left = way.runtime.config.failover.shutdown_timeout - (utcnow() - datetime.fromisoformat(asked)).total_seconds()
+    if left > 0:
+        way.runtime.observer.note(
+            f"the guest of {way.vm.name} was asked to shut down; waiting, up to {left:.0f} s, to start it if it does"
+        )
+    off = power.goes_off(way.managed, left)
+    way.record.remember(shutdown_asked=None)
+    return off
 
 
 def _destroy(way: Way, job: Job, vm_id: str, volume_ids: list[str]) -> None:

@@ -1,0 +1,77 @@
+"""Production never stays off: what a vCenter that goes away leaves, who tells of it, and the one command that ends it.
+
+Afterwards a sample of the matrix (vsphere_matrix.py), in the same lab.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from migratekit_core.common.codes import ErrorCode
+from tests.integration.saga_lane import Lane
+from tests.integration.saga_matrix import lane as opened
+from tests.integration.support import Done, refused
+
+HASTY = {"MIGRATEKIT_VCENTER__PATIENCE": "1", "MIGRATEKIT_VCENTER__TIMEOUT": "2"}
+
+
+@pytest.fixture(scope="module")
+def lane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lane]:
+    with opened(tmp_path_factory.mktemp("vsphere") / "lane") as made:
+        yield made
+
+
+def commands(hint: list[Any]) -> list[list[str]]:
+    return [part["argv"] for part in hint if isinstance(part, dict)]
+
+
+def owed(lane: Lane) -> list[list[str]]:
+    """Return the commands that `jobs list`, the job itself and `doctor` name, which have to be the same."""
+    listed = lane.report("jobs", "list")["owed"]
+    found = [commands(one["hint"]) for one in listed]
+    for one in listed:
+        shown = [lane.report("jobs", "show", job)["owed"] for job in one["jobs"]]
+        assert all(one["hint"] in [each["hint"] for each in inner] for inner in shown)
+    done = lane.run("doctor", "--topic", "owed", "--output", "json")
+    lines = [line for line in json.loads(done.stdout)["lines"] if line["status"] != "ok"]
+    assert [line["what"] for line in lines] == [one["vm"] for one in listed]
+    assert (done.returncode != 0) == any(argv[1] == "rollback" for one in found for argv in one)
+    return [argv for one in found for argv in one]
+
+
+def named(done: Done, *words: str) -> bool:
+    """Return whether the last line of an error names this command."""
+    return " ".join(("migratekit", *words)) in done.stderr.splitlines()[-1]
+
+
+def test_a_snapshot_that_cannot_be_removed(lane: Lane) -> None:
+    lane.prepare("replicated")
+    assert owed(lane) == []
+    lane.lab.vcenter.fault(mode="down", seconds=60, method="RemoveSnapshot_Task", max=1)
+    done = lane.run("replicate", lane.vm, **HASTY)
+    lane.lab.vcenter.clear_faults()
+    refused(lane.lab, done, 6, ErrorCode.VCENTER_UNREACHABLE)
+    assert named(done, "cleanup", lane.vm)
+    assert len(lane.lab.vcenter.vm(lane.vm)["snapshots"]) == 1
+    assert owed(lane) == [["migratekit", "cleanup", lane.vm]]
+    assert len(lane.report("cleanup", lane.vm)["source_snapshots"]) == 1
+    assert lane.lab.vcenter.vm(lane.vm)["snapshots"] == []
+    assert owed(lane) == []
+
+
+def test_a_source_that_cannot_be_started_again(lane: Lane) -> None:
+    lane.prepare("replicated")
+    lane.lab.vcenter.fault(mode="down", seconds=60, method="CreateSnapshot_Task", max=1)
+    done = lane.run("failover", lane.vm, "--yes", **HASTY)
+    lane.lab.vcenter.clear_faults()
+    refused(lane.lab, done, 6, ErrorCode.VCENTER_UNREACHABLE)
+    assert named(done, "rollback", lane.vm)
+    assert lane.lab.vcenter.vm(lane.vm)["power"] == "off"
+    assert ["migratekit", "rollback", lane.vm] in owed(lane)
+    lane.report("rollback", lane.vm, "--yes")
+    lane.runs_at_the_source()
+    assert owed(lane) == []
