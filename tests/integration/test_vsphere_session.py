@@ -14,9 +14,9 @@ import pytest
 from pyVmomi import vim
 
 from migratekit_core.adapters.vsphere import client, power, snapshots
-from migratekit_core.adapters.vsphere.client import wait
 from migratekit_core.adapters.vsphere.inventory import find_vm, managed_object
 from migratekit_core.adapters.vsphere.patience import Mood, UnansweredError, feeling
+from migratekit_core.adapters.vsphere.tasks import wait
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, BusyError, MigrateKitError, UnreachableError
 from migratekit_core.config.schema import VCenter

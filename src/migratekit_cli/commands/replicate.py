@@ -99,6 +99,7 @@ def command(
         "seconds": round(done.seconds, 3),
         "disks": [asdict(disk) for disk in done.disks],
         "surplus_volumes": surplus.plain(done.surplus),
+        "removal_pending": done.removal_pending or None,
     }
     table = render.Table("DISK", "SYNC", "CHANGED", "MOVED", "RATE", "REASON", right=("CHANGED", "MOVED", "RATE"))
     for disk in done.disks:
@@ -106,6 +107,8 @@ def command(
         kind = "compared" if disk.compared else "full" if disk.full else "incremental"
         table.add(disk.label, kind, human_bytes(disk.changed), human_bytes(disk.moved), rate, disk.reason)
     text = f"{done.vm.name}: {done.kind} sync, {human_bytes(done.moved)} moved in {human_seconds(done.seconds)}"
+    if done.removal_pending:
+        text += f"; snapshot removal pending: {done.removal_pending}"
     render.result(output, "migratekit.replicate/1", data, table, "\n".join([text, *surplus.lines(done.surplus)]))
 
 

@@ -153,6 +153,18 @@ class ErrorCode(StrEnum):
     VM_UNFIT = "vm-unfit"
     """The machine cannot be replicated as it is: a template, not accessible, without disks, or with an odd one.
     `migratekit assess VM` says what else stands in the way."""
+    VM_DELETED = "vm-deleted"
+    """The machine was deleted in vCenter while the command worked on it.
+    `migratekit volumes drift` names what is left of its replica, and the commands that delete it."""
+    VM_ASKS = "vm-asks"
+    """The machine asks something in vCenter, and no task of it goes on before that is answered.
+    Answer it in the vSphere Client: the question stands in the second line, and on the machine's summary."""
+    CONSOLIDATION_NEEDED = "consolidation-needed"
+    """Disks of snapshots that are gone are left at the source, and vSphere cannot merge them now.
+    Look what has the files locked (a backup, another host), then consolidate in vCenter (Snapshots > Consolidate)."""
+    REMOVAL_PENDING = "removal-pending"
+    """vSphere still removes the snapshot of an earlier sync; while it does, no other can be taken.
+    Wait for that task in vCenter, then run the command again."""
     SOURCE_CHANGED = "source-changed"
     """Somebody changed the disks of the machine, or removed the snapshot that was read, while the command ran.
     Run the command again: what changed meanwhile is copied then."""

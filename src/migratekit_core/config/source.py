@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from migratekit_core.config.base import FilePath, Port, Table
+from migratekit_core.config.base import Duration, FilePath, Port, Table
 from migratekit_core.config.secret import SecretSource
 
 
@@ -49,6 +49,9 @@ class Source(Table):
     """`auto`: over https what can be read so, the rest through VDDK where it is configured."""
     ssh: Ssh | None = None
     vddk: Vddk | None = None
+    removal_wait: Duration = 900.0
+    """Seconds that a job waits for vSphere to remove its snapshot, and for disks that are locked; then the removal is
+    pending, and the next job finishes it."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

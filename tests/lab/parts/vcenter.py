@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -15,6 +16,10 @@ from migratekit_core.common.files import write_private
 from tests.lab.parts.process import LabError, Part, Side, There, first_line, launch, wait_until
 
 USER = "administrator@vsphere.local"
+
+
+def _path(name: str) -> str:
+    return f"/lab/vms/{quote(name, safe='')}"
 
 
 @dataclass(frozen=True)
@@ -29,25 +34,25 @@ class VCenter:
 
     def vm(self, name: str) -> dict[str, Any]:
         """Return what the simulator knows of a machine: power, disks with their layers, snapshots."""
-        return self._json(self.http.get(f"/lab/vms/{name}"))
+        return self._json(self.http.get(f"{_path(name)}"))
 
     def write(self, name: str, disk: int, offset: int, data: bytes) -> None:
         """Have the guest write."""
-        self._json(self.http.put(f"/lab/vms/{name}/disks/{disk}", params={"offset": offset}, content=data))
+        self._json(self.http.put(f"{_path(name)}/disks/{disk}", params={"offset": offset}, content=data))
 
     def discard(self, name: str, disk: int, offset: int, length: int) -> None:
         """Have the guest discard a stretch, which reads as zeros from then on."""
-        self._json(self.http.delete(f"/lab/vms/{name}/disks/{disk}", params={"offset": offset, "length": length}))
+        self._json(self.http.delete(f"{_path(name)}/disks/{disk}", params={"offset": offset, "length": length}))
 
     def read(self, name: str, disk: int) -> bytes:
         """Return the guest's view of a whole disk."""
-        answer = self.http.get(f"/lab/vms/{name}/disks/{disk}")
+        answer = self.http.get(f"{_path(name)}/disks/{disk}")
         answer.raise_for_status()
         return answer.content
 
     def new_epoch(self, name: str) -> None:
         """Have change tracking begin anew, as storage vMotion does."""
-        self._json(self.http.post(f"/lab/vms/{name}/epoch"))
+        self._json(self.http.post(f"{_path(name)}/epoch"))
 
     def fault(self, **rule: Any) -> None:
         """Have a method fail; see the simulator's README."""

@@ -9,13 +9,17 @@ from typing import Any
 from pyVmomi import vim, vmodl
 
 from migratekit_core.adapters.vsphere.changes import carry_out
-from migratekit_core.adapters.vsphere.client import fault_text, faults, wait
+from migratekit_core.adapters.vsphere.client import fault_text, faults
 from migratekit_core.adapters.vsphere.inventory import read_disks, read_tracking
+from migratekit_core.adapters.vsphere.session import answer_within
+from migratekit_core.adapters.vsphere.tasks import wait
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError, PreconditionError
 
 EVERYTHING = "*"
 """The change id that asks for all allocated areas."""
+ANSWER_SECONDS = 900.0
+"""How long vSphere may take to tell what changed: on a large disk, or a busy host, longer than for any other call."""
 
 
 class EpochLostError(OperationFailedError):
@@ -112,9 +116,10 @@ def changed_areas(vm: Any, snapshot: Any, disk_key: int, capacity: int, change_i
     offset = 0
     while offset < capacity:
         try:
-            info = vm.QueryChangedDiskAreas(
-                snapshot=snapshot, deviceKey=disk_key, startOffset=offset, changeId=change_id
-            )
+            with answer_within(ANSWER_SECONDS):
+                info = vm.QueryChangedDiskAreas(
+                    snapshot=snapshot, deviceKey=disk_key, startOffset=offset, changeId=change_id
+                )
         except (vim.fault.FileFault, vmodl.fault.InvalidArgument) as fault:
             raise EpochLostError(
                 f"vSphere does not know what changed on disk {disk_key} of {vm.name}",

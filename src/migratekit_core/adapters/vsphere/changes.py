@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pyVmomi import vim, vmodl
 
+from migratekit_core.adapters.vsphere import tasks
 from migratekit_core.adapters.vsphere.patience import UnansweredError, mood
 from migratekit_core.common.errors import MigrateKitError
 from migratekit_core.common.patience import QUIET_SECONDS, growing
@@ -27,7 +28,6 @@ PASSING = (
     vmodl.fault.SystemError,
 )
 """What a machine that somebody works on says, or a vCenter that has just started and has not found its hosts again."""
-AT_WORK = ("queued", "running")
 POLL_SECONDS = 0.5
 
 
@@ -52,27 +52,14 @@ def carry_out(vm: Any, ask: Callable[[], T], look: Callable[[], T | None]) -> T:
         if note is not None and not said and waited >= QUIET_SECONDS:
             said = True
             note(f"waiting until {vm.name} can be changed: {_text(last)}")
-        settle(vm)
+        tasks.settle(vm)
         found = look()
         if found is not None:
             return found
-        if time.monotonic() - began >= vm._stub.patience():
+        if time.monotonic() - began >= vm._stub.patience() or tasks.overdue():
             raise last
         time.sleep(growing(attempt, POLL_SECONDS, 15.0))
     raise AssertionError("count does not end")
-
-
-def settle(vm: Any) -> None:
-    """Wait until the machine works on nothing: a task runs as long as vCenter says that it does."""
-    while any(_at_work(task) for task in vm.recentTask):
-        time.sleep(POLL_SECONDS)
-
-
-def _at_work(task: Any) -> bool:
-    try:
-        return task.info.state in AT_WORK
-    except vmodl.fault.ManagedObjectNotFound:  # vCenter forgets tasks that have ended
-        return False
 
 
 def _text(error: Exception) -> str:

@@ -1,17 +1,14 @@
-"""Logs in to vCenter or ESXi, waits for tasks, and turns vSphere's faults into our errors."""
+"""Logs in to vCenter or ESXi, and turns vSphere's faults into our errors."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
 from typing import Any
 
 from pyVmomi import vim, vmodl
 
-from migratekit_core.adapters.vsphere.patience import UnansweredError
 from migratekit_core.adapters.vsphere.session import Connection
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
@@ -19,14 +16,13 @@ from migratekit_core.common.errors import (
     BusyError,
     MigrateKitError,
     OperationFailedError,
+    PreconditionError,
 )
-from migratekit_core.common.patience import growing
 from migratekit_core.common.redact import redact
 from migratekit_core.config.schema import VCenter
 
 KEEP_ALIVE_SECONDS = 300.0
 LOG_OUT_SECONDS = 2.0
-POLL_SECONDS = 0.05
 
 
 @contextmanager
@@ -71,6 +67,24 @@ def faults(subject: str) -> Iterator[None]:
             code=ErrorCode.VCENTER_PRIVILEGE_MISSING,
             facts={"privilege": fault.privilegeId},
         ) from None
+    except vim.fault.QuestionPending as fault:
+        text = redact(str(fault.text or fault_text(fault)))[:1000]
+        raise PreconditionError(
+            f"{subject}: the machine asks something in vCenter, and does nothing until that is answered",
+            text,
+            "answer it in the vSphere Client (the machine's summary), then run the command again",
+            code=ErrorCode.VM_ASKS,
+            facts={"question": text},
+        ) from None
+    except vmodl.fault.ManagedObjectNotFound as fault:
+        if not isinstance(fault.obj, vim.VirtualMachine):
+            raise _refused(subject, fault) from None
+        raise PreconditionError(
+            f"{subject}: the machine was deleted",
+            fault_text(fault),
+            "look in vCenter's events who did it",
+            code=ErrorCode.VM_DELETED,
+        ) from None
     except (vim.fault.TaskInProgress, vim.fault.ConcurrentAccess) as fault:
         raise BusyError(
             f"{subject} is busy",
@@ -80,13 +94,17 @@ def faults(subject: str) -> Iterator[None]:
             facts={"fault": type(fault).__name__},
         ) from None
     except vmodl.MethodFault as fault:
-        raise OperationFailedError(
-            f"{subject}: vSphere refused",
-            fault_text(fault),
-            "look at the machine's recent tasks in vCenter",
-            code=ErrorCode.UNKNOWN,
-            facts={"fault": type(fault).__name__},
-        ) from None
+        raise _refused(subject, fault) from None
+
+
+def _refused(subject: str, fault: Any) -> OperationFailedError:
+    return OperationFailedError(
+        f"{subject}: vSphere refused",
+        fault_text(fault),
+        "look at the machine's recent tasks in vCenter",
+        code=ErrorCode.UNKNOWN,
+        facts={"fault": type(fault).__name__},
+    )
 
 
 def fault_text(fault: Any) -> str:
@@ -95,26 +113,3 @@ def fault_text(fault: Any) -> str:
     text = "; ".join(filter(None, [str(fault.msg or ""), *detail]))
     name = type(fault).__name__.rpartition(".")[2]
     return redact(f"{text} ({name})" if text else name)
-
-
-def wait(task: Any) -> Any:
-    """Wait for a task and return its result; the task's fault is raised as pyVmomi's.
-
-    Raises UnansweredError where vCenter does not know the task any more, as after a restart.
-    """
-    for attempt in count(1):
-        try:
-            info = task.info
-        except vmodl.fault.ManagedObjectNotFound:
-            raise UnansweredError(
-                f"what came of {task._moId} is unknown",
-                "vCenter does not know the task any more",
-                "look at the machine in vCenter",
-                code=ErrorCode.VCENTER_UNREACHABLE,
-            ) from None
-        if info.state == vim.TaskInfo.State.success:
-            return info.result
-        if info.state == vim.TaskInfo.State.error:
-            raise info.error
-        time.sleep(growing(attempt, POLL_SECONDS, 2.0))
-    raise AssertionError("count does not end")

@@ -8,8 +8,9 @@ from typing import Any
 from pyVmomi import vim, vmodl
 
 from migratekit_core.adapters.vsphere.changes import carry_out
-from migratekit_core.adapters.vsphere.client import fault_text, faults, wait
+from migratekit_core.adapters.vsphere.client import fault_text, faults
 from migratekit_core.adapters.vsphere.patience import UnansweredError
+from migratekit_core.adapters.vsphere.tasks import wait
 from migratekit_core.common import failpoints as points
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError

@@ -10,8 +10,10 @@ from typing import Any
 
 from pyVmomi import vim, vmodl
 
-from migratekit_core.adapters.vsphere.changes import carry_out, settle
-from migratekit_core.adapters.vsphere.client import faults, wait
+from migratekit_core.adapters.vsphere import consolidation
+from migratekit_core.adapters.vsphere.changes import carry_out
+from migratekit_core.adapters.vsphere.client import faults
+from migratekit_core.adapters.vsphere.tasks import settle, wait
 from migratekit_core.common import failpoints as points
 
 PREFIX = "migratekit-"
@@ -92,6 +94,10 @@ def remove(vm: Any, snapshot_id: str) -> bool:
             )
         except (vim.fault.NotFound, vmodl.fault.ManagedObjectNotFound):
             return False
+        except vmodl.MethodFault:
+            # It may be gone, and only its disks left behind: that is consolidation's.
+            if find() is not None or not consolidation.needed(vm):
+                raise
     return True
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from migratekit_core.adapters.vsphere import cbt, snapshots
-from migratekit_core.adapters.vsphere.inventory import VirtualMachine
+from migratekit_core.adapters.vsphere import cbt, snapshots, tasks
+from migratekit_core.adapters.vsphere.inventory import VirtualMachine, deleted
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
     CancelledError,
@@ -16,7 +16,7 @@ from migratekit_core.common.errors import (
     PreconditionError,
     UnreachableError,
 )
-from migratekit_core.common.hints import hint, joined
+from migratekit_core.common.hints import hint, joined, migratekit
 from migratekit_core.common.redact import redact
 from migratekit_core.context import Runtime
 from migratekit_core.db.models.installation import PendingRemoval
@@ -25,6 +25,7 @@ from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.tracker import describe
 from migratekit_core.services.replication import leftover
 from migratekit_core.services.replication.ours import owner
+from migratekit_core.services.replication.removals import Teller, take_away
 
 
 @contextmanager
@@ -47,11 +48,11 @@ def frozen(
         without = cbt.missing(snapshot) if tracked else []
         if without:
             raise PreconditionError(
-                f"changed-block tracking of {managed.name} does nothing",
+                f"changed-block tracking of {vm.name} does nothing",
                 f"no change id in two snapshots: {', '.join(without)}",
                 "switch it off and on in vCenter (ctkEnabled), then run the command again",
                 code=ErrorCode.CBT_IMPOSSIBLE,
-                facts={"vm": managed.name, "disks": ", ".join(without)},
+                facts={"vm": vm.name, "disks": ", ".join(without)},
             )
         yield snapshot
 
@@ -60,7 +61,7 @@ def frozen(
 def _held(runtime: Runtime, job: Job, vm: VirtualMachine, managed: Any, purpose: str) -> Iterator[Any]:
     name = owner(runtime.databases.oma).name(job.id)
     try:
-        with job.step("create-snapshot") as step:
+        with job.step("create-snapshot") as step, tasks.watched(Teller(step, runtime.observer.note).tell):
             snapshot = snapshots.create(managed, name, f"MigrateKit {purpose}; removed when it ends")
             _opened(runtime, job, vm, snapshot)
             step.log(EventKind.SOURCE_SNAPSHOT_TAKEN, snapshot=snapshot._moId)
@@ -90,17 +91,19 @@ def _opened(runtime: Runtime, job: Job, vm: VirtualMachine, snapshot: Any) -> No
 
 def _remove(runtime: Runtime, job: Job, vm: VirtualMachine, managed: Any, name: str) -> None:
     """Remove the job's snapshot, waiting for a vCenter that is away: it must not stay open, and grow."""
+    pending = ""
     with runtime.undoing(job):
         try:
-            with job.step("remove-snapshot"):
-                snapshots.remove_named(managed, name)
+            with job.step("remove-snapshot") as step:
+                pending = take_away(runtime, step, vm, managed, name)
         except UnreachableError as error:
             if error.code is ErrorCode.VCENTER_UNREACHABLE:
                 raise
             # The way to the joblog is cut.
             snapshots.remove_named(managed, name)
             raise
-    leftover.closed(runtime.databases.oma, vm.uuid)
+    if not pending:
+        leftover.closed(runtime.databases.oma, vm.uuid)
 
 
 def _left(error: BaseException, second: BaseException, vm: VirtualMachine, purpose: str) -> MigrateKitError:
@@ -113,6 +116,24 @@ def _left(error: BaseException, second: BaseException, vm: VirtualMachine, purpo
     why = "" if second is error else f" ({'interrupted' if isinstance(second, KeyboardInterrupt) else second})"
     error.todo = joined("; ", (error.todo, hint(f"its snapshot may still be there{why}: ", leftover.removes(vm.name))))
     return error
+
+
+@contextmanager
+def while_there(managed: Any, name: str) -> Iterator[None]:
+    """Raise PreconditionError for whatever goes wrong in the block if the machine was deleted: what a reader of its
+    files says then is of no use to anybody."""
+    try:
+        yield
+    except MigrateKitError as error:
+        if error.code is not ErrorCode.VM_DELETED and deleted(managed):
+            raise PreconditionError(
+                f"{name} was deleted in vCenter meanwhile",
+                str(error),
+                hint("what is left of its replica: ", migratekit("volumes", "drift")),
+                code=ErrorCode.VM_DELETED,
+                facts={"vm": name},
+            ) from error
+        raise
 
 
 def still_frozen(managed: Any, snapshot: Any, name: str) -> None:

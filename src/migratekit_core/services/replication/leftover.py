@@ -57,15 +57,22 @@ def closed(engine: Engine, vm_uuid: str, snapshot_id: str | None = None) -> None
     write(engine, change)
 
 
-def stays(engine: Engine, vm_uuid: str, snapshot_id: str, reason: str) -> None:
-    """Write down why a snapshot could not be removed."""
+def stays(engine: Engine, vm_uuid: str, reason: str) -> None:
+    """Write down why a machine's snapshot is not removed yet."""
 
     def change(db: Session) -> None:
-        row = db.get(PendingRemoval, (vm_uuid, snapshot_id))
-        if row is not None:
+        for row in db.exec(select(PendingRemoval).where(PendingRemoval.vm_uuid == vm_uuid)).all():
             row.reason = reason
 
     write(engine, change)
+
+
+def pending(engine: Engine, vm_uuid: str) -> str:
+    """Return why the removal of a machine's snapshot is pending; "" where none is."""
+    query = select(PendingRemoval.reason).where(
+        PendingRemoval.vm_uuid == vm_uuid, col(PendingRemoval.reason).is_not(None)
+    )
+    return write(engine, lambda db: "; ".join(sorted({str(reason) for reason in db.exec(query).all()})))
 
 
 def owed(engine: Engine, vm_uuid: str | None = None, jobs: list[str] | None = None) -> list[Left]:

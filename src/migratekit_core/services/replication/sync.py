@@ -31,8 +31,8 @@ from migratekit_core.engine.bandwidth import Bandwidth, Limits
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.tracker import describe, outcome
-from migratekit_core.services.replication import leftover, replica, surplus, targets
-from migratekit_core.services.replication.frozen import frozen
+from migratekit_core.services.replication import leftover, removals, replica, surplus, targets
+from migratekit_core.services.replication.frozen import frozen, while_there
 from migratekit_core.services.replication.ours import owner
 from migratekit_core.services.replication.plan import fits, plan_disk
 from migratekit_core.services.replication.surplus import SurplusVolume
@@ -64,6 +64,8 @@ class SyncResult:
     seconds: float
     surplus: tuple[SurplusVolume, ...] = ()
     """Volumes of the machine that none of its disks needs any more."""
+    removal_pending: str = ""
+    """Why its snapshot is still being removed; "" where it is gone."""
 
     @property
     def moved(self) -> int:
@@ -125,7 +127,7 @@ def sync(
     began = time.monotonic()
     managed = managed_object(service, vm)
     volumes = runtime.volumes(job)
-    with job.step("preflight") as step:
+    with while_there(managed, vm.name), job.step("preflight") as step:
         check_source(runtime, vm)
         volumes.health()
         before = replica.newest(runtime.databases.oma, vm.uuid)
@@ -136,7 +138,7 @@ def sync(
             if row.ossea_volume_id is not None:
                 targets.fence(volumes, row.ossea_volume_id)
         left = replica.mark_interrupted(runtime.databases.oma, vm.uuid)
-        removed = leftover.remove_all(runtime.databases.oma, managed, vm.uuid)
+        removed = removals.finish(runtime, step, vm, managed, killed=left > 0)
         if left or removed:
             step.log(EventKind.LEFTOVERS_CLEANED, level="warning", runs=left, snapshots=removed)
     job.stop_if_cancelled()
@@ -149,12 +151,13 @@ def sync(
     known = _prepare_rows(runtime, job, vm)
     row_id = job.id
     try:
-        with targets.exported(runtime, job, vm, volumes) as exports:
+        with while_there(managed, vm.name), targets.exported(runtime, job, vm, volumes) as exports:
             kind, copied = _copy_snapshot(runtime, lock, job, vm, managed, known, exports, options)
         targets.delete_outgrown(job, volumes, known, exports)
         seconds = time.monotonic() - began
-        _finish(runtime, row_id, kind, copied, seconds)
-        return SyncResult(row_id, vm, kind, tuple(copied), seconds)
+        pending = leftover.pending(runtime.databases.oma, vm.uuid)
+        _finish(runtime, row_id, kind, copied, seconds, pending)
+        return SyncResult(row_id, vm, kind, tuple(copied), seconds, removal_pending=pending)
     except BaseException as error:
         _fail(runtime, row_id, error)
         raise
@@ -225,8 +228,8 @@ def check_source(runtime: Runtime, vm: VirtualMachine) -> None:
     mine = owner(runtime.databases.oma)
     foreign = [found for found in vm.snapshots if not mine.owns(found.name)]
     cbt.refuse_unfit(vm.name, vm.cbt_enabled, vm.excluded_disks, bool(foreign))
-    # A snapshot of ours is removed before anything is read, and its delta with it.
-    if foreign or not vm.has_snapshots:
+    # A snapshot of ours is removed before anything is read, and its delta with it; so are those that one left behind.
+    if not vm.consolidation_needed and (foreign or not vm.has_snapshots):
         for disk in vm.disks:
             readers.check(runtime.config, vm, disk)
 
@@ -355,14 +358,14 @@ def _update(runtime: Runtime, job_id: str, **values: Any) -> None:
     write(runtime.databases.oma, change)
 
 
-def _finish(runtime: Runtime, job_id: str, kind: str, copied: list[Copied], seconds: float) -> None:
+def _finish(runtime: Runtime, job_id: str, kind: str, copied: list[Copied], seconds: float, pending: str) -> None:
     moved = sum(disk.moved for disk in copied)
     _update(
         runtime,
         job_id,
         status=replica.COMPLETED,
         replication_type=kind,
-        current_operation=None,
+        current_operation="remove-snapshot" if pending else None,
         progress_percent=100.0,
         bytes_transferred=moved,
         total_bytes=sum(disk.changed for disk in copied),

@@ -26,10 +26,11 @@ from migratekit_core.engine.digests.blocks import Range, block_size_for, complem
 from migratekit_core.engine.digests.process import hasher
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
-from migratekit_core.services.replication import leftover, replica
+from migratekit_core.services.replication import replica
 from migratekit_core.services.replication.compare import Meter, compare
-from migratekit_core.services.replication.frozen import frozen, still_frozen
+from migratekit_core.services.replication.frozen import frozen, still_frozen, while_there
 from migratekit_core.services.replication.parallel import each_disk
+from migratekit_core.services.replication.removals import finish
 from migratekit_core.services.replication.sync import check_source, failed_over
 from migratekit_core.services.replication.transfer import Run
 from migratekit_core.volumed.client import VolumeClient
@@ -117,7 +118,11 @@ def verify_within(runtime: Runtime, lock: Lock, job: Job, service: Any, vm: Virt
     try:
         known = _preflight(runtime, job, vm, managed, volumes)
         job.stop_if_cancelled()
-        with frozen(runtime, job, vm, managed, "verification") as snapshot, job.step("compare") as step:
+        with (
+            while_there(managed, vm.name),
+            frozen(runtime, job, vm, managed, "verification") as snapshot,
+            job.step("compare") as step,
+        ):
             run = Run(runtime, lock, step, vm, managed, snapshot)
             disks = [disk for disk in read_disks(snapshot) if _usable(runtime, disk, vm, known)]
             runtime.observer.expect([disk.label for disk in disks])
@@ -138,7 +143,7 @@ def _preflight(
     with job.step("preflight") as step:
         known = _known(runtime, vm)
         volumes.health()
-        removed = leftover.remove_all(runtime.databases.oma, managed, vm.uuid)
+        removed = finish(runtime, step, vm, managed)
         if removed:
             step.log(EventKind.LEFTOVERS_CLEANED, level="warning", snapshots=removed)
         for row in known.values():

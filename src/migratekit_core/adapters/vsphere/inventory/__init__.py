@@ -15,6 +15,7 @@ from migratekit_core.adapters.vsphere.inventory.model import (
 from migratekit_core.adapters.vsphere.inventory.names import forms, shown, shown_path
 from migratekit_core.adapters.vsphere.inventory.reading import (
     Identities,
+    deleted,
     find_vm,
     identities,
     list_vms,
@@ -36,6 +37,7 @@ __all__ = [
     "Snapshot",
     "VirtualMachine",
     "choose",
+    "deleted",
     "find_vm",
     "forms",
     "identities",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pyVmomi import vim
+from pyVmomi import vim, vmodl
 
 from migratekit_core.adapters.vsphere.inventory import wire
 from migratekit_core.adapters.vsphere.inventory.collector import Found, Retrieval, retrieve_one
@@ -25,8 +25,9 @@ from migratekit_core.adapters.vsphere.inventory.machine import (
 from migratekit_core.adapters.vsphere.inventory.model import Disk, VirtualMachine, excluded_disks
 from migratekit_core.adapters.vsphere.inventory.names import forms, shown
 from migratekit_core.adapters.vsphere.inventory.places import Places
+from migratekit_core.adapters.vsphere.patience import Mood, feeling
 from migratekit_core.common.codes import ErrorCode
-from migratekit_core.common.errors import PreconditionError
+from migratekit_core.common.errors import MigrateKitError, PreconditionError
 
 
 def list_vms(service: Any, tags: Mapping[str, tuple[str, ...]] | None = None) -> Iterator[VirtualMachine]:
@@ -128,6 +129,18 @@ def identities(service: Any) -> Identities:
 def managed_object(service: Any, vm: VirtualMachine) -> Any:
     """Return pyVmomi's object of `vm`."""
     return vim.VirtualMachine(vm.moref, service._stub)
+
+
+def deleted(managed: Any) -> bool:
+    """Return whether vCenter says that pyVmomi's machine is gone; where it says nothing, that is not known."""
+    try:
+        with feeling(Mood(at_once=True)):
+            retrieve_one(managed, ["name"])
+    except vmodl.fault.ManagedObjectNotFound:
+        return True
+    except (vmodl.MethodFault, MigrateKitError):
+        return False
+    return False
 
 
 def read_disks(managed: Any) -> tuple[Disk, ...]:

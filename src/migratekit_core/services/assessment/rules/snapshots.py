@@ -99,10 +99,12 @@ def existing(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
 
 @machine_rule(
     "MK-SNAP-002",
-    Severity.BLOCKER,
+    Severity.WARNING,
     "consolidation is needed",
-    why="A removed snapshot left its files behind: the machine runs on deltas that no snapshot accounts for.",
-    remedy="Consolidate the disks in vCenter (Snapshots > Consolidate); check what holds the files if that fails.",
+    why="A removed snapshot left its files behind: the machine runs on deltas that no snapshot accounts for. "
+    "`replicate` consolidates them first, which may take long.",
+    remedy="Nothing has to be done; or consolidate in vCenter (Snapshots > Consolidate). Where that fails, look what "
+    "holds the files.",
 )
 def consolidation(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report machines that ask for consolidation."""

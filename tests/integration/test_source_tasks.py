@@ -1,0 +1,124 @@
+"""Tasks of vSphere that take long, ask something, are locked out, or whose machine goes away meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from migratekit_core.common.codes import ErrorCode
+from tests.integration.gate import gate
+from tests.integration.machines import overwrite
+from tests.integration.support import (
+    MIB,
+    eventually,
+    finished,
+    identical,
+    nothing_left,
+    refused,
+    report,
+    run,
+    sql,
+    started,
+    vsphere,
+)
+from tests.lab.lab import Lab
+
+VM = "slow01"
+HASTY = {"MIGRATEKIT_VCENTER__TIMEOUT": "1"}
+IMPATIENT = {"MIGRATEKIT_SOURCE__REMOVAL_WAIT": "2", "MIGRATEKIT_VCENTER__PATIENCE": "2"}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_wrong_before(lab: Lab) -> Iterator[None]:
+    lab.vcenter.clear_faults()
+    yield
+
+
+def events(lab: Lab, kind: str, vm: str = VM) -> list[dict[str, Any]]:
+    """Return the events of a kind of all jobs about a machine."""
+    query = "SELECT e.fields, e.job_id FROM joblog_events e JOIN joblog_jobs j ON j.id = e.job_id"
+    return sql(lab, f"{query} WHERE e.kind = %s AND j.owner = %s ORDER BY e.id", kind, vm)
+
+
+def pending(lab: Lab, vm: str = VM) -> list[dict[str, Any]]:
+    """Return the removals that are pending for a machine."""
+    return sql(lab, "SELECT * FROM pending_removals WHERE vm_name = %s", vm)
+
+
+def test_tasks_that_are_silent_for_longer_than_the_time_out(lab: Lab) -> None:
+    lab.vcenter.fault(mode="slow-task", method="*", object=VM, seconds=4)
+    lab.vcenter.fault(mode="late", method="QueryChangedDiskAreas", seconds=2)
+    done = report(lab, "replicate", VM, **HASTY)
+    assert (done["kind"], done["removal_pending"]) == ("full", None)
+    assert len(events(lab, "source-task-runs")) >= 2
+    identical(lab, VM)
+    nothing_left(lab, VM)
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_removal_that_takes_long_is_finished_by_the_next_sync(lab: Lab, after: bool) -> None:
+    report(lab, "replicate", VM)
+    overwrite(lab.vcenter, VM, 0, MIB, 4096, 5)
+    lab.vcenter.fault(mode="slow-task", method="RemoveSnapshot_Task", object=VM, seconds=600, after=after, max=1)
+    done = report(lab, "replicate", VM, **IMPATIENT)
+    assert done["kind"] == "incremental"
+    assert done["removal_pending"]
+    identical(lab, VM)
+    [row] = pending(lab)
+    assert row["job_id"] == done["job_id"]
+    [job] = sql(lab, "SELECT status, current_operation FROM replication_jobs WHERE id = %s", done["job_id"])
+    assert (job["status"], job["current_operation"]) == ("completed", "remove-snapshot")
+    refused(lab, run(lab, "replicate", VM, **IMPATIENT), 8, ErrorCode.REMOVAL_PENDING)
+    assert pending(lab) == [row]
+    lab.vcenter.clear_faults()  # ends the task
+    assert report(lab, "replicate", VM)["removal_pending"] is None
+    assert pending(lab) == []
+    nothing_left(lab, VM)
+
+
+def test_a_question_that_blocks_a_task_is_shown_and_waited_for(lab: Lab) -> None:
+    lab.vcenter.fault(mode="question", method="CreateSnapshot_Task", object=VM, max=1, text="Is it you?")
+    with started(lab, "replicate", VM) as asked:
+        [event] = eventually("the question is in the joblog", lambda: events(lab, "source-asks"), 40)
+        assert "Is it you?" in event["fields"]
+        with vsphere(lab, VM) as machine:
+            machine.AnswerVM(machine.runtime.question.id, "1")
+        done = finished(asked)
+    assert done.returncode == 0, done.stderr
+    assert "Is it you?" in done.stderr
+    nothing_left(lab, VM)
+
+
+def test_disks_in_need_of_consolidation(lab: Lab) -> None:
+    report(lab, "replicate", VM)
+    lab.vcenter.fault(mode="consolidation-needed", method="RemoveSnapshot_Task", object=VM, fault="FileLocked", max=1)
+    lab.vcenter.fault(method="ConsolidateVMDisks_Task", fault="FileLocked", task=True, max=2)
+    before = len(events(lab, "consolidated"))
+    overwrite(lab.vcenter, VM, 0, 0, 4096, 6)
+    assert report(lab, "replicate", VM)["removal_pending"] is None
+    assert len(events(lab, "consolidated")) == before + 1
+    nothing_left(lab, VM)
+    # Locked for longer than anybody waits: the sync is done, and the next one does not begin on top of it.
+    lab.vcenter.clear_faults()
+    lab.vcenter.fault(mode="consolidation-needed", method="RemoveSnapshot_Task", object=VM, max=1)
+    lab.vcenter.fault(method="ConsolidateVMDisks_Task", fault="FileLocked", task=True)
+    assert report(lab, "replicate", VM, **IMPATIENT)["removal_pending"]
+    refused(lab, run(lab, "replicate", VM, **IMPATIENT), 4, ErrorCode.CONSOLIDATION_NEEDED)
+    lab.vcenter.clear_faults()
+    report(lab, "replicate", VM)
+    assert pending(lab) == []
+    identical(lab, VM)
+    nothing_left(lab, VM)
+
+
+def test_a_machine_that_is_deleted_meanwhile(lab: Lab) -> None:
+    with gate(lab.vcenter.port, 4 * MIB) as slow, started(lab, "replicate", "deleted01", **slow.settings) as mine:
+        slow.wait(mine)
+        assert lab.vcenter.http.delete("/lab/vms/deleted01").is_success
+        slow.open()
+        refused(lab, finished(mine), 4, ErrorCode.VM_DELETED)
+    lab.vcenter.fault(mode="vm-deleted", method="CreateSnapshot_Task", object="deleted02", max=1)
+    refused(lab, run(lab, "replicate", "deleted02"), 4, ErrorCode.VM_DELETED)
+    nothing_left(lab)
