@@ -96,6 +96,12 @@ def saga_matrix(session: nox.Session) -> None:
 
 
 @nox.session
+def vsphere_matrix(session: nox.Session) -> None:
+    """Break every call to vCenter, in every way; writes .bench/vsphere-matrix.json, and goes on where it was; hours."""
+    session.run(_tool("python"), "-m", "tests.integration.vsphere_matrix", *(session.posargs or ["--lanes", "2"]))
+
+
+@nox.session
 def fleet_matrix(session: nox.Session) -> None:
     """Kill workers, scheduler and client of a fleet at random; writes .bench/fleet.json; a quarter of an hour."""
     session.run(_tool("python"), "-m", "tests.fleet", *session.posargs)
