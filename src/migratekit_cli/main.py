@@ -82,8 +82,8 @@ def options(
             metavar="FILE",
             envvar="MIGRATEKIT_RECORD",
             show_envvar=False,
-            help="Add each call to CloudStack and its answer to FILE, a JSON line each, without keys and secrets "
-            "(names of machines and volumes stay): for a report. Also for the volume daemon, which makes most calls.",
+            help="Add each call to CloudStack and vSphere and its answer to FILE, a JSON line each, without keys and "
+            "secrets: for a report. Names of vSphere's are masked, CloudStack's stay. Also for the volume daemon.",
         ),
     ] = None,
     version: Annotated[
@@ -101,8 +101,8 @@ def options(
 
 @reported
 def _record(path: Path) -> None:
-    """Have what is said to CloudStack recorded."""
-    from migratekit_core.adapters.cloudstack.record import begin
+    """Have what is said to CloudStack and vSphere recorded."""
+    from migratekit_core.common.recording import begin
 
     begin(path)
 

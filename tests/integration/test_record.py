@@ -16,7 +16,7 @@ from tests.integration.replay import again, recordings
 from tests.integration.support import GIB, leaked, setting
 from tests.lab.lab import COMMAND, ROOT, Lab, environment
 from tests.lab.parts import cloud as parts
-from tests.lab.parts import oma, process
+from tests.lab.parts import oma, process, vcenter
 from tests.lab.parts.cloud import Cloud
 
 TOKEN, TAGS = "a-token-of-the-daemon", {"migratekit": "00000000-0000-0000-0000-0000000000aa"}
@@ -132,3 +132,24 @@ def test_a_migrations_recordings_hold_no_secret_of_the_lab(lab: Lab, tmp_path: P
         for one in recordings.read(path):
             assert not {"apikey", "signature", "expires"} & {name.casefold() for name in one.parameters}
         assert "record01" in text
+    of_vsphere(lab, mine)
+
+
+def of_vsphere(lab: Lab, path: Path) -> None:
+    """What was said to vCenter is there, and nobody's name in it."""
+    lines = [row for line in path.read_text().splitlines() for row in json.loads(line).values() if "api" in row]
+    called = {row["command"] for row in lines}
+    assert called >= {
+        "Login", "RetrievePropertiesEx", "CreateSnapshot_Task", "QueryChangedDiskAreas", "RemoveSnapshot_Task",
+    }  # fmt: skip
+    assert all(row["http"] == 200 and row["seconds"] >= 0 for row in lines)
+    assert {row["object"] for row in lines if row["command"] == "CreateSnapshot_Task"} == {
+        f"VirtualMachine:{lab.vcenter.vm('record01')['id']}"
+    }
+    assert any("config.hardware.device" in row.get("properties", ()) for row in lines)
+    areas = next(row for row in lines if row["command"] == "QueryChangedDiskAreas")
+    assert (areas["arguments"]["deviceKey"], areas["arguments"]["changeId"]) == ("2000", "*")
+    text = "\n".join(map(json.dumps, lines))
+    names = {vm["name"] for vm in lab.vcenter.http.get("/lab/vms").json()["vms"]}
+    private = {*names, "LocalDS_0", "VM Network", "DC0_DVPG0", "DC0_C0", vcenter.USER, "10.1.1.77", "00:50:56:00:00:77"}
+    assert [name for name in private if json.dumps(name)[1:-1] in text and name not in ("twin", "main", "deep")] == []

@@ -84,9 +84,11 @@ def test_cloudstack_is_asked_directly(proxy: Proxy, scheme: str) -> None:
 
 def test_recorded_calls_go_directly_as_well(proxy: Proxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from migratekit_core.adapters.cloudstack import record
+    from migratekit_core.common import recording
 
     monkeypatch.setattr(record, "_recorder", None)
-    monkeypatch.setenv(record.VARIABLE, str(tmp_path / "calls.jsonl"))
+    monkeypatch.setattr(recording, "_file", None)
+    monkeypatch.setenv(recording.VARIABLE, str(tmp_path / "calls.jsonl"))
     with pytest.raises(UnreachableError):
         Cloud(ossea(), AT_ONCE).request("listZones")
     assert proxy.asked == []

@@ -18,9 +18,9 @@ import pytest
 from migratekit_core.adapters.cloudstack import record
 from migratekit_core.adapters.cloudstack.client import Cloud
 from migratekit_core.adapters.cloudstack.patience import AT_ONCE
-from migratekit_core.adapters.cloudstack.record_file import LineFile
-from migratekit_core.common import redact
+from migratekit_core.common import recording, redact
 from migratekit_core.common.errors import OperationFailedError, UnreachableError, UsageError
+from migratekit_core.common.record_file import LineFile
 from migratekit_core.config.schema import Ossea
 from migratekit_core.config.secret import SecretSource
 from tests.unit.command import run
@@ -68,8 +68,9 @@ def server() -> Iterator[Answers]:
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(record, "_recorder", None)
+    monkeypatch.setattr(recording, "_file", None)
     path = tmp_path / "record.jsonl"
-    monkeypatch.setenv(record.VARIABLE, str(path))
+    monkeypatch.setenv(recording.VARIABLE, str(path))
     return path
 
 
@@ -236,7 +237,7 @@ def test_a_full_disk_fails_nothing_and_is_said_once(server: Answers, cloud: Call
 ADD = """
 import sys
 from pathlib import Path
-from migratekit_core.adapters.cloudstack.record_file import LineFile
+from migratekit_core.common.record_file import LineFile
 file = LineFile(Path(sys.argv[1]))
 for _ in range(200):
     file.add(lambda number: '{"a.%d": {"command": "a", "by": "%s"}}' % (number, sys.argv[2]))

@@ -29,5 +29,10 @@ def sqlite_dir(database: Database) -> Path:
     """Return the folder of SQLite files."""
     if database.directory is not None:
         return database.directory
+    return state_folder()
+
+
+def state_folder() -> Path:
+    """Return where this user's files are that no setting names: $XDG_STATE_HOME/migratekit."""
     state = os.environ.get("XDG_STATE_HOME") or Path("~").expanduser() / ".local" / "state"
     return Path(state) / "migratekit"

@@ -70,8 +70,9 @@ def _recording(server: str, name: str, row: dict[str, Any]) -> Recording:
 
 
 def read(path: Path) -> list[Recording]:
-    """Return what `migratekit --record` has written, in the order in which the calls were made."""
-    rows = [(name, row) for line in path.read_text().splitlines() for name, row in json.loads(line).items()]
+    """Return what `migratekit --record` has written of CloudStack, in the order in which the calls were made."""
+    named = [(name, row) for line in path.read_text().splitlines() for name, row in json.loads(line).items()]
+    rows = [(name, row) for name, row in named if "api" not in row]
     rows.sort(key=lambda named: str(named[1]["at"]))
     return [_recording(path.stem, name, row) for name, row in rows]
 

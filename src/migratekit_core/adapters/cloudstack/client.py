@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -26,6 +25,7 @@ from migratekit_core.adapters.cloudstack.patience import (
 )
 from migratekit_core.adapters.cloudstack.refusals import INTERNAL, number, page_size
 from migratekit_core.common import failpoints as points
+from migratekit_core.common import recording
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
     AuthError,
@@ -305,7 +305,7 @@ def _session(ossea: Ossea, note: Callable[[str], None] | None) -> requests.Sessi
 
     It records what goes through it where that is asked for (--record).
     """
-    session = _recorded(note) if os.environ.get("MIGRATEKIT_RECORD") else requests.Session()
+    session = _recorded(note) if recording.wanted() else requests.Session()
     session.trust_env = False
     if ossea.proxy is not None:
         session.proxies = {"http": ossea.proxy, "https": ossea.proxy}

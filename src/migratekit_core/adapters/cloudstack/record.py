@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import atexit
 import json
-import os
 import re
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 import requests
 
-from migratekit_core.adapters.cloudstack.record_file import LineFile
+from migratekit_core.common import recording
 from migratekit_core.common.errors import UsageError
+from migratekit_core.common.record_file import LineFile
 from migratekit_core.common.redact import redact, redact_fields
 
-VARIABLE = "MIGRATEKIT_RECORD"
-"""Absolute path of the file; the processes that a command starts inherit it."""
 LONGEST = 1 << 20
 """Most characters of an answer, and of a job's end; a longer one is cut, and says so."""
 POLL, PENDING = "queryAsyncJobResult", "0"
@@ -43,18 +39,9 @@ _starting = threading.Lock()
 _recorder: Recorder | None = None
 
 
-def begin(path: Path) -> None:
-    """Record from now on, in this process and in those that it starts, into `path`, which is made or added to.
-
-    Raises UsageError where it cannot be written, is somebody else's, or holds something else than a recording.
-    """
-    os.environ[VARIABLE] = str(path.expanduser().absolute())
-    _of_process()
-
-
 def session(note: Callable[[str], None] | None = None) -> requests.Session:
     """Return a session that records what goes through it; `note` is told, once, where something is not recorded."""
-    note = note or _say
+    note = note or recording.say
     try:
         return RecordedSession(_of_process(), note)
     except UsageError as error:
@@ -67,13 +54,9 @@ def _of_process() -> Recorder:
     global _recorder
     with _starting:
         if _recorder is None:
-            _recorder = Recorder(LineFile(Path(os.environ[VARIABLE])))
+            _recorder = Recorder(recording.file_of_process())
             atexit.register(_recorder.close)
         return _recorder
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"warning: {text}\n")
 
 
 class RecordedSession(requests.Session):
@@ -154,9 +137,12 @@ class Recorder:
                     return
 
     def _write(self, line: dict[str, Any], began: float) -> None:
-        bounded = {name: _bounded(value) if name in ("answer", "job") else value for name, value in line.items()}
-        bounded["seconds"] = round(time.monotonic() - began, 3)
-        self._file.add(lambda number: json.dumps({f"{line['command']}.{number}": bounded}))
+        whole = {
+            name: recording.bounded(value, LONGEST) if name in ("answer", "job") else value
+            for name, value in line.items()
+        }
+        whole["seconds"] = round(time.monotonic() - began, 3)
+        self._file.add(lambda number: json.dumps({f"{line['command']}.{number}": whole}))
 
 
 def _line(
@@ -175,7 +161,7 @@ def _line(
         "parameters": cleaned({name: value for name, value in sent.items() if name.lower() not in _SIGNING}),
         "http": http,
         "answer": answer,
-        "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "at": recording.moment(at),
     }
 
 
@@ -216,9 +202,3 @@ def _without_private(value: Any) -> Any:
             (cleared["value"],) = cleaned({told: cleared["value"]}).values()
         return cleared
     return [_without_private(held) for held in value] if isinstance(value, list) else value
-
-
-def _bounded(value: Any) -> Any:
-    """Return a value, or where it is too long how it begins, and how long it is."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    return value if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text)} characters)"

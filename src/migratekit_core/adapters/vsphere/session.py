@@ -26,6 +26,7 @@ from xml.etree.ElementTree import ParseError, fromstring
 
 from pyVmomi import SoapAdapter, VmomiSupport, vim, vmodl
 
+from migratekit_core.adapters.vsphere import record
 from migratekit_core.adapters.vsphere.patience import (
     OUTAGE_SECONDS,
     SEATS_SECONDS,
@@ -287,7 +288,9 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
 
     def _once(self, request: Any, kind: type[UnreachableError]) -> Answer:
         """Send a call once; return its answer: a result, or a fault (status 500)."""
-        answer = self._exchange("POST", self.path, request, kind)
+        with record.call(request) as recorded:
+            answer = self._exchange("POST", self.path, request, kind)
+            recorded.answered(answer.status, answer.body)
         if answer.status not in (http.HTTPStatus.OK, http.HTTPStatus.INTERNAL_SERVER_ERROR):
             raise _status_error(self.where, answer, kind)
         return answer

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from migratekit_core.adapters.vsphere import record
 from migratekit_core.adapters.vsphere.session import trust
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, OperationFailedError, PreconditionError, UnreachableError
@@ -32,6 +33,7 @@ def read_tags(vcenter: VCenter) -> dict[str, tuple[str, ...]]:
             verify=trust(vcenter),
             timeout=vcenter.timeout,
             trust_env=False,
+            event_hooks={"response": [record.rest]},
         ) as http:
             return _read(http, vcenter, where)
     except httpx.HTTPError as error:
