@@ -122,3 +122,38 @@ def test_a_machine_that_is_deleted_meanwhile(lab: Lab) -> None:
     lab.vcenter.fault(mode="vm-deleted", method="CreateSnapshot_Task", object="deleted02", max=1)
     refused(lab, run(lab, "replicate", "deleted02"), 4, ErrorCode.VM_DELETED)
     nothing_left(lab)
+
+
+FILLING = "filling01"
+
+
+def test_a_first_sync_stops_before_the_datastore_is_full_and_goes_on_when_there_is_room(lab: Lab) -> None:
+    lab.vcenter.limit_space(20 * MIB, 100 * MIB)
+    try:
+        with (
+            gate(lab.vcenter.port, 6 * MIB) as slow,
+            started(lab, "replicate", FILLING, MIGRATEKIT_SOURCE__SPACE_INTERVAL="0.2", **slow.settings) as first,
+        ):
+            slow.wait(first)
+            # The guest writes to the snapshot's delta, until less than 10 % is free.
+            overwrite(lab.vcenter, FILLING, 0, 0, 11 * MIB, 9)
+            eventually("it was seen", lambda: events(lab, "source-space", FILLING)[1:], 30)
+            slow.open()
+            said = refused(lab, finished(first), 4, ErrorCode.DATASTORE_FILLS)
+        assert "LocalDS_0" in said
+        # Its snapshot is given back, and the machine was never paused.
+        assert lab.vcenter.free_space() == 20 * MIB
+        nothing_left(lab, FILLING)
+        checkpoints = sql(lab, "SELECT position FROM replication_checkpoints")
+        assert any(row["position"] > 0 for row in checkpoints)
+        lab.vcenter.limit_space(60 * MIB, 100 * MIB)
+        done = report(lab, "replicate", FILLING, MIGRATEKIT_SOURCE__SPACE_INTERVAL="0.2")
+        assert "goes on" in done["disks"][0]["reason"]
+        identical(lab, FILLING)
+        # What is short already is said beforehand.
+        lab.vcenter.limit_space(5 * MIB, 100 * MIB)
+        steps = report(lab, "replicate", FILLING, "--dry-run")["steps"]
+        assert any("source.min_free" in step for step in steps)
+    finally:
+        assert lab.vcenter.http.delete("/lab/datastore").is_success
+    nothing_left(lab, FILLING)

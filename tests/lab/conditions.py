@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
+from migratekit_core.common.files import write_private
 from tests.lab.lab import Lab
 
 RESTART_SECONDS = 3.0
 """How long the management server is away; a real one was for 70 to 107 s (recorded)."""
-SILENT_SECONDS = 35.0
-"""What vcenter.timeout (30 s) is shorter than."""
+SHORT_TIMEOUT = 4.0
+"""vcenter.timeout, which is 30 s as a rule."""
+SILENT_SECONDS = 6.0
+"""What it is shorter than."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,12 @@ def _vm_snapshot_of_the_oma(lab: Lab) -> None:
     lab.cloud.api().createVMSnapshot(virtualmachineid=oma["id"])
 
 
+def _silent_tasks(lab: Lab) -> None:
+    text = lab.config.read_text()
+    write_private(lab.config, text.replace("[vcenter]", f"[vcenter]\ntimeout = {SHORT_TIMEOUT}", 1))
+    lab.vcenter.fault(mode="slow-task", method="*", seconds=SILENT_SECONDS)
+
+
 CONDITIONS = {
     "expunge-refused": Condition(
         "the account may not expunge", lambda lab: lab.cloud.settings(allow_user_expunge=False)
@@ -80,7 +89,7 @@ CONDITIONS = {
     ),
     "vcenter-silence": Condition(
         "each task of vCenter is silent for longer than vcenter.timeout",
-        lambda lab: lab.vcenter.fault(mode="slow-task", method="*", seconds=SILENT_SECONDS),
+        _silent_tasks,
     ),
     "vcenter-no-areas": Condition(
         'vCenter refuses "*"',

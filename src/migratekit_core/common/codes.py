@@ -165,6 +165,9 @@ class ErrorCode(StrEnum):
     REMOVAL_PENDING = "removal-pending"
     """vSphere still removes the snapshot of an earlier sync; while it does, no other can be taken.
     Wait for that task in vCenter, then run the command again."""
+    DATASTORE_FILLS = "datastore-fills"
+    """The source's datastore has less free space than `source.min_free`, and a snapshot grows with what is written.
+    Free space there, then run the command again: it goes on from where it was."""
     SOURCE_CHANGED = "source-changed"
     """Somebody changed the disks of the machine, or removed the snapshot that was read, while the command ran.
     Run the command again: what changed meanwhile is copied then."""

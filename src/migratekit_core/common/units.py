@@ -74,6 +74,23 @@ def parse_size(text: str) -> int:
     return int(float(number) * 1024 ** " kmgt".index(prefix.lower() or " "))
 
 
+def parse_share(text: str) -> tuple[float, int]:
+    """Return what `10%` or `50G` asks for: a fraction of the whole, and bytes; one of both is 0.
+
+    Raises ValueError, saying what is allowed, for anything else.
+    """
+    plain = text.strip()
+    if not plain.endswith("%"):
+        return 0.0, parse_size(plain)
+    try:
+        percent = float(plain[:-1])
+    except ValueError:
+        percent = -1.0
+    if not 0 <= percent < 100:
+        raise ValueError(f"{text!r} is no share: 10% or 50G")
+    return percent / 100, 0
+
+
 _DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", re.IGNORECASE)
 _UNITS = (7 * 86400, 86400, 3600, 60, 1)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from migratekit_core.common.units import parse_share
 from migratekit_core.config.base import Duration, FilePath, Port, Table
 from migratekit_core.config.secret import SecretSource
 
@@ -42,6 +43,11 @@ READER_NEEDS: dict[str, str] = {"https": "", "ssh": "known_hosts", "vddk": "libd
 adapters.readers."""
 
 
+def _share(text: str) -> str:
+    parse_share(text)
+    return text
+
+
 class Source(Table):
     """How the disks of the source are read."""
 
@@ -49,6 +55,11 @@ class Source(Table):
     """`auto`: over https what can be read so, the rest through VDDK where it is configured."""
     ssh: Ssh | None = None
     vddk: Vddk | None = None
+    min_free: Annotated[str, AfterValidator(_share)] = "10%"
+    """Of each datastore that a machine's disks are on, per cent of it or bytes (`50G`): a job whose snapshot is open
+    stops where less is free. `0`: never."""
+    space_interval: Annotated[Duration, Field(gt=0)] = 60.0
+    """Seconds between two looks at what is free."""
     removal_wait: Duration = 900.0
     """Seconds that a job waits for vSphere to remove its snapshot, and for disks that are locked; then the removal is
     pending, and the next job finishes it."""

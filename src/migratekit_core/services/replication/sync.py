@@ -31,7 +31,7 @@ from migratekit_core.engine.bandwidth import Bandwidth, Limits
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.tracker import describe, outcome
-from migratekit_core.services.replication import leftover, removals, replica, surplus, targets
+from migratekit_core.services.replication import forecast, leftover, removals, replica, surplus, targets
 from migratekit_core.services.replication.frozen import frozen, while_there
 from migratekit_core.services.replication.ours import owner
 from migratekit_core.services.replication.plan import fits, plan_disk
@@ -149,6 +149,7 @@ def sync(
             runtime.observer.note("changed-block tracking was off and is switched on")
     job.stop_if_cancelled()
     known = _prepare_rows(runtime, job, vm)
+    forecast.tell(runtime, job, vm, managed, known)
     row_id = job.id
     try:
         with while_there(managed, vm.name), targets.exported(runtime, job, vm, volumes) as exports:

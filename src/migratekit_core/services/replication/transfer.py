@@ -34,6 +34,7 @@ from migratekit_core.services.replication.frozen import still_frozen
 from migratekit_core.services.replication.parallel import each_disk
 from migratekit_core.services.replication.plan import DiskPlan
 from migratekit_core.services.replication.replica import COMPLETED, FAILED, RUNNING
+from migratekit_core.services.replication.room import guarded
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,8 @@ class _Task:
 def copy_disks(run: Run, work: list[DiskWork]) -> list[Copied]:
     """Copy all disks, several at a time, and commit each one's change id when it is complete and flushed.
 
-    The first error stops the others, which leave checkpoints behind. Raises that error, KeyboardInterrupt, or
-    CancelledError where somebody asked the job to stop.
+    The first error stops the others, which leave checkpoints behind. Raises that error, KeyboardInterrupt,
+    CancelledError where somebody asked the job to stop, or PreconditionError where a datastore fills up.
     """
     run.runtime.observer.expect([item.disk.label for item in work])
     board = Board(run.runtime, run.step, run.bandwidth)
@@ -142,7 +143,8 @@ def copy_disks(run: Run, work: list[DiskWork]) -> list[Copied]:
             _set_status(run.runtime, item, FAILED)
             raise
 
-    return each_disk(work, one, run.engines, run.step.job)
+    with guarded(run.runtime.config.source, run.step, run.vm, run.managed, run.engines):
+        return each_disk(work, one, run.engines, run.step.job)
 
 
 def _copy_disk(run: Run, item: DiskWork, board: Board) -> Copied:

@@ -31,6 +31,7 @@ from migratekit_core.services.replication.compare import Meter, compare
 from migratekit_core.services.replication.frozen import frozen, still_frozen, while_there
 from migratekit_core.services.replication.parallel import each_disk
 from migratekit_core.services.replication.removals import finish
+from migratekit_core.services.replication.room import guarded
 from migratekit_core.services.replication.sync import check_source, failed_over
 from migratekit_core.services.replication.transfer import Run
 from migratekit_core.volumed.client import VolumeClient
@@ -126,7 +127,8 @@ def verify_within(runtime: Runtime, lock: Lock, job: Job, service: Any, vm: Virt
             run = Run(runtime, lock, step, vm, managed, snapshot)
             disks = [disk for disk in read_disks(snapshot) if _usable(runtime, disk, vm, known)]
             runtime.observer.expect([disk.label for disk in disks])
-            found = each_disk(disks, lambda disk: _verify(run, disk, known[disk.key], volumes), run.engines, job)
+            with guarded(runtime.config.source, step, vm, managed, run.engines):
+                found = each_disk(disks, lambda disk: _verify(run, disk, known[disk.key], volumes), run.engines, job)
         return Verification(job.id, vm, tuple(found))
     finally:
         volumes.close()

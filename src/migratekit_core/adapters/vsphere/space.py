@@ -1,0 +1,53 @@
+"""What is free on datastores, and how far the deltas of a machine's snapshots have grown."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pyVmomi import vim, vmodl
+
+from migratekit_core.adapters.vsphere.client import faults
+from migratekit_core.adapters.vsphere.inventory.names import shown
+
+
+@dataclass(frozen=True)
+class Room:
+    """A datastore's space, in bytes."""
+
+    name: str
+    free: int
+    capacity: int
+
+
+def rooms(service: Any, morefs: Iterable[str]) -> list[Room]:
+    """Return the space of datastores, by their managed object ids. `service`: anything of pyVmomi's on the connection.
+
+    vCenter's own figures may be minutes old, so it is asked to look first; where the account may not ask that, they
+    have to do. Raises our errors.
+    """
+    found = []
+    with faults("free space"):
+        for moref in sorted(set(morefs)):
+            store = vim.Datastore(moref, service._stub)
+            with contextlib.suppress(vmodl.MethodFault):
+                store.RefreshDatastore()
+            summary = store.summary
+            found.append(Room(shown(str(summary.name)), int(summary.freeSpace), int(summary.capacity)))
+    return found
+
+
+def delta_bytes(vm: Any) -> int:
+    """Return how much the files that the machine's disks are written to now take, where they are deltas. Raises our
+    errors."""
+    with faults(f"files of {vm.name}"):
+        with contextlib.suppress(vmodl.MethodFault):
+            vm.RefreshStorageInfo()
+        layout = vm.layoutEx
+        if layout is None:
+            return 0
+        sizes = {file.key: int(file.size) for file in layout.file}
+        tops = [disk.chain[-1] for disk in layout.disk if len(disk.chain) > 1]
+        return sum(sizes.get(key, 0) for top in tops for key in top.fileKey)
