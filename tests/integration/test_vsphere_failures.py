@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from migratekit_core.common.codes import ErrorCode
+from tests.integration import vsphere_matrix
 from tests.integration.saga_lane import Lane
 from tests.integration.saga_matrix import lane as opened
 from tests.integration.support import Done, refused
+from tests.integration.vsphere_matrix import COMMANDS, FAULTS, judge
 
 HASTY = {"MIGRATEKIT_VCENTER__PATIENCE": "1", "MIGRATEKIT_VCENTER__TIMEOUT": "2"}
 
@@ -48,10 +50,16 @@ def named(done: Done, *words: str) -> bool:
     return " ".join(("migratekit", *words)) in done.stderr.splitlines()[-1]
 
 
-def test_a_snapshot_that_cannot_be_removed(lane: Lane) -> None:
+def test_a_snapshot_that_is_left(lane: Lane) -> None:
     lane.prepare("replicated")
-    assert owed(lane) == []
-    lane.lab.vcenter.fault(mode="down", seconds=60, method="RemoveSnapshot_Task", max=1)
+    lane.stop_at("replication/copy/running")
+    with lane.started("replicate", lane.vm, MIGRATEKIT_POINTS=str(lane.folder)) as command:
+        lane.wait(command, "replication/copy/running")
+        assert owed(lane) == []
+    # It was killed.
+    assert owed(lane) == [["migratekit", "cleanup", lane.vm]]
+    # The next sync removes it, and has one of its own that it cannot remove.
+    lane.lab.vcenter.fault(mode="down", seconds=60, method="RemoveSnapshot_Task", skip=1, max=1)
     done = lane.run("replicate", lane.vm, **HASTY)
     lane.lab.vcenter.clear_faults()
     refused(lane.lab, done, 6, ErrorCode.VCENTER_UNREACHABLE)
@@ -75,3 +83,35 @@ def test_a_source_that_cannot_be_started_again(lane: Lane) -> None:
     lane.report("rollback", lane.vm, "--yes")
     lane.runs_at_the_source()
     assert owed(lane) == []
+
+
+SAMPLE = {
+    "failover": [
+        ("session-ended", {"method": "Fetch", "property": "runtime"}),
+        ("late", {"method": "ShutdownGuest"}),
+        ("408", {"method": "Fetch", "property": "snapshot"}),
+        ("503", {"method": "CreateSnapshot_Task"}),
+        ("session-ended", {"method": "QueryChangedDiskAreas"}),
+        ("cut-after-the-work", {"method": "RemoveSnapshot_Task"}),
+    ],
+    "rollback": [
+        ("cut", {"method": "Fetch", "property": "runtime", "skip": 1}),
+        ("408", {"method": "PowerOnVM_Task"}),
+    ],
+}
+"""Cells of the matrix, all of a command in one run of it: each call is broken once."""
+
+
+@pytest.mark.parametrize("name", list(SAMPLE))
+def test_a_sample_of_the_matrix(lane: Lane, name: str) -> None:
+    command, centre = COMMANDS[name], lane.lab.vcenter
+    lane.prepare(command.begins)
+    for fault, call in SAMPLE[name]:
+        centre.fault(**FAULTS[fault], **call, max=1)
+    done = lane.run(*lane.arguments(command.words), **vsphere_matrix.HASTY)
+    met = [rule["hits"] for rule in centre.faults()]
+    centre.clear_faults()
+    lane.state = command.ends if done.returncode == 0 else "unknown"
+    assert done.returncode == 0, done.stderr
+    assert met == [1] * len(SAMPLE[name])
+    judge(lane, command, done)

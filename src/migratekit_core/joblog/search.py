@@ -16,7 +16,8 @@ from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogStep
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.listing import Filter, narrowed
-from migratekit_core.joblog.states import STATES
+from migratekit_core.joblog.process import started, this_process
+from migratekit_core.joblog.states import RUNNING, STATES
 
 AT_ONCE = 500
 """Ids in one query: SQLite takes no more than about a thousand."""
@@ -34,6 +35,13 @@ class Found:
     def tree(self) -> list[Found]:
         """Return this one and everything within it, the outer before the inner."""
         return [self, *(one for child in self.within for one in child.tree())]
+
+
+def running(db: Session, job_ids: Iterable[str]) -> set[str]:
+    """Return those of the jobs that run. One of this host whose process is gone does not, marked or not."""
+    host, _, _ = this_process()
+    query = select(JoblogJob).where(col(JoblogJob.id).in_(list(job_ids)), JoblogJob.status == RUNNING)
+    return {row.id for row in db.exec(query).all() if row.host != host or started(row.pid) == row.process_started}
 
 
 def parse_since(text: str) -> datetime:

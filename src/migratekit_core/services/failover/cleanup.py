@@ -65,7 +65,7 @@ def find(runtime: Runtime, name: str) -> Subject:
             facts={"vm": name},
         )
     require(runtime.config, "vcenter")
-    with client.connect(runtime.vcenter) as service:
+    with client.connect(runtime.vcenter, runtime.observer.note) as service:
         vm = find_vm(service, name)
     return Subject(vm.uuid, vm.name)
 

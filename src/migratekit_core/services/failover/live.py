@@ -82,7 +82,7 @@ def plan(runtime: Runtime, name: str, power_off: bool) -> Plan:
     """Check everything and return what a live failover would do; nothing is changed."""
     require(runtime.config, "vcenter", "ossea")
     require_schema(runtime.databases)
-    with client.connect(runtime.vcenter) as service:
+    with client.connect(runtime.vcenter, runtime.observer.note) as service:
         vm = find_vm(service, name)
         found = replica.live_failover(runtime.databases.oma, vm.uuid)
         if found is not None and found.status == COMPLETED:
@@ -103,7 +103,7 @@ def failover(runtime: Runtime, name: str, options: Options) -> FailoverResult:
     require_schema(runtime.databases)
     runtime.tracker.mark_interrupted()
     cloud = runtime.cloud()
-    with client.connect(runtime.vcenter) as service:
+    with client.connect(runtime.vcenter, runtime.observer.note) as service:
         vm = find_vm(service, name)
         with whole_lock(runtime.databases.oma, vm.uuid, f"failover {vm.name}") as lock:
             done = replica.live_failover(runtime.databases.oma, vm.uuid)

@@ -13,9 +13,8 @@ from sqlmodel import Session, col, select
 
 from migratekit_core.common.hints import Hint, hint, migratekit
 from migratekit_core.db.engine import write
-from migratekit_core.db.models.joblog import JoblogJob
 from migratekit_core.db.models.oma import FailoverJob, FailoverState, ReplicationJob
-from migratekit_core.joblog.states import RUNNING
+from migratekit_core.joblog.search import running
 from migratekit_core.services.failover.record import ENDED, LIVE
 from migratekit_core.services.replication import leftover
 
@@ -58,15 +57,10 @@ def _sources(engine: Engine) -> list[Owed]:
         return [
             _source(row, state, name)
             for row, state, name in found
-            if state.get("shutdown_intent") and state.get("source_was_on") and not _runs(db, state.get("jobs", []))
+            if state.get("shutdown_intent") and state.get("source_was_on") and not running(db, state.get("jobs", []))
         ]
 
     return write(engine, look)
-
-
-def _runs(db: Session, job_ids: list[str]) -> bool:
-    query = select(JoblogJob.id).where(col(JoblogJob.id).in_(job_ids), JoblogJob.status == RUNNING)
-    return bool(job_ids) and db.exec(query).first() is not None
 
 
 def _source(row: FailoverJob, state: dict[str, Any], name: str) -> Owed:

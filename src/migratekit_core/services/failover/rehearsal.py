@@ -68,7 +68,7 @@ def plan(runtime: Runtime, name: str) -> Plan:
     """Check everything and return what a rehearsal would do; nothing is changed."""
     require(runtime.config, "vcenter", "ossea")
     require_schema(runtime.databases)
-    with client.connect(runtime.vcenter) as service:
+    with client.connect(runtime.vcenter, runtime.observer.note) as service:
         vm = find_vm(service, name)
         found = preflight.examine(runtime, runtime.cloud(at_once=True), _case(runtime, vm, "0" * 8), service)
     return preflight.plan(runtime, found, STEPS)
@@ -89,7 +89,7 @@ def rehearse(
     runtime.tracker.mark_interrupted()
     began = time.monotonic()
     cloud = runtime.cloud()
-    with client.connect(runtime.vcenter) as service:
+    with client.connect(runtime.vcenter, runtime.observer.note) as service:
         vm = find_vm(service, name)
     with (
         whole_lock(runtime.databases.oma, vm.uuid, f"test-failover {vm.name}"),

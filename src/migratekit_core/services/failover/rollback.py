@@ -94,7 +94,7 @@ def plan(runtime: Runtime, name: str) -> RollbackPlan:
     require(runtime.config, "vcenter", "ossea")
     require_schema(runtime.databases)
     cloud = runtime.cloud(at_once=True)
-    with client.connect(runtime.vcenter) as service:
+    with client.connect(runtime.vcenter, runtime.observer.note) as service:
         vm = find_vm(service, name)
         off = power.is_off(managed_object(service, vm))
     record = _record(runtime, vm)
@@ -134,7 +134,7 @@ def rollback(runtime: Runtime, name: str) -> RolledBack:
     require_schema(runtime.databases)
     runtime.tracker.mark_interrupted()
     cloud = runtime.cloud()
-    with client.connect(runtime.vcenter) as service:
+    with client.connect(runtime.vcenter, runtime.observer.note) as service:
         vm = find_vm(service, name)
         with whole_lock(runtime.databases.oma, vm.uuid, f"rollback {vm.name}") as lock:
             record = _record(runtime, vm)

@@ -76,7 +76,7 @@ def _clear(runtime: Runtime, vm: str) -> None:
 
 
 def _cut_over(runtime: Runtime, vm: str) -> dict[str, Any]:
-    with client.connect(runtime.vcenter) as service:
+    with client.connect(runtime.vcenter, runtime.observer.note) as service:
         machine = find_vm(service, vm)
     over = replica.live_failover(runtime.databases.oma, machine.uuid)
     if over is not None and over.status == replica.COMPLETED:

@@ -31,7 +31,7 @@ def collect(runtime: Runtime, names: Sequence[str] = ()) -> Overview:
     """
     require(runtime.config, "vcenter", "ossea")
     require_schema(runtime.databases)
-    with client.connect(runtime.vcenter) as service:
+    with client.connect(runtime.vcenter, runtime.observer.note) as service:
         found = tuple(sorted(inventory.list_vms(service), key=lambda vm: vm.path))
     machines = inventory.choose(found, names, everything=not names)
     return overview(machines, goals(runtime), network_map(runtime))

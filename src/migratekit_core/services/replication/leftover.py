@@ -13,8 +13,7 @@ from migratekit_core.adapters.vsphere import snapshots
 from migratekit_core.common.hints import Hint, hint, migratekit
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.installation import PendingRemoval
-from migratekit_core.db.models.joblog import JoblogJob
-from migratekit_core.joblog.states import RUNNING
+from migratekit_core.joblog.search import running
 from migratekit_core.services.replication.ours import owner
 
 
@@ -75,21 +74,20 @@ def pending(engine: Engine, vm_uuid: str) -> str:
     return write(engine, lambda db: "; ".join(sorted({str(reason) for reason in db.exec(query).all()})))
 
 
-def owed(engine: Engine, vm_uuid: str | None = None, jobs: list[str] | None = None) -> list[Left]:
-    """Return the snapshots that are left: all, or those of a machine, or of some jobs."""
+def owed(engine: Engine, vm_uuid: str | None = None) -> list[Left]:
+    """Return the snapshots that are left: all, or those of a machine."""
 
     def look(db: Session) -> list[Left]:
-        query = (
-            select(PendingRemoval)
-            .join(JoblogJob, col(JoblogJob.id) == PendingRemoval.job_id, isouter=True)
-            .where((col(JoblogJob.id).is_(None)) | (col(JoblogJob.status) != RUNNING))
-            .order_by(col(PendingRemoval.created_at))
-        )
+        query = select(PendingRemoval).order_by(col(PendingRemoval.created_at))
         if vm_uuid is not None:
             query = query.where(PendingRemoval.vm_uuid == vm_uuid)
-        if jobs is not None:
-            query = query.where(col(PendingRemoval.job_id).in_(jobs))
-        return [Left(row.vm_uuid, row.vm_name, row.snapshot_id, row.job_id, row.reason or "") for row in db.exec(query)]
+        rows = db.exec(query).all()
+        at_work = running(db, {row.job_id for row in rows})
+        return [
+            Left(row.vm_uuid, row.vm_name, row.snapshot_id, row.job_id, row.reason or "")
+            for row in rows
+            if row.job_id not in at_work
+        ]
 
     return write(engine, look)
 

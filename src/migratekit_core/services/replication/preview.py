@@ -28,7 +28,7 @@ def preview(runtime: Runtime, name: str, compare: bool = False) -> SyncPlan:
     """Return what `replicate` would do now. Raises what it would raise before it changes anything."""
     require(runtime.config, "vcenter", "ossea")
     require_schema(runtime.databases)
-    with client.connect(runtime.vcenter) as service:
+    with client.connect(runtime.vcenter, runtime.observer.note) as service:
         vm = find_vm(service, name)
         rooms = space.rooms(service, datastores(vm))
     over = replica.live_failover(runtime.databases.oma, vm.uuid)

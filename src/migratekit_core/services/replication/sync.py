@@ -88,7 +88,7 @@ def replicate(runtime: Runtime, name: str, options: Options = DEFAULTS) -> SyncR
     require(runtime.config, "vcenter", "ossea")
     require_schema(runtime.databases)
     runtime.tracker.mark_interrupted()
-    with client.connect(runtime.vcenter) as service:
+    with client.connect(runtime.vcenter, runtime.observer.note) as service:
         vm = find_vm(service, name)
         with vm_lock(runtime.databases.oma, vm.uuid, f"replicate {vm.name}") as lock:
             over = replica.live_failover(runtime.databases.oma, vm.uuid)

@@ -85,7 +85,7 @@ class VerifyPlan:
 def preview(runtime: Runtime, name: str) -> VerifyPlan:
     """Return what `verify` would do now. Raises what it would raise before it does anything."""
     _require(runtime)
-    with client.connect(runtime.vcenter) as service:
+    with client.connect(runtime.vcenter, runtime.observer.note) as service:
         vm = find_vm(service, name)
     known = _known(runtime, vm)
     steps = ["snapshot the machine"]
@@ -103,7 +103,7 @@ def verify(runtime: Runtime, name: str) -> Verification:
     """
     _require(runtime)
     runtime.tracker.mark_interrupted()
-    with client.connect(runtime.vcenter) as service:
+    with client.connect(runtime.vcenter, runtime.observer.note) as service:
         vm = find_vm(service, name)
         with (
             vm_lock(runtime.databases.oma, vm.uuid, f"verify {vm.name}") as lock,
