@@ -11,6 +11,9 @@ nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "types", "contracts", "schema", "docs", "simulator", "tests"]
 nox.options.error_on_missing_interpreters = True
 
+# Hundreds of processes read the same modules: each is compiled once, whatever the caller's environment says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 BIN = Path(__file__).parent / ".venv" / "bin"
 WORKERS = os.environ.get("TEST_WORKERS", "3")
 """More than the two cores of CI: most tests wait for something."""
@@ -72,11 +75,7 @@ def tests(session: nox.Session) -> None:
     """Run the whole suite, unit and integration; a worker has a lab of its own, and files are not torn apart."""
     # In the order of tests/conftest.py, longest files first: xdist would begin with those of most tests.
     spread = () if session.posargs else ("-n", WORKERS, "--dist", "loadfile", "--no-loadscope-reorder")
-    session.run(
-        _tool("python"),
-        *("-m", "pytest", *spread, *session.posargs),
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-    )
+    session.run(_tool("python"), "-m", "pytest", *spread, *session.posargs)
 
 
 @nox.session

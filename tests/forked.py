@@ -250,11 +250,13 @@ def _import() -> None:
     from sqlalchemy.orm import configure_mappers
 
     from migratekit_core.db import schema
+    from migratekit_core.db.catalogue import wanted_of
 
     configure_mappers()
     dialect = pymysql.dialect()
     MySQLTableDefinitionParser(dialect, dialect.identifier_preparer)
     for name, metadata in schema.METADATA.items():
+        wanted_of(metadata)
         engine = create_engine("sqlite://")
         with engine.connect() as connection:
             metadata.create_all(connection)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import SchemaMismatchError
 from migratekit_core.common.hints import hint, migratekit
+from migratekit_core.db.catalogue import as_made
 from migratekit_core.db.engine import Databases, database_error
 from migratekit_core.db.models import fleet, installation, joblog, networks, oma, sources, volumes, waves  # noqa: F401  (importing registers their tables)
 from migratekit_core.db.models.base import oma_metadata, volumes_metadata
@@ -80,7 +81,7 @@ def compare(engine: Engine, name: str) -> list[Difference]:
     """
     try:
         with engine.connect() as connection:
-            found = changes(connection, name)
+            found = [] if as_made(connection, METADATA[name]) else changes(connection, name)
             return _differences(connection, name, found) if found else []
     except DBAPIError as error:
         raise database_error(error, engine) from error

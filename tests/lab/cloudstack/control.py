@@ -26,6 +26,11 @@ def handle(cloud: Cloud, method: str, path: str, body: bytes) -> Any:
         match method, path:
             case "GET", "/lab/state":
                 return state(cloud)
+            case "GET", _ if path.startswith("/lab/volumes/"):
+                found = cloud.volumes.get(path.rsplit("/", 1)[1])
+                if found is None:
+                    raise NotThere("no such volume")
+                return _fields(found) | {"file": _file(cloud.config.state, found)}
             case "GET", "/lab/running":
                 return [vm.name for vm in cloud.vms.values() if vm.state == "Running"]
             case "GET", "/lab/calls":
@@ -167,13 +172,15 @@ def change_project(cloud: Cloud, wanted: dict[str, Any]) -> dict[str, Any]:
 def state(cloud: Cloud) -> dict[str, Any]:
     """Everything, with file names added and secrets left out."""
     directory = cloud.config.state
-    volumes = [dataclasses.asdict(volume) | {"file": _file(directory, volume)} for volume in cloud.volumes.values()]
+    volumes = [_fields(volume) | {"file": _file(directory, volume)} for volume in cloud.volumes.values()]
     snapshots = [
-        dataclasses.asdict(snapshot) | {"file": str(files.snapshot_path(directory, snapshot.id))}
+        _fields(snapshot) | {"file": str(files.snapshot_path(directory, snapshot.id))}
         for snapshot in cloud.snapshots.values()
     ]
     vms = [
-        dataclasses.asdict(vm) | {"byid": str(files.by_id(directory, vm.id)), "devices": _links(cloud, vm.id)}
+        _fields(vm)
+        | {"nics": [_fields(nic) for nic in vm.nics]}
+        | {"byid": str(files.by_id(directory, vm.id)), "devices": _links(cloud, vm.id)}
         for vm in cloud.vms.values()
     ]
     return {
@@ -181,13 +188,18 @@ def state(cloud: Cloud) -> dict[str, Any]:
         "volumes": volumes,
         "snapshots": snapshots,
         "virtualmachines": vms,
-        "tags": [dataclasses.asdict(tag) for tag in cloud.tags],
-        "jobs": [dataclasses.asdict(job) for job in cloud.jobs.values()],
+        "tags": [_fields(tag) for tag in cloud.tags],
+        "jobs": [_fields(job) for job in cloud.jobs.values()],
         "queues": {resource: list(queue) for resource, queue in cloud.queues.items()},
-        "faults": [dataclasses.asdict(fault) for fault in cloud.faults],
+        "faults": [_fields(fault) for fault in cloud.faults],
         "freebytes": cloud.free_bytes,
         "events": list(cloud.events),
     }
+
+
+def _fields(thing: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass without copies of what is in them: nothing here is changed, but replaced."""
+    return dict(vars(thing))
 
 
 def _file(directory: Path, volume: Volume) -> str | None:

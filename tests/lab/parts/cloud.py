@@ -148,10 +148,7 @@ class Cloud:
 
     def volume(self, volume_id: str) -> dict[str, Any]:
         """Return a volume; its `file` is where its bytes are."""
-        found = next((volume for volume in self.state()["volumes"] if volume["id"] == volume_id), None)
-        if found is None:
-            raise LabError(f"the cloud has no volume {volume_id}")
-        return found
+        return self._json(self.http.get(f"/lab/volumes/{volume_id}"))
 
     def _json(self, answer: httpx.Response) -> dict[str, Any]:
         if not answer.is_success:
