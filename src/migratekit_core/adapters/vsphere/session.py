@@ -26,7 +26,6 @@ from xml.etree.ElementTree import ParseError, fromstring
 
 from pyVmomi import SoapAdapter, VmomiSupport, vim, vmodl
 
-from migratekit_core.adapters.vsphere import record
 from migratekit_core.adapters.vsphere.patience import (
     OUTAGE_SECONDS,
     SEATS_SECONDS,
@@ -288,6 +287,9 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
 
     def _once(self, request: Any, kind: type[UnreachableError]) -> Answer:
         """Send a call once; return its answer: a result, or a fault (status 500)."""
+        # It knows the inventory's XML, whose reading needs this module.
+        from migratekit_core.adapters.vsphere import record
+
         with record.call(request) as recorded:
             answer = self._exchange("POST", self.path, request, kind)
             recorded.answered(answer.status, answer.body)
