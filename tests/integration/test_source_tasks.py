@@ -78,6 +78,20 @@ def test_a_removal_that_takes_long_is_finished_by_the_next_sync(lab: Lab, after:
     nothing_left(lab, VM)
 
 
+def test_cleanup_finishes_a_removal_and_a_failover_does_so_before_the_source_goes_off(lab: Lab) -> None:
+    report(lab, "replicate", VM)
+    endless = {"mode": "slow-task", "method": "RemoveSnapshot_Task", "object": VM, "seconds": 600, "max": 1}
+    lab.vcenter.fault(**endless)
+    assert report(lab, "replicate", VM, **IMPATIENT)["removal_pending"]
+    refused(lab, run(lab, "failover", VM, "--yes", **IMPATIENT), 8, ErrorCode.REMOVAL_PENDING)
+    assert lab.vcenter.vm(VM)["power"] == "on"
+    assert pending(lab)
+    lab.vcenter.clear_faults()
+    report(lab, "cleanup", VM)
+    assert pending(lab) == []
+    nothing_left(lab, VM)
+
+
 def test_a_question_that_blocks_a_task_is_shown_and_waited_for(lab: Lab) -> None:
     lab.vcenter.fault(mode="question", method="CreateSnapshot_Task", object=VM, max=1, text="Is it you?")
     with started(lab, "replicate", VM) as asked:

@@ -134,7 +134,7 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
     def __init__(self, vcenter: VCenter, note: Callable[[str], None] | None = None) -> None:
         """`note` is told in a line for people what is waited for. Nothing is sent yet."""
         self._vcenter = vcenter
-        self._note = note
+        self.note = note
         self._renewing = threading.Lock()
         self._logins = 0
         self.cookie: str = ""
@@ -155,7 +155,7 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
         the certificate is not trusted.
         """
         seats = Seats(min(SEATS_SECONDS, self._vcenter.patience))
-        patiently(seats, "log in", self._first_login, self._note)
+        patiently(seats, "log in", self._first_login, self.note)
         return vim.ServiceInstance("ServiceInstance", self)
 
     def _first_login(self) -> None:
@@ -189,7 +189,7 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
         if BOUND.match(name):
             return self._in_session(name, lambda: once(kind))
         policy = Calls(self.patience(), mood().undoing)
-        return patiently(policy, name, lambda: self._in_session(name, lambda: once(kind)), mood().note or self._note)
+        return patiently(policy, name, lambda: self._in_session(name, lambda: once(kind)), mood().note or self.note)
 
     def patience(self) -> float:
         """Return for how many seconds the calls of this thread wait for a vCenter that is away."""

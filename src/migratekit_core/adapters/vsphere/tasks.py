@@ -16,7 +16,7 @@ from typing import Any
 
 from pyVmomi import vim, vmodl
 
-from migratekit_core.adapters.vsphere.patience import UnansweredError
+from migratekit_core.adapters.vsphere.patience import UnansweredError, mood
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError, MigrateKitError
 from migratekit_core.common.patience import QUIET_SECONDS, growing
@@ -120,7 +120,7 @@ def settle(vm: Any) -> None:
 def follow(task: Any) -> Any:
     """Return a task's info when it has ended, None where vCenter does not know it (any more). Raises StillRunningError
     as `wait`."""
-    began, asked, question = time.monotonic(), 0.0, None
+    began, asked, question, said = time.monotonic(), 0.0, None, False
     for attempt in count(1):
         try:
             info = task.info
@@ -133,6 +133,10 @@ def follow(task: Any) -> Any:
             asked, question = waited, _question(info.entity)
         if waited >= QUIET_SECONDS:
             watch.tell(Waiting(str(info.descriptionId), info.progress, waited, question))
+        if question is not None and watch is NOBODY and not said:
+            said = True
+            note = mood().note or getattr(task._stub, "note", None) or (lambda line: None)
+            note(f"{info.entityName} asks something in vCenter, and its task waits for the answer: {question.text}")
         if watch.over:
             raise _still_running(info, question)
         time.sleep(growing(attempt, POLL_SECONDS, SLOWEST_SECONDS))

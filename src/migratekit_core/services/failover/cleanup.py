@@ -25,7 +25,7 @@ from migratekit_core.services.failover.record import CLEANED, COMPLETED, LIVE, T
 from migratekit_core.services.failover.remains import Remains, Subject
 from migratekit_core.services.failover.rollback import PATIENCE_SECONDS
 from migratekit_core.services.guests import undo
-from migratekit_core.services.replication import leftover, replica, surplus, targets
+from migratekit_core.services.replication import leftover, removals, replica, surplus, targets
 from migratekit_core.services.replication.leftover import Left
 from migratekit_core.services.replication.surplus import Surplus
 from migratekit_core.volumed.client import VolumeClient
@@ -158,7 +158,7 @@ def _remove_source_snapshots(runtime: Runtime, job: Job, subject: Subject) -> tu
                 raise
             leftover.closed(runtime.databases.oma, subject.uuid)  # they went with their machine
             return ()
-        removed = leftover.remove_all(runtime.databases.oma, managed_object(service, vm), vm.uuid)
+        removed = removals.finish(runtime, step, vm, managed_object(service, vm), killed=True)
         step.log(EventKind.LEFTOVERS_CLEANED, snapshots=removed)
     return tuple(removed)
 

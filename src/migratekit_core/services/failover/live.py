@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from migratekit_core.adapters.cloudstack.client import Cloud
-from migratekit_core.adapters.vsphere import client, power
+from migratekit_core.adapters.vsphere import client, consolidation, power, tasks
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine, find_vm, managed_object
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, OperationFailedError, PreconditionError, UnreachableError
@@ -27,10 +27,15 @@ from migratekit_core.services.failover.preflight import Plan
 from migratekit_core.services.failover.record import COMPLETED, LIVE, ROLLING_BACK, Record, begin, unfinished
 from migratekit_core.services.failover.rollback import PATIENCE_SECONDS, Way, go_back, to_go_on
 from migratekit_core.services.guests import conversion
-from migratekit_core.services.replication import replica
+from migratekit_core.services.replication import leftover, removals, replica
+from migratekit_core.services.replication.removals import Teller
+from migratekit_core.services.replication.sync import Options as SyncOptions
 from migratekit_core.services.replication.sync import SyncResult, failed_over, sync
 from migratekit_core.services.replication.verify import verify_within
 from migratekit_core.volumed.names import host_name
+
+REMOVAL_SECONDS = 30.0
+"""How long the cut-over waits for the final sync's snapshot: the machine is away meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -224,12 +229,14 @@ def _hand_over(parts: Parts, record: Record) -> tuple[str, SyncResult | None]:
         )
     if not committed:
         _take_places(parts)
+        _finish_removals(parts)
     job.stop_if_cancelled()
     with job.step(downtime.BEGINS) as step:
         settings = runtime.config.failover
         record.remember(shutdown_intent=True, shutdown_asked=utcnow().isoformat())
         try:
-            how = power.shut_down(managed, settings.shutdown_timeout, parts.options.power_off or settings.power_off)
+            with tasks.watched(Teller(step, runtime.observer.note).tell):
+                how = power.shut_down(managed, settings.shutdown_timeout, parts.options.power_off or settings.power_off)
         except UnreachableError:
             raise
         except MigrateKitError:
@@ -242,13 +249,23 @@ def _hand_over(parts: Parts, record: Record) -> tuple[str, SyncResult | None]:
     job.stop_if_cancelled()
     # The replication is a job of its own within this one, with steps and a row of its own.
     with job.step("final-sync"), runtime.tracker.job("replication", owner=vm.name, parent=job) as inner:
-        final = sync(runtime, parts.lock, inner, parts.service, find_vm(parts.service, vm.moref))
+        options = SyncOptions(removal_wait=REMOVAL_SECONDS)
+        final = sync(runtime, parts.lock, inner, parts.service, find_vm(parts.service, vm.moref), options)
     job.stop_if_cancelled()
     _verify(parts, final)
     with job.step("hand-over"):
         parts.lock.ensure()
         record.commit()
     return how, final
+
+
+def _finish_removals(parts: Parts) -> None:
+    """Finish what the last sync has left at the source while that still runs: no snapshot can be taken before."""
+    vm, managed = parts.vm, parts.managed
+    if not leftover.pending(parts.runtime.databases.oma, vm.uuid) and not consolidation.needed(managed):
+        return
+    with parts.job.step("finish-removals") as step:
+        removals.finish(parts.runtime, step, vm, managed)
 
 
 def _take_places(parts: Parts) -> None:

@@ -30,21 +30,29 @@ from migratekit_core.services.replication.removals import Teller, take_away
 
 @contextmanager
 def frozen(
-    runtime: Runtime, job: Job, vm: VirtualMachine, managed: Any, purpose: str, *, tracked: bool = False
+    runtime: Runtime,
+    job: Job,
+    vm: VirtualMachine,
+    managed: Any,
+    purpose: str,
+    *,
+    tracked: bool = False,
+    wait: float | None = None,
 ) -> Iterator[Any]:
     """Take a snapshot of a machine, yield it, and remove it when the block ends, whatever happened.
 
     `tracked`: each of its disks has a change id. Where one has none, tracking has only begun with the first snapshot,
-    and another one is taken; raises PreconditionError where that has none either.
+    and another one is taken; raises PreconditionError where that has none either. `wait`: seconds that the removal may
+    take before it is left pending (`source.removal_wait`).
     """
     if tracked:
-        with _held(runtime, job, vm, managed, purpose) as first:
+        with _held(runtime, job, vm, managed, purpose, wait) as first:
             without = cbt.missing(first)
             if not without:
                 yield first
                 return
         job.log(EventKind.TRACKING_BEGINS, disks=without)
-    with _held(runtime, job, vm, managed, purpose) as snapshot:
+    with _held(runtime, job, vm, managed, purpose, wait) as snapshot:
         without = cbt.missing(snapshot) if tracked else []
         if without:
             raise PreconditionError(
@@ -58,7 +66,9 @@ def frozen(
 
 
 @contextmanager
-def _held(runtime: Runtime, job: Job, vm: VirtualMachine, managed: Any, purpose: str) -> Iterator[Any]:
+def _held(
+    runtime: Runtime, job: Job, vm: VirtualMachine, managed: Any, purpose: str, wait: float | None
+) -> Iterator[Any]:
     name = owner(runtime.databases.oma).name(job.id)
     try:
         with job.step("create-snapshot") as step, tasks.watched(Teller(step, runtime.observer.note).tell):
@@ -68,12 +78,12 @@ def _held(runtime: Runtime, job: Job, vm: VirtualMachine, managed: Any, purpose:
         yield snapshot
     except BaseException as error:
         try:
-            _remove(runtime, job, vm, managed, name)
+            _remove(runtime, job, vm, managed, name, wait)
         except (MigrateKitError, KeyboardInterrupt) as second:
             raise _left(error, second, vm, purpose) from error
         raise
     try:
-        _remove(runtime, job, vm, managed, name)
+        _remove(runtime, job, vm, managed, name, wait)
     except (MigrateKitError, KeyboardInterrupt) as error:
         raise _left(error, error, vm, purpose) from error
 
@@ -89,13 +99,13 @@ def _opened(runtime: Runtime, job: Job, vm: VirtualMachine, snapshot: Any) -> No
     leftover.opened(runtime.databases.oma, row)
 
 
-def _remove(runtime: Runtime, job: Job, vm: VirtualMachine, managed: Any, name: str) -> None:
+def _remove(runtime: Runtime, job: Job, vm: VirtualMachine, managed: Any, name: str, wait: float | None) -> None:
     """Remove the job's snapshot, waiting for a vCenter that is away: it must not stay open, and grow."""
     pending = ""
     with runtime.undoing(job):
         try:
             with job.step("remove-snapshot") as step:
-                pending = take_away(runtime, step, vm, managed, name)
+                pending = take_away(runtime, step, vm, managed, name, wait)
         except UnreachableError as error:
             if error.code is ErrorCode.VCENTER_UNREACHABLE:
                 raise

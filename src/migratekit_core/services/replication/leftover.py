@@ -4,17 +4,14 @@ has ended, somebody has to remove it: the machine's next sync or verification, o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
-from migratekit_core.adapters.vsphere import snapshots
 from migratekit_core.common.hints import Hint, hint, migratekit
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.installation import PendingRemoval
 from migratekit_core.joblog.search import running
-from migratekit_core.services.replication.ours import owner
 
 
 @dataclass(frozen=True)
@@ -90,10 +87,3 @@ def owed(engine: Engine, vm_uuid: str | None = None) -> list[Left]:
         ]
 
     return write(engine, look)
-
-
-def remove_all(engine: Engine, managed: Any, vm_uuid: str) -> list[str]:
-    """Remove every snapshot that this installation made of a machine that nobody works with; return their names."""
-    removed = snapshots.remove_all_ours(managed, owner(engine))
-    closed(engine, vm_uuid)
-    return removed

@@ -16,12 +16,12 @@ from migratekit_core.adapters.vsphere.inventory import VirtualMachine
 from migratekit_core.adapters.vsphere.tasks import StillRunningError, Waiting
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError, PreconditionError
-from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.common.units import human_seconds
 from migratekit_core.context import Runtime
 from migratekit_core.joblog import Step
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.replication import leftover
+from migratekit_core.services.replication.ours import owner
 
 SAY_SECONDS = 60.0
 """Between two lines about one task."""
@@ -59,13 +59,17 @@ class Teller:
         self.note(f"vSphere works: {waiting.task}{progress}, for {human_seconds(waiting.seconds)}")
 
 
-def take_away(runtime: Runtime, step: Step, vm: VirtualMachine, managed: Any, name: str) -> str:
+def take_away(
+    runtime: Runtime, step: Step, vm: VirtualMachine, managed: Any, name: str, wait: float | None = None
+) -> str:
     """Remove the snapshot with this name, and consolidate where its disks stay behind; return "" where that is done.
 
-    Where it takes too long, and where somebody has the disks locked, return why it is pending: it is written down, and
-    the machine's next job finishes it. Raises what else vSphere and the database report.
+    Where it takes longer than `wait` seconds (`source.removal_wait`), and where somebody has the disks locked, return
+    why it is pending: it is written down, and the machine's next job finishes it. Raises what else vSphere and the
+    database report.
     """
-    with tasks.watched(Teller(step, runtime.observer.note).tell, runtime.config.source.removal_wait):
+    limit = runtime.config.source.removal_wait if wait is None else wait
+    with tasks.watched(Teller(step, runtime.observer.note).tell, limit):
         try:
             snapshots.remove_named(managed, name)
             if consolidation.consolidate(managed):
@@ -100,7 +104,7 @@ def finish(runtime: Runtime, step: Step, vm: VirtualMachine, managed: Any, *, ki
         try:
             if left or killed:
                 tasks.settle(managed)
-            removed = leftover.remove_all(engine, managed, vm.uuid)
+            removed = snapshots.remove_all_ours(managed, owner(engine))
             if consolidation.consolidate(managed):
                 step.log(EventKind.CONSOLIDATED)
         except StillRunningError as error:
@@ -109,11 +113,12 @@ def finish(runtime: Runtime, step: Step, vm: VirtualMachine, managed: Any, *, ki
             raise BusyError(
                 f"vSphere still removes an earlier snapshot of {vm.name}",
                 error.why,
-                hint("wait for that task, then run: ", migratekit("replicate", vm.name)),
+                "wait for that task, then run the command again",
                 code=ErrorCode.REMOVAL_PENDING,
                 facts={"vm": vm.name},
             ) from None
 
+    leftover.closed(engine, vm.uuid)
     if left:
         step.log(EventKind.REMOVAL_FINISHED)
     return removed

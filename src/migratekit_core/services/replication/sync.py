@@ -48,6 +48,8 @@ class Options:
     """Compare each disk that has a volume with it by digests, and copy only the blocks that differ."""
     limits: Limits | None = None
     """Instead of the configured ones."""
+    removal_wait: float | None = None
+    """Instead of `source.removal_wait`: of a machine that is off meanwhile nobody waits for a snapshot to be merged."""
 
 
 DEFAULTS = Options()
@@ -299,7 +301,7 @@ def _copy_snapshot(
     options: Options,
 ) -> tuple[str, list[Copied]]:
     job.stop_if_cancelled()
-    with frozen(runtime, job, vm, managed, "replication", tracked=True) as snapshot:
+    with frozen(runtime, job, vm, managed, "replication", tracked=True, wait=options.removal_wait) as snapshot:
         _update(runtime, job.id, snapshot_id=snapshot._moId, current_operation="copy")
         settings = runtime.config.replication
         limits = options.limits or Limits(settings.bandwidth, settings.disk_bandwidth)
