@@ -59,6 +59,8 @@ class EventKind(StrEnum):
     """A task waits until somebody answers the machine's question (`question`, `choices`) in vCenter."""
     SOURCE_SPACE = "source-space", "free space at the source"
     """What is free on the `datastores` while a snapshot is open, and how large its deltas are (`delta`), in bytes."""
+    SPACE_UNKNOWN = "space-unknown", "free space at the source is not known"
+    """Free space could not be read while a snapshot is open, for a reason (`error`); it is tried again."""
     SPACE_FORETOLD = "space-foretold", ""
     """What will be free on a datastore when the copy is done, by what earlier syncs measured."""
     CONSOLIDATED = "consolidated", "disks consolidated"

@@ -20,7 +20,10 @@ SNAPSHOT = Privilege(
     "VirtualMachine.State.CreateSnapshot", "machine", "CreateSnapshot_Task", "Snapshot management > Create snapshot"
 )
 UNSNAPSHOT = Privilege(
-    "VirtualMachine.State.RemoveSnapshot", "machine", "RemoveSnapshot_Task", "Snapshot management > Remove snapshot"
+    "VirtualMachine.State.RemoveSnapshot",
+    "machine",
+    "RemoveSnapshot_Task, ConsolidateVMDisks_Task",
+    "Snapshot management > Remove snapshot",
 )
 AREAS = Privilege(
     "VirtualMachine.Provisioning.DiskRandomRead",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -11,10 +10,8 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
-from migratekit_core.adapters.vsphere import space
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine
 from migratekit_core.adapters.vsphere.space import Room
-from migratekit_core.common.errors import MigrateKitError
 from migratekit_core.common.units import human_bytes, human_rate, human_seconds
 from migratekit_core.config.source import Source
 from migratekit_core.context import Runtime
@@ -23,7 +20,7 @@ from migratekit_core.db.models.oma import ReplicationJob, VmDisk
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.replication.replica import COMPLETED, INCREMENTAL
-from migratekit_core.services.replication.room import datastores, least
+from migratekit_core.services.replication.room import least, readable
 
 SAMPLES = 20
 """Newest syncs that are looked at."""
@@ -66,13 +63,11 @@ class Forecast:
 
 def tell(runtime: Runtime, job: Job, vm: VirtualMachine, managed: Any, known: dict[int, VmDisk]) -> None:
     """Say what the snapshot will take of the source's datastores; while it is open they are looked after."""
-    with contextlib.suppress(MigrateKitError):  # that nothing can be said of them stops no sync
-        rooms = space.rooms(managed, datastores(vm))
-        found = of_sync(runtime.databases.oma, runtime.config.source, vm, known, rooms)
-        for line in found.lines:
-            job.log(EventKind.SPACE_FORETOLD, level="warning" if found.short else "info", text=line)
-            if found.short:
-                runtime.observer.note(line)
+    found = of_sync(runtime.databases.oma, runtime.config.source, vm, known, readable(managed, vm))
+    for line in found.lines:
+        job.log(EventKind.SPACE_FORETOLD, level="warning" if found.short else "info", text=line)
+        if found.short:
+            runtime.observer.note(line)
 
 
 def of_sync(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from migratekit_core.adapters.vsphere import client, space
+from migratekit_core.adapters.vsphere import client
 from migratekit_core.adapters.vsphere.inventory import find_vm
 from migratekit_core.common.units import human_bytes
 from migratekit_core.config.load import require
 from migratekit_core.context import Runtime
 from migratekit_core.db.schema import require_schema
 from migratekit_core.services.replication import forecast, replica, targets
-from migratekit_core.services.replication.room import datastores
+from migratekit_core.services.replication.room import readable
 from migratekit_core.services.replication.sync import check_source, failed_over, refuse_unfit_oma
 
 
@@ -30,7 +30,7 @@ def preview(runtime: Runtime, name: str, compare: bool = False) -> SyncPlan:
     require_schema(runtime.databases)
     with client.connect(runtime.vcenter, runtime.observer.note) as service:
         vm = find_vm(service, name)
-        rooms = space.rooms(service, datastores(vm))
+        rooms = readable(service, vm)
     over = replica.live_failover(runtime.databases.oma, vm.uuid)
     if over is not None:
         raise failed_over(vm, over)

@@ -33,6 +33,14 @@ def datastores(vm: VirtualMachine) -> list[str]:
     return sorted({disk.datastore_moref for disk in vm.disks if disk.datastore_moref})
 
 
+def readable(service: Any, vm: VirtualMachine) -> list[Room]:
+    """Return the space of a machine's datastores; none where it cannot be read. `service`: as of space.rooms."""
+    try:
+        return space.rooms(service, datastores(vm))
+    except MigrateKitError:
+        return []
+
+
 def least(settings: Source, room: Room) -> int:
     """Return how many bytes have to stay free on a datastore."""
     fraction, size = parse_share(settings.min_free)
@@ -69,16 +77,22 @@ def guarded(settings: Source, step: Step, vm: VirtualMachine, managed: Any, engi
         return None if low is None else _fills(settings, vm, low, delta)
 
     def watch() -> None:
-        number = 0
+        number, blind = 0, False
         while not ended.wait(settings.space_interval):
-            # A vCenter that is away now is asked again in a minute.
-            with contextlib.suppress(MigrateKitError, vmodl.MethodFault):
+            try:
                 error = look(number)
-                number += 1
-                if error is not None:
-                    found.append(error)
-                    engines.stop()
-                    return
+            except (MigrateKitError, vmodl.MethodFault) as trouble:
+                # A vCenter that is away now is asked again in a minute; where the account may not look, nobody does.
+                if not blind:
+                    blind = True
+                    with contextlib.suppress(MigrateKitError):
+                        step.log(EventKind.SPACE_UNKNOWN, level="warning", error=str(trouble))
+                continue
+            number += 1
+            if error is not None:
+                found.append(error)
+                engines.stop()
+                return
 
     watcher = threading.Thread(target=watch, name="space-watch", daemon=True)
     watcher.start()
