@@ -397,11 +397,15 @@ CREATE INDEX ix_joblog_jobs_owner_started_at ON joblog_jobs (owner, started_at);
 
 CREATE INDEX ix_joblog_jobs_kind_started_at ON joblog_jobs (kind, started_at);
 
+CREATE INDEX ix_joblog_jobs_status_started_at ON joblog_jobs (status, started_at);
+
 CREATE INDEX ix_joblog_jobs_completed_at ON joblog_jobs (completed_at);
 
 CREATE INDEX ix_joblog_steps_name_id ON joblog_steps (name, id);
 
 CREATE INDEX ix_replication_jobs_source_vm_id_created_at ON replication_jobs (source_vm_id, created_at);
+
+DROP INDEX ix_joblog_jobs_status ON joblog_jobs;
 
 DROP INDEX ix_replication_jobs_source_vm_id ON replication_jobs;
 

@@ -13,10 +13,13 @@ TEXT = sa.Text().with_variant(LONGTEXT(), "mysql", "mariadb")
 INDEXES = (
     ("joblog_jobs", ("owner", "started_at")),
     ("joblog_jobs", ("kind", "started_at")),
+    ("joblog_jobs", ("status", "started_at")),
     ("joblog_jobs", ("completed_at",)),
     ("joblog_steps", ("name", "id")),
     ("replication_jobs", ("source_vm_id", "created_at")),
 )
+REPLACED = (("joblog_jobs", "status"), ("replication_jobs", "source_vm_id"))
+"""Indexes of one column that one of two begins with."""
 
 
 def upgrade() -> None:
@@ -25,8 +28,9 @@ def upgrade() -> None:
     for table, columns in INDEXES:
         if (name := _name(table, columns)) not in indexes:
             op.create_index(name, table, list(columns))
-    if "ix_replication_jobs_source_vm_id" in indexes or context.is_offline_mode():
-        op.drop_index("ix_replication_jobs_source_vm_id", "replication_jobs")
+    for table, column in REPLACED:
+        if (name := _name(table, (column,))) in indexes or context.is_offline_mode():
+            op.drop_index(name, table)
     if "source_vms" not in there:
         op.create_table(
             "source_vms",
@@ -62,7 +66,8 @@ def downgrade() -> None:
     """Take back."""
     op.drop_table("source_volumes")
     op.drop_table("source_vms")
-    op.create_index("ix_replication_jobs_source_vm_id", "replication_jobs", ["source_vm_id"])
+    for table, column in REPLACED:
+        op.create_index(_name(table, (column,)), table, [column])
     for table, columns in reversed(INDEXES):
         op.drop_index(_name(table, columns), table)
 

@@ -23,7 +23,7 @@ class JoblogJob(OmaTable, table=True):
     kind: str = Field(max_length=64)
     owner: str = Field(max_length=NAME)
     """The machine or thing that the job is about."""
-    status: str = Field(max_length=16, index=True)
+    status: str = Field(max_length=16)
     host: str = Field(max_length=NAME)
     pid: int
     process_started: str = Field(max_length=64)
@@ -35,6 +35,7 @@ class JoblogJob(OmaTable, table=True):
     __table_args__ = (
         Index("ix_joblog_jobs_owner_started_at", "owner", "started_at"),
         Index("ix_joblog_jobs_kind_started_at", "kind", "started_at"),
+        Index("ix_joblog_jobs_status_started_at", "status", "started_at"),
     )
 
 
