@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyVmomi import vim
+from pyVmomi import vim, vmodl
 
 from migratekit_core.adapters.vsphere import client, power, snapshots
 from migratekit_core.adapters.vsphere.inventory import find_vm, managed_object
@@ -162,6 +162,16 @@ def test_a_login_waits_for_a_vcenter_that_starts(source: Source) -> None:
     source.lab.fault(mode="status", status=503, method="RetrieveServiceContent", max=2)
     with machine(source) as vm:
         assert vm.name == "web01"
+
+
+def test_a_vcenter_that_has_just_started_is_ill(source: Source) -> None:
+    """It answers, and knows nothing of its hosts yet: who takes something back waits, others are told."""
+    with machine(source) as vm:
+        source.lab.fault(method="Fetch", fault="HostNotConnected", max=2)
+        with pytest.raises(vmodl.fault.HostNotConnected):
+            _ = vm.name
+        with feeling(Mood(undoing=True)):
+            assert vm.name == "web01"
 
 
 def test_a_certificate_that_was_renewed(source: Source, tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ def carry_out(vm: Any, ask: Callable[[], T], look: Callable[[], T | None]) -> T:
     began, unanswered, said = time.monotonic(), False, False
     for attempt in count(1):
         try:
+            if attempt > 1:
+                tasks.settle(vm)
+                found = look()
+                if found is not None:
+                    return found
             return ask()
         except (UnansweredError, vim.fault.NotAuthenticated) as error:
             unanswered, last = True, error
@@ -51,12 +56,8 @@ def carry_out(vm: Any, ask: Callable[[], T], look: Callable[[], T | None]) -> T:
         waited, note = time.monotonic() - began, mood().note
         if note is not None and not said and waited >= QUIET_SECONDS:
             said = True
-            note(f"waiting until {vm.name} can be changed: {_text(last)}")
-        tasks.settle(vm)
-        found = look()
-        if found is not None:
-            return found
-        if time.monotonic() - began >= vm._stub.patience() or tasks.overdue():
+            note(f"waiting until the machine can be changed: {_text(last)}")
+        if waited >= vm._stub.patience() or tasks.overdue():
             raise last
         time.sleep(growing(attempt, POLL_SECONDS, 15.0))
     raise AssertionError("count does not end")

@@ -19,7 +19,7 @@ import ssl
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 from xml.etree.ElementTree import ParseError, fromstring
@@ -52,6 +52,8 @@ READS = re.compile(r"Fetch|Retrieve|Query|Find|Has|CurrentTime|CreateContainerVi
 """How the names of calls begin that may be made twice. What they make ends with the session, or by itself."""
 BOUND = re.compile(r"Continue|Cancel|Destroy|WaitForUpdates|CheckForUpdates|Login|Logout")
 """How the names of calls begin that are about something of their session: in another one they mean nothing."""
+ILL = (vmodl.fault.SystemError, vmodl.fault.HostCommunication, vmodl.fault.RequestCanceled)
+"""What a vCenter says of itself that has just started, or stops. Only who takes something back waits for its end."""
 VERSIONS_BYTES = 1 << 20
 """More is not read of what should be a list of versions."""
 
@@ -116,6 +118,16 @@ def no_vsphere(where: str, why: str, kind: type[UnreachableError] = UnreachableE
         why,
         "check vcenter.host and vcenter.port: is a vCenter or an ESXi host there?",
         code=ErrorCode.VCENTER_UNREACHABLE,
+    )
+
+
+def _ill(where: str, fault: Any) -> UnreachableError:
+    return UnreachableError(
+        f"{where} cannot answer",
+        redact(str(fault.msg or type(fault).__name__)),
+        "look whether vCenter's services run, and its hosts are connected",
+        code=ErrorCode.VCENTER_UNREACHABLE,
+        facts={"fault": type(fault).__name__},
     )
 
 
@@ -189,7 +201,16 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
         if BOUND.match(name):
             return self._in_session(name, lambda: once(kind))
         policy = Calls(self.patience(), mood().undoing)
-        return patiently(policy, name, lambda: self._in_session(name, lambda: once(kind)), mood().note or self.note)
+
+        def ask() -> T:
+            try:
+                return self._in_session(name, lambda: once(kind))
+            except ILL as fault:
+                if kind is UnansweredError or not mood().undoing:
+                    raise
+                raise _ill(self.where, fault) from None
+
+        return patiently(policy, name, ask, mood().note or self.note)
 
     def patience(self) -> float:
         """Return for how many seconds the calls of this thread wait for a vCenter that is away."""
@@ -227,8 +248,6 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
     def _log_in(self) -> None:
         """Begin a new session. Its calls are made once, and were not what anybody waits for: none is unanswered."""
         self.SetSessionId(None)
-        if mood().undoing:  # somebody may have put the file right
-            self.schemeArgs["context"] = trust(self._vcenter)
         service = vim.ServiceInstance("ServiceInstance", self)
         content = self._plain(service, "RetrieveContent")
         user, password = self._vcenter.user, self._vcenter.password.read("vcenter.password")
@@ -251,13 +270,7 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
                 facts={"user": user, "privilege": fault.privilegeId},
             ) from None
         except (vmodl.RuntimeFault, vim.fault.HostConnectFault) as fault:
-            raise UnreachableError(
-                f"{self.where} lets nobody log in",
-                redact(str(fault.msg or type(fault).__name__)),
-                "look whether vCenter's services run",
-                code=ErrorCode.VCENTER_UNREACHABLE,
-                facts={"fault": type(fault).__name__},
-            ) from None
+            raise _ill(self.where, fault) from None
         self._logins += 1
 
     def _plain(self, managed: Any, method: str, *arguments: Any) -> Any:
@@ -309,6 +322,9 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
         try:
             connection = self._connected()
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, ssl.SSLCertVerificationError) and mood().undoing:
+                with suppress(PreconditionError):  # somebody may put the file right meanwhile
+                    self.schemeArgs["context"] = trust(self._vcenter)
             raise unreachable(self.where, error) from None
         try:
             connection.request(method, path, request, headers)

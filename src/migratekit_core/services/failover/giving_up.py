@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from migratekit_core.adapters.vsphere import power
+from migratekit_core.adapters.vsphere import client, power
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
@@ -91,11 +91,16 @@ def _as_ours(error: BaseException, vm: VirtualMachine) -> MigrateKitError:
         return CancelledError(
             f"the failover of {vm.name} was cancelled", why, "", code=ErrorCode.CANCELLED, facts={"vm": vm.name}
         )
-    if isinstance(error, MigrateKitError):
-        return error
+    try:
+        with client.faults(vm.name):
+            raise error
+    except MigrateKitError as ours:
+        return ours
+    except BaseException as unknown:
+        why = redact(describe(unknown))
     return OperationFailedError(
         f"the failover of {vm.name} failed unexpectedly",
-        redact(describe(error)),
+        why,
         "report this, with --debug",
         code=ErrorCode.UNEXPECTED,
         facts={"vm": vm.name},

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from migratekit_core.adapters.vsphere import cbt, snapshots, tasks
+from migratekit_core.adapters.vsphere import cbt, client, snapshots, tasks
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine, deleted
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
@@ -102,7 +102,7 @@ def _opened(runtime: Runtime, job: Job, vm: VirtualMachine, snapshot: Any) -> No
 def _remove(runtime: Runtime, job: Job, vm: VirtualMachine, managed: Any, name: str, wait: float | None) -> None:
     """Remove the job's snapshot, waiting for a vCenter that is away: it must not stay open, and grow."""
     pending = ""
-    with runtime.undoing(job):
+    with runtime.undoing(job), client.faults(f"the snapshot of {vm.name}"):
         try:
             with job.step("remove-snapshot") as step:
                 pending = take_away(runtime, step, vm, managed, name, wait)
