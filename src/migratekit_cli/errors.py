@@ -23,6 +23,7 @@ from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import ERROR_FILE, INTERRUPTED_EXIT_CODE, MigrateKitError
 from migratekit_core.common.hints import Hint
 from migratekit_core.common.interrupts import interrupt
+from migratekit_core.common.visible import visible
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -102,7 +103,7 @@ def _tell(what: str, why: str, todo: Hint | str, reasons: tuple[Hint, ...] = (),
         lines.append(f"   do: {as_given(todo)}")
     from migratekit_core.common.redact import mask_known
 
-    text = "\n".join(mask_known(" ".join(line.splitlines())) for line in lines)
+    text = "\n".join(visible(mask_known(" ".join(line.splitlines()))) for line in lines)
     sys.stderr.write(f"{text}\n")
     if file := os.environ.get(ERROR_FILE):
         # On a full disk the exit code still says what kind of error it is, and stderr has been told.
@@ -111,4 +112,4 @@ def _tell(what: str, why: str, todo: Hint | str, reasons: tuple[Hint, ...] = (),
     if debugging():
         from migratekit_core.common.redact import redact
 
-        sys.stderr.write(redact(traceback.format_exc()))
+        sys.stderr.write(visible(redact(traceback.format_exc())))

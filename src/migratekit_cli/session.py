@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from migratekit_cli.ui import plain
 from migratekit_cli.ui.watch import watching
 from migratekit_core.common import hints
 from migratekit_core.common.hints import Command, Hint
@@ -83,7 +83,7 @@ def _warn(config: Config) -> None:
     from migratekit_core.adapters.tunnel.expiry import warnings
 
     for line in warnings(config):
-        sys.stderr.write(f"warning: {line}\n")
+        plain.err(f"warning: {line}")
 
 
 @contextmanager

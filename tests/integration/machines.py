@@ -11,6 +11,7 @@ from tests.lab.noise import noise
 from tests.lab.parts.vcenter import VCenter
 
 MIB = 1 << 20
+HOSTILE = "hostile01"
 SLASHED = "50% of a/b"
 """A name that the API has escaped."""
 
@@ -118,6 +119,7 @@ def shared(images: Images) -> dict[str, Any]:
         machine("hard01", random_disk(images, "hard01", 4 * MIB), thin(8 * MIB)),
         machine(SLASHED, random_disk(images, "slashed", MIB)),
         machine("lost01", thin(MIB)),
+        machine(HOSTILE, random_disk(images, HOSTILE, MIB)),
         machine("hard02", thin(MIB), thin(3 << 30)),
         machine("cancel01", random_disk(images, "cancel01", 48 * MIB)),
     ]

@@ -178,9 +178,9 @@ def test_a_long_question_is_broken_between_words_and_names_do_not_steer_the_term
     ask.confirm(f"Shut {'an-erp-machine ' * 5}down \x1b[1K and cut it over?", False, about=about)
 """
     with on_terminal(*script(tmp_path, body), environ=os.environ) as seen:
-        seen.until_last("an-erp-machine down �[1K and cut it over? [y/N]:")
+        seen.until_last("an-erp-machine down \\x1b[1K and cut it over? [y/N]:")
         lines = seen.screen.splitlines()
-        assert lines[0] == "volume �[2J�[1Aerp01�data"
+        assert lines[0] == r"volume \x1b[2J\x1b[1Aerp01\rdata"
         assert lines[1].startswith("  1. have its volumes") and lines[2].startswith("     ")
         assert " ".join(" ".join(lines[1:3]).split()) == "1. " + " ".join(["have its volumes"] * 8)
         assert lines[3] == "" and lines[4].startswith("Shut an-erp-machine an-erp-machine")

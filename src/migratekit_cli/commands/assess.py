@@ -15,7 +15,7 @@ from migratekit_cli.errors import reported
 from migratekit_cli.options import Output
 from migratekit_cli.reports import pages
 from migratekit_cli.session import configuration, runtime
-from migratekit_cli.ui import render
+from migratekit_cli.ui import plain, render
 
 if TYPE_CHECKING:
     from migratekit_core.services.assessment.assessment import Assessment
@@ -199,7 +199,7 @@ def command(
 
 
 def _note(line: str) -> None:
-    sys.stderr.write(line + "\n")
+    plain.err(line)
 
 
 def _recorded(context: typer.Context, site: Site) -> tuple[Site, Mapping[str, float]]:

@@ -13,7 +13,7 @@ import typer
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption
 from migratekit_cli.session import as_given, configuration
-from migratekit_cli.ui import render
+from migratekit_cli.ui import plain, render
 from migratekit_cli.ui.display import Display
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError, UsageError
@@ -88,12 +88,12 @@ def _patience() -> Iterator[Callable[[str], None]]:
     if not sys.stderr.isatty():
         yield lambda text: None
         return
-    from rich.console import Console
     from rich.spinner import Spinner
+    from rich.text import Text
 
     turning = Spinner("dots", text="looking at everything…")
-    with Display(Console(stderr=True), lambda: turning, per_second=SPINS_PER_SECOND, leave=False):
-        yield lambda text: turning.update(text=f"{text}…")
+    with Display(plain.console(stderr=True), lambda: turning, per_second=SPINS_PER_SECOND, leave=False):
+        yield lambda text: turning.update(text=Text(f"{text}…"))
 
 
 def _show(found: Report, problems: bool, output: Output) -> None:
@@ -118,11 +118,10 @@ def _show(found: Report, problems: bool, output: Output) -> None:
 
 def _draw(lines: Sequence[Line], summary: str, seconds: float) -> None:
     """Draw the report on a terminal: a block for each topic, and below what is wrong what to do."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=sys.stdout)
+    console = plain.console()
     widest = max((len(line.what) for line in lines), default=0)
     for topic in dict.fromkeys(line.topic for line in lines):
         console.print(Text(topic, style="bold"))
@@ -135,6 +134,6 @@ def _draw(lines: Sequence[Line], summary: str, seconds: float) -> None:
             said = Text(line.found, style="dim" if line.status == "skipped" else "")
             if line.todo:
                 said.append(f"\ndo: {as_given(line.todo)}", style=style)
-            block.add_row(Text(f"  {line.status}", style=style), line.what, said)
+            block.add_row(Text(f"  {line.status}", style=style), Text(line.what), said)
         console.print(block)
-    console.print(f"\n{summary}; {seconds:.1f} s", highlight=False)
+    console.print(f"\n{summary}; {seconds:.1f} s")

@@ -13,7 +13,7 @@ import typer
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption, YesOption
 from migratekit_cli.session import runtime
-from migratekit_cli.ui import render
+from migratekit_cli.ui import plain, render
 from migratekit_cli.ui.ask import confirm, possible
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError, UsageError
@@ -147,7 +147,7 @@ def _asked(found: Overview) -> tuple[Entry, ...]:
 
 
 def _tell(line: str) -> None:
-    typer.echo(line, err=True)
+    plain.err(line)
 
 
 def _forget(opened: Runtime, sources: list[str], dry_run: bool, yes: bool) -> None:

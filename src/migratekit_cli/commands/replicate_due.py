@@ -12,7 +12,7 @@ import typer
 
 from migratekit_cli.options import Output
 from migratekit_cli.session import as_given, runtime
-from migratekit_cli.ui import render
+from migratekit_cli.ui import plain, render
 from migratekit_cli.ui.render import count
 from migratekit_core.common.hints import migratekit
 from migratekit_core.common.units import human_age, human_bytes, human_seconds
@@ -92,9 +92,9 @@ def _show(done: Result, quiet: bool, output: Output) -> None:
         return
     if quiet and not done.trouble:
         return
-    sys.stdout.write(summary(done) + "\n")
+    plain.out(summary(done))
     for line in [*troubles(done), *busy(done), *surplus(done)]:
-        sys.stdout.write(line + "\n")
+        plain.out(line)
 
 
 def _plain(each: Outcome) -> dict[str, object]:

@@ -6,14 +6,15 @@ and escapes all of it. A name that is HTML, or a template, is shown as it is.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from migratekit_cli.ui import plain
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
+from migratekit_core.common.visible import visible
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -25,12 +26,18 @@ def render(template: str, **content: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     return environment.get_template(template).render(content)
+
+
+def _shown(value: Any) -> Any:
+    """Return what a page has of a value: of a text what prints nothing is an escape; what is HTML already stays."""
+    return visible(value) if type(value) is str else value
 
 
 def write(path: Path, made: datetime, document: Callable[[datetime, str], str]) -> None:
@@ -50,4 +57,4 @@ def write(path: Path, made: datetime, document: Callable[[datetime, str], str]) 
             code=ErrorCode.FILE_UNWRITABLE,
             facts={"path": str(path)},
         ) from None
-    sys.stderr.write(f"report: {path}\n")
+    plain.err(f"report: {path}")

@@ -20,6 +20,7 @@ from migratekit_cli.ui.display import cleared
 from migratekit_cli.ui.unbroken import others_wait
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
+from migratekit_core.common.visible import visible
 
 UNCHANGED = "Nothing was changed."
 DECLINED_EXIT_CODE = 1
@@ -164,9 +165,9 @@ def _say(*lines: str) -> None:
 def _fitted(line: str) -> str:
     """Return a line whose words stay whole on a terminal that is too narrow for it; what is left goes on indented.
 
-    Characters that move the cursor or change colours are replaced: names come from elsewhere.
+    Characters that move the cursor or change colours are escaped: names come from elsewhere.
     """
-    shown = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
+    shown = visible(line)
     if not sys.stderr.isatty():
         return shown
     try:

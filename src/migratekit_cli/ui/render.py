@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from migratekit_cli.options import Output
+from migratekit_cli.ui import plain
+from migratekit_core.common.visible import visible
 
 ID = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 """What is never broken in a table, for somebody has to copy it: without room for it, each row is drawn as a record."""
@@ -22,7 +24,7 @@ def result(output: Output, schema: str, data: dict[str, Any], table: Table | Non
     """Write a result. `schema` names its JSON form and version (docs/json.md); `table` or `text` is for people."""
     if output is Output.TABLE:
         if text:
-            sys.stdout.write(text.rstrip("\n") + "\n")
+            plain.out(text.rstrip("\n"))
         if table is not None:
             table.write()
         return
@@ -69,7 +71,7 @@ class Table:
 
     def add(self, *cells: object) -> None:
         """Add a row."""
-        self._rows.append(["" if cell is None else str(cell) for cell in cells])
+        self._rows.append(["" if cell is None else visible(str(cell)) for cell in cells])
 
     def write(self) -> None:
         """Write it to stdout."""
@@ -78,9 +80,7 @@ class Table:
             for row in [[column.lower() for column in self._columns], *self._rows]:
                 sys.stdout.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
             return
-        from rich.console import Console
-
-        console = Console(file=sys.stdout)
+        console = plain.console()
         columns = list(zip(self._columns, *self._rows, strict=True))
         least, most = ([max(map(size, cells)) for cells in columns] for size in (_least, len))
         between = GAP * (len(columns) - 1)
@@ -96,25 +96,27 @@ class Table:
 
     def _drawn(self, widths: Sequence[int | None]) -> Any:
         from rich.table import Table as RichTable
+        from rich.text import Text
 
         drawn = RichTable(box=None, header_style="bold", pad_edge=False)
         for column, width in zip(self._columns, widths, strict=True):
             right = column in self._right
             drawn.add_column(column, justify="right" if right else "left", overflow="fold", width=width)
         for row in self._rows:
-            drawn.add_row(*row)
+            drawn.add_row(*map(Text, row))
         return drawn
 
     def _record(self, row: list[str]) -> Any:
         """Return a row drawn as lines of name and value: an id that is torn apart cannot be copied."""
         from rich.table import Table as RichTable
+        from rich.text import Text
 
         drawn = RichTable(box=None, show_header=False, pad_edge=False)
         drawn.add_column(style="bold", min_width=max(map(len, self._columns)), no_wrap=True)
         drawn.add_column(overflow="fold")
         for name, cell in zip(self._columns, row, strict=True):
             if cell:
-                drawn.add_row(name, cell)
+                drawn.add_row(name, Text(cell))
         return drawn
 
 

@@ -15,6 +15,7 @@ import typer
 from migratekit_cli.ui.unbroken import into_nothing
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import INTERRUPTED_EXIT_CODE, OperationFailedError
+from migratekit_core.common.visible import no_formula, one_line
 
 Row = Callable[[Any], Sequence[object]]
 
@@ -104,7 +105,7 @@ class YamlStream:
             _write(f"{self._name}:\n")
             self._name = ""
         plain = json.loads(json.dumps(vars(item), default=vars))
-        _write(self._dump([plain], Dumper=self._dumper, sort_keys=False, allow_unicode=True))
+        _write(self._dump([plain], Dumper=self._dumper, sort_keys=False))
 
     def end(self) -> None:
         """Say that there was nothing, where there was nothing."""
@@ -122,7 +123,7 @@ class CsvStream:
 
     def add(self, item: Any) -> None:
         """Write an item."""
-        self._writer.writerow(["" if cell is None else cell for cell in self._row(item)])
+        self._writer.writerow(["" if cell is None else no_formula(cell) for cell in self._row(item)])
 
     def end(self) -> None:
         """Write nothing more."""
@@ -143,7 +144,7 @@ class TableStream:
 
     def add(self, item: Any) -> None:
         """Write an item, or keep it until the widths are known."""
-        cells = [" ".join(str("" if cell is None else cell).split()) for cell in self._row(item)]
+        cells = [one_line(str("" if cell is None else cell)) for cell in self._row(item)]
         if self._first is None:
             self._write(cells)
             return

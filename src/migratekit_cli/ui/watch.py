@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from migratekit_cli.ui import plain
 from migratekit_cli.ui.display import Display
 from migratekit_cli.ui.eta import Eta
 from migratekit_core.common.units import human_bytes, human_rate, human_seconds
+from migratekit_core.common.visible import one_line
 
 if TYPE_CHECKING:
     from migratekit_core.engine.job import Progress
@@ -101,7 +103,7 @@ class Lines:
         self._say(f"{what}: {percent:.0f} % ({', '.join(parts + [left] * bool(left))})")
 
     def _say(self, text: str) -> None:
-        sys.stderr.write(f"{datetime.now().astimezone():%H:%M:%S} {text}\n")
+        plain.err(f"{datetime.now().astimezone():%H:%M:%S} {one_line(text)}")
         sys.stderr.flush()
 
 
@@ -120,10 +122,11 @@ class Bars:
 
     def step(self, job: str, step: str, status: str) -> None:
         """Print a step as it begins, and if it fails."""
-        if status == "running":
-            self._progress.console.print(f"[dim]{job}[/dim] {step}", highlight=False)
-        elif status == "failed":
-            self._progress.console.print(f"[dim]{job}[/dim] [red]{step} failed[/red]", highlight=False)
+        from rich.text import Text
+
+        said = {"running": (step, ""), "failed": (f"{step} failed", "red")}.get(status)
+        if said is not None:
+            self._progress.console.print(Text.assemble((job, "dim"), " ", said))
 
     def expect(self, disks: Sequence[str]) -> None:
         """Take which disks there will be."""
@@ -139,7 +142,7 @@ class Bars:
 
     def note(self, message: str) -> None:
         """Print something above the bars."""
-        self._progress.console.print(message, highlight=False, markup=False)
+        self._progress.console.print(message)
 
     def end(self) -> None:
         """Show the bars no more; the last ones stay."""
@@ -163,8 +166,8 @@ def bars(console: Any) -> Bars:
         BarColumn(),
         TaskProgressColumn(),
         DownloadColumn(binary_units=True),
-        TextColumn("{task.fields[rate]}"),
-        TextColumn("{task.fields[left]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
+        TextColumn("{task.fields[left]}", markup=False),
     )
     progress = Progress(*columns, console=console)
     # Its own live display is never begun: it would not make room for a question.
@@ -177,9 +180,7 @@ def watching() -> Iterator[Lines | Bars]:
     if not sys.stderr.isatty():
         yield Lines()
         return
-    from rich.console import Console
-
-    shown = bars(Console(stderr=True))
+    shown = bars(plain.console(stderr=True))
     try:
         yield shown
     finally:

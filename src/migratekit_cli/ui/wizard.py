@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import typer
-
+from migratekit_cli.ui import plain
 from migratekit_cli.ui.ask import text
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ def ask(found: Overview) -> tuple[Entry, ...]:
 
     entries: list[Entry] = []
     if not found.unmapped:
-        typer.echo("every network is mapped", err=True)
+        plain.err("every network is mapped")
         return ()
     names = Counter(source.name for source in found.sources)
     about = ["Networks of CloudStack:"]

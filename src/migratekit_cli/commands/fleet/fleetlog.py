@@ -6,6 +6,7 @@ import sys
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from migratekit_cli.ui import plain
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def note(message: str) -> None:
     """Write a line."""
-    sys.stderr.write(f"{datetime.now():%H:%M:%S} {message}\n")
+    plain.err(f"{datetime.now():%H:%M:%S} {message}")
     sys.stderr.flush()
 
 

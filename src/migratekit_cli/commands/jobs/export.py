@@ -15,6 +15,7 @@ import typer
 from migratekit_cli.errors import reported
 from migratekit_cli.options import KindsOption, OwnersOption, SinceOption, StatusesOption
 from migratekit_cli.session import runtime
+from migratekit_cli.ui import plain
 from migratekit_cli.ui.render import count
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
@@ -59,14 +60,14 @@ def command(
         lots = (trees(engine, found[start : start + LOT]) for start in range(0, len(found), LOT))
         if otel:
             spans = opened.traces().send(tree for lot in lots for tree in lot)
-            sys.stderr.write(f"{count(len(found), 'job')} sent, {count(spans, 'span')}\n")
+            plain.err(f"{count(len(found), 'job')} sent, {count(spans, 'span')}")
             return
         with _target(file) as stream:
             for lot in lots:
                 for tree in lot:
                     stream.write(json.dumps(document(tree)) + "\n")
     if file is not None:
-        sys.stderr.write(f"{count(len(found), 'job')} written to {file}\n")
+        plain.err(f"{count(len(found), 'job')} written to {file}")
 
 
 @contextmanager

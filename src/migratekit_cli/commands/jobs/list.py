@@ -18,7 +18,7 @@ from migratekit_cli.options import (
     StatusesOption,
 )
 from migratekit_cli.session import as_given, configuration, runtime
-from migratekit_cli.ui import render
+from migratekit_cli.ui import plain, render
 
 SHORT_ID = 8
 """Characters of an id on a terminal; every command takes the beginning of one."""
@@ -62,7 +62,7 @@ def command(
     ]
     render.result(output, "migratekit.jobs/1", {"jobs": [fields(row) for row in rows], "owed": owed}, table)
     for one in left:  # not on stdout, where one reads columns
-        sys.stderr.write(f"to be taken back: {as_given(f'{one.vm_name}: {one.what}; ', one.todo)}\n")
+        plain.err(f"to be taken back: {as_given(f'{one.vm_name}: {one.what}; ', one.todo)}")
 
 
 def _id(row: Any) -> str:

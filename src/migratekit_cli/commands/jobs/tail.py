@@ -15,7 +15,8 @@ import typer
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption, OwnersOption
 from migratekit_cli.session import runtime
-from migratekit_cli.ui import render
+from migratekit_cli.ui import plain, render
+from migratekit_core.common.visible import one_line
 
 if TYPE_CHECKING:
     from migratekit_core.context import Runtime
@@ -57,7 +58,7 @@ def command(
                 if not seen:
                     raise
                 if not missing:
-                    sys.stderr.write(f"{error}: trying again\n")
+                    plain.err(f"{error}: trying again")
                 missing = True
                 time.sleep(POLL_SECONDS)
                 continue
@@ -88,7 +89,7 @@ def _write(lines: Iterable[Record], output: Output) -> None:
         if output is Output.TABLE:
             sys.stdout.write(_text(line, sys.stdout.isatty()) + "\n")
             continue
-        plain = {
+        told = {
             "at": line.at.isoformat(),
             "level": line.level,
             "job_id": line.job_id,
@@ -99,7 +100,7 @@ def _write(lines: Iterable[Record], output: Output) -> None:
             "message": line.message,
             "fields": line.fields,
         }
-        render.piece(output, "migratekit.job-line/1", plain)
+        render.piece(output, "migratekit.job-line/1", told)
     sys.stdout.flush()
 
 
@@ -107,7 +108,7 @@ def _text(line: Record, terminal: bool) -> str:
     place = f"{line.job_id[:8]} {line.owner} {line.kind}" + (f"/{line.step}" if line.step else "")
     told = "".join(f" {name}={_value(value)}" for name, value in line.fields.items() if value not in ("", None))
     level = "" if line.level == "info" else f"{line.level}: "
-    text = " ".join(f"{line.at:%H:%M:%S} {place}: {level}{line.message}{told}".split())
+    text = one_line(f"{line.at:%H:%M:%S} {place}: {level}{line.message}{told}")
     if not terminal or line.level not in COLOURS or os.environ.get("NO_COLOR"):
         return text
     return f"{COLOURS[line.level]}{text}\x1b[0m"

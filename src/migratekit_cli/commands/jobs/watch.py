@@ -14,7 +14,7 @@ from migratekit_cli.commands.jobs import jobview
 from migratekit_cli.errors import reported
 from migratekit_cli.options import Output, OutputOption, OwnersOption
 from migratekit_cli.session import runtime
-from migratekit_cli.ui import render
+from migratekit_cli.ui import plain, render
 from migratekit_cli.ui.display import Display
 from migratekit_core.common.units import human_seconds
 
@@ -84,7 +84,7 @@ def _follow(look: Callable[..., Snapshot], pause: float, named: bool, output: Ou
         except UnreachableError as error:
             if not told:
                 raise
-            sys.stderr.write(f"{error}: trying again\n")
+            plain.err(f"{error}: trying again")
             time.sleep(pause)
             continue
         _show_once(seen, output)
@@ -97,14 +97,12 @@ def _follow(look: Callable[..., Snapshot], pause: float, named: bool, output: Ou
 def _show_once(seen: Snapshot, output: Output) -> None:
     if output is Output.TABLE:
         if sys.stdout.isatty():
-            from rich.console import Console
-
-            console = Console(file=sys.stdout)
+            console = plain.console()
             console.print(jobview.drawn(seen, console.width))
             return
         now = f"{datetime.now().astimezone():%H:%M:%S}"
         for line in jobview.lines(seen) if seen.jobs else ["nothing runs"]:
-            sys.stdout.write(f"{now} {line}\n")
+            plain.out(f"{now} {line}")
     else:
         render.piece(output, "migratekit.jobs-watch/1", jobview.document(seen))
     sys.stdout.flush()
@@ -112,11 +110,11 @@ def _show_once(seen: Snapshot, output: Output) -> None:
 
 def _live(look: Callable[..., Snapshot], pause: float, named: bool) -> Snapshot:
     """Draw, in place; what has ended meanwhile stays above as a line."""
-    from rich.console import Console
+    from rich.text import Text
 
     from migratekit_core.common.errors import UnreachableError
 
-    console = Console(file=sys.stdout)
+    console = plain.console()
     seen, notice = look(), ""
     with Display(console, lambda: jobview.drawn(seen, console.width, notice)) as shown:
         try:
@@ -129,9 +127,9 @@ def _live(look: Callable[..., Snapshot], pause: float, named: bool) -> Snapshot:
                     now = look()
                     gone = {job.id for job in seen.jobs} - {job.id for job in now.jobs}
                     for job in look(tuple(gone)).jobs if gone else ():
-                        colour = jobview.COLOURS[job.status]
-                        said = f"[dim]{job.id[:8]}[/dim] {job.kind} {job.owner} [{colour}]{job.status}[/{colour}]"
-                        console.print(f"{said} after {human_seconds(job.seconds)}", highlight=False)
+                        status = job.status, jobview.COLOURS[job.status]
+                        took = f" after {human_seconds(job.seconds)}"
+                        console.print(Text.assemble((job.id[:8], "dim"), f" {job.kind} {job.owner} ", status, took))
                     seen, notice = now, ""
                 except UnreachableError as error:
                     notice = f"{error}: trying again"

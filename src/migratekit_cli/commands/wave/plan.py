@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,7 @@ from migratekit_cli.commands.wave import waveplan
 from migratekit_cli.errors import reported
 from migratekit_cli.options import DryRunOption, Output, OutputOption
 from migratekit_cli.session import configuration, runtime
-from migratekit_cli.ui import render
+from migratekit_cli.ui import plain, render
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError, UsageError
 
@@ -115,7 +114,7 @@ def command(
     _show(made, files, output)
     if out is None or dry_run:
         reason = "--dry-run" if dry_run else "without --out"
-        sys.stderr.write(f"nothing is written ({reason})\n")
+        plain.err(f"nothing is written ({reason})")
 
 
 def _named(rules: Rules, name: str) -> Rules:
@@ -167,7 +166,7 @@ def _write(made: Plan, paths: dict[str, Path]) -> None:
                 code=ErrorCode.FILE_UNWRITABLE,
                 facts={"path": str(path)},
             ) from None
-        sys.stderr.write(f"wave file: {path}\n")
+        plain.err(f"wave file: {path}")
 
 
 def _show(made: Plan, files: dict[str, Path], output: Output) -> None:
@@ -182,4 +181,4 @@ def _show(made: Plan, files: dict[str, Path], output: Output) -> None:
     render.result(output, "migratekit.wave-plan/1", data, waveplan.table(made))
     if output is Output.TABLE:
         for line in waveplan.notes(made):
-            sys.stderr.write(line + "\n")
+            plain.err(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import typer
 from migratekit_cli.commands.fleet.fleetlog import note
 from migratekit_cli.options import Output
 from migratekit_cli.session import Globals, as_given
-from migratekit_cli.ui import render
+from migratekit_cli.ui import plain, render
 from migratekit_cli.ui.ask import Interrupted
 from migratekit_cli.ui.render import count
 from migratekit_core.common.codes import ErrorCode
@@ -175,7 +174,7 @@ def _check_fleet(opened: Runtime) -> None:
 
 
 def _say(what: str, todo: Hint) -> None:
-    sys.stderr.write(f"{what}\n{as_given(todo)}\n")
+    plain.err(f"{what}\n{as_given(todo)}")
 
 
 def follow(opened: Runtime, name: str, check: Callable[[], None], until: Callable[[Run], bool], output: Output) -> Run:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from migratekit_cli.commands.jobs.jobview import clock, pair, percent
 from migratekit_cli.options import Output
 from migratekit_cli.session import as_given
-from migratekit_cli.ui import render
+from migratekit_cli.ui import plain, render
 from migratekit_cli.ui.display import Display
 from migratekit_core.common.hints import migratekit
 from migratekit_core.common.units import human_rate, human_seconds
@@ -58,13 +58,11 @@ def show(seen: Snapshot, output: Output) -> None:
     if output is not Output.TABLE:
         render.result(output, SCHEMA, document(seen))
     elif sys.stdout.isatty():
-        from rich.console import Console
-
-        console = Console(file=sys.stdout)
+        console = plain.console()
         console.print(drawn(overview(seen), console.width, most=len(seen.machines)))
     else:
         for line in lines(overview(seen)):
-            sys.stdout.write(line + "\n")
+            plain.out(line)
 
 
 def document(seen: Snapshot) -> dict[str, Any]:
@@ -251,15 +249,15 @@ def _follow(look: Callable[[], Snapshot], over: Callable[[Snapshot], bool], outp
         except UnreachableError as error:
             if before is None:
                 raise
-            sys.stderr.write(f"{error}: trying again\n")
+            plain.err(f"{error}: trying again")
             time.sleep(pause)
             continue
         if output is Output.TABLE:
             for line in _news(before, seen):
-                sys.stdout.write(f"{datetime.now().astimezone():%H:%M:%S} {line}\n")
+                plain.out(f"{datetime.now().astimezone():%H:%M:%S} {line}")
             now = headline(overview(seen))
             if now != said:
-                sys.stdout.write(f"{datetime.now().astimezone():%H:%M:%S} {now}\n")
+                plain.out(f"{datetime.now().astimezone():%H:%M:%S} {now}")
             said = now
         else:
             render.piece(output, SCHEMA, document(seen))
@@ -285,12 +283,10 @@ def _news(before: Snapshot | None, seen: Snapshot) -> Iterator[str]:
 
 
 def _live(look: Callable[[], Snapshot], over: Callable[[Snapshot], bool], pause: float) -> Snapshot:
-    from rich.console import Console
-
     from migratekit_core.common.errors import UnreachableError
     from migratekit_core.services.waves.view import overview
 
-    console = Console(file=sys.stdout)
+    console = plain.console()
     seen, notice = look(), ""
 
     def draw() -> Any:
@@ -307,6 +303,6 @@ def _live(look: Callable[[], Snapshot], over: Callable[[Snapshot], bool], pause:
             try:
                 before, seen, notice = seen, look(), ""
                 for line in _news(before, seen):
-                    console.print(line, highlight=False, markup=False)
+                    console.print(line)
             except UnreachableError as error:
                 notice = f"{error}: trying again"

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from migratekit_core.common.visible import visible
 from migratekit_core.services.assessment.rule import Finding, Severity
 
 if TYPE_CHECKING:
     from migratekit_core.services.assessment.assessment import Assessment
 
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 cannot hold."""
 SITE = "site"
 
 
@@ -68,4 +66,5 @@ def _case(suite: Element, rule: str, what: str) -> Element:
 
 
 def _clean(text: str) -> str:
-    return _NOT_XML.sub("\ufffd", text)
+    """Return a text without what XML cannot hold, and what turns lines around."""
+    return visible(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from migratekit_core.common.visible import one_line
 from migratekit_core.services.assessment.rule import Finding, Severity
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def document(assessment: Assessment, rules: Iterable[Rule], version: str) -> dic
         {
             "level": "note",
             "descriptor": {"id": each.rule},
-            "message": {"text": f"{each.rule} {each.what} was not checked: {each.reason}"},
+            "message": {"text": _message(f"{each.rule} {each.what} was not checked: {each.reason}")},
         }
         for each in assessment.not_checked
     ]
@@ -65,17 +66,33 @@ def _result(found: Finding, rule_index: int) -> dict[str, Any]:
         "ruleId": found.rule,
         "ruleIndex": rule_index,
         "level": LEVELS[found.severity],
-        "message": {"text": text},
+        "message": {"text": _message(text)},
         "locations": [
             {
                 "physicalLocation": {
-                    "artifactLocation": {"uri": quote(f"vsphere/{name.strip('/')}")},
+                    "artifactLocation": {"uri": _uri(name)},
                     "region": {"startLine": 1},
                 },
                 "logicalLocations": [
-                    {"name": found.vm or SITE, "fullyQualifiedName": f"{name}{subject}", "kind": "resource"}
+                    {
+                        "name": one_line(found.vm or SITE),
+                        "fullyQualifiedName": one_line(f"{name}{subject}"),
+                        "kind": "resource",
+                    }
                 ],
             }
         ],
         "partialFingerprints": {FINGERPRINT: found.fingerprint},
     }
+
+
+def _message(text: str) -> str:
+    """Return a text in which nothing is a link or a placeholder (SARIF 2.1.0, 3.11.5 and 3.11.6)."""
+    shown = one_line(text).replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
+    return shown.replace("{", "{{").replace("}", "}}")
+
+
+def _uri(path: str) -> str:
+    """Return the address that stands for a machine; none leads out of it."""
+    parts = [part if part.strip(".") else "_" * len(part) for part in one_line(path).strip("/").split("/")]
+    return quote(f"vsphere/{'/'.join(parts)}")

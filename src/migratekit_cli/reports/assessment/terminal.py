@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from migratekit_cli.ui import plain
 from migratekit_core.services.assessment.rule import Finding, Severity
 
 if TYPE_CHECKING:
@@ -18,11 +18,10 @@ SHOWN = {Severity.BLOCKER: 20, Severity.WARNING: 20, Severity.INFO: 5}
 
 def write(assessment: Assessment) -> None:
     """Write the findings to stdout."""
-    from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
 
-    console = Console(file=sys.stdout, highlight=False)
+    console = plain.console()
     groups: defaultdict[str, list[Finding]] = defaultdict(list)
     for found in assessment.findings:
         groups[found.rule].append(found)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
 from migratekit_core.common.hints import hint, migratekit
+from migratekit_core.common.visible import FORMULA
 from migratekit_core.services.networks.model import Entry
 
 SCHEMA = "migratekit.network-map/1"
@@ -87,7 +88,7 @@ def write(entries: Iterable[Entry], kind: str) -> str:
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(COLUMNS)
-        writer.writerows((row.source, row.target or LEFT_OUT, row.machine) for row in rows)
+        writer.writerows((_cell(row.source), _cell(row.target or LEFT_OUT), _cell(row.machine)) for row in rows)
         return out.getvalue()
     networks: dict[str, Target] = {row.source: row.target or False for row in rows if not row.machine}
     cards: dict[str, dict[str, Target]] = {}
@@ -96,11 +97,15 @@ def write(entries: Iterable[Entry], kind: str) -> str:
             cards.setdefault(row.machine, {})[row.source] = row.target or False
     if kind == "yaml":
         document = {"schema": SCHEMA, "map": networks, **({"cards": cards} if cards else {})}
-        return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(document, sort_keys=False, allow_unicode=all(map(_prints, rows)))
     lines = [f"schema = {_toml(SCHEMA)}", "", "[map]", *(_line(*item) for item in networks.items())]
     for machine, labels in cards.items():
         lines += ["", f"[cards.{_toml(machine)}]", *(_line(*item) for item in labels.items())]
     return "\n".join(lines) + "\n"
+
+
+def _prints(row: Entry) -> bool:
+    return f"{row.source}{row.target}{row.machine}".isprintable()
 
 
 def _line(source: str, target: Target) -> str:
@@ -108,8 +113,12 @@ def _line(source: str, target: Target) -> str:
 
 
 def _toml(text: str) -> str:
-    # A JSON string is a TOML basic string, but for the delete character, which JSON leaves as it is.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    # A JSON string is a TOML basic string, but for what prints nothing: JSON leaves some of it as it is.
+    return "".join(map(_toml_character, json.dumps(text, ensure_ascii=False)))
+
+
+def _toml_character(each: str) -> str:
+    return each if each.isprintable() else f"\\u{ord(each):04x}" if ord(each) < 0x10000 else f"\\U{ord(each):08x}"
 
 
 def _from_csv(path: Path, text: str) -> tuple[Entry, ...]:
@@ -119,12 +128,22 @@ def _from_csv(path: Path, text: str) -> tuple[Entry, ...]:
         raise _wrong(path, f"its first line has no column {missing[0]!r}; columns: {', '.join(COLUMNS)}")
     entries = []
     for row in reader:
-        source, target = (row.get("source") or "").strip(), (row.get("target") or "").strip()
+        source, target = _from_cell(row.get("source")), _from_cell(row.get("target"))
         if not source or not target:
             raise _wrong(path, f"line {reader.line_num} has no {'source' if not source else 'target'}")
-        machine = (row.get("machine") or "").strip()
+        machine = _from_cell(row.get("machine"))
         entries.append(Entry(source, None if target == LEFT_OUT else target, machine, ORIGIN))
     return _checked(path, entries)
+
+
+def _cell(text: str) -> str:
+    """Return what a CSV file has of a name: one that a spreadsheet would take for a formula begins with a quote."""
+    return f"'{text}" if text.startswith(FORMULA) and text != LEFT_OUT else text
+
+
+def _from_cell(cell: str | None) -> str:
+    text = (cell or "").strip()
+    return text[1:] if text.startswith(tuple(f"'{each}" for each in FORMULA)) else text
 
 
 def _checked(path: Path, entries: list[Entry]) -> tuple[Entry, ...]:
