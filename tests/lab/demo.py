@@ -266,7 +266,8 @@ def _writing_guest(lab: Lab, rng: random.Random) -> Iterator[list[int]]:
     stop = threading.Event()
 
     def write() -> None:
-        while not stop.wait(0.02):
+        # Less and less often: where a sync takes long, what is written meanwhile stays a small part of the disk.
+        while not stop.wait(0.02 * (1 + count[0] / 50)):
             guest.scatter(lab.vcenter, VM, DATA, guest.DATA_SIZE, 1, rng)
             count[0] += 1
 
