@@ -18,6 +18,7 @@ from migratekit_core.db.engine import Databases, session
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.oma import FailoverJob, FailoverState, ReplicationJob, VmDisk
 from migratekit_core.db.sources import note_sync
+from migratekit_core.services.replication import replica
 from migratekit_core.services.schedule.due import lead, standings
 from migratekit_core.services.schedule.run import run_due
 from tests.coded import raises
@@ -108,6 +109,16 @@ def test_a_machine_is_named_by_path_or_uuid_and_never_guessed(databases: Databas
     assert {name: state for name, (state, _, _) in found.items()} == {
         "twin": "ambiguous", "u1": "in step", "/DC0/vm/b/twin": "in step",
     }  # fmt: skip
+
+
+def test_a_machine_is_named_as_vsphere_shows_it_or_as_its_api_has_it(databases: Databases) -> None:
+    """What earlier versions have written down is the API's."""
+    synced(databases, "a%2fb", 1, uuid="u1", path="/DC0/vm/a%2fb")
+    synced(databases, "c/d", 1, uuid="u2", path="/DC0/vm/c%2fd")
+    names = ("a/b", "a%2fb", "/DC0/vm/a/b", "/DC0/vm/a%2fb", "c/d", "c%2fd", "/DC0/vm/c%2fd")
+    assert {state for state, _, _ in states(databases, **dict.fromkeys(names, 3600)).values()} == {"in step"}
+    assert [found.job.source_vm_id for found in replica.named(databases.oma, "a/b")] == ["u1"]
+    assert [found.job.source_vm_id for found in replica.named(databases.oma, "c%2fd")] == ["u2"]
 
 
 def test_a_machine_that_was_failed_over_is_left_alone(databases: Databases) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from migratekit_core.common.vsphere_names import spellings
 from migratekit_core.db.models.oma import ReplicationJob
 from migratekit_core.db.models.sources import SourceVm, SourceVolume
 
@@ -63,7 +64,8 @@ def note_volume(db: Session, vm_id: str, disk_id: str, volume_id: str) -> None:
 
 
 def called(names: Sequence[str]) -> SelectOfScalar[SourceVm]:
-    """Return the query for the machines with one of these names, paths or instanceUuids."""
+    """Return the query for the machines with one of these names, paths or instanceUuids, however they are spelled."""
+    names = sorted(frozenset().union(*map(spellings, names)))
     query = select(SourceVm).where(
         col(SourceVm.name).in_(names) | col(SourceVm.vm_id).in_(names) | col(SourceVm.path).in_(names)
     )

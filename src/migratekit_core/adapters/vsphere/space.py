@@ -10,7 +10,7 @@ from typing import Any
 from pyVmomi import vim, vmodl
 
 from migratekit_core.adapters.vsphere.client import faults
-from migratekit_core.adapters.vsphere.inventory.names import shown
+from migratekit_core.common.vsphere_names import shown
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from sqlmodel import Session, col, select
 
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import UsageError
+from migratekit_core.common.vsphere_names import forms, shown, shown_path
 from migratekit_core.config.schema import Schedule
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.base import utcnow
@@ -84,9 +85,14 @@ class _Known:
 def _standings(db: Session, schedule: Schedule, now: datetime) -> list[Standing]:
     known: defaultdict[str, list[_Known]] = defaultdict(list)
     for one in _known(db, list(schedule.rpo)):
-        for name in {one.vm.vm_id, one.vm.name, one.vm.path}:
+        for name in {one.vm.vm_id, shown(one.vm.name), shown_path(one.vm.path)}:
             known[name].append(one)
-    return [_standing(name, rpo, schedule.every, now, known[name]) for name, rpo in schedule.rpo.items()]
+
+    def meant(name: str) -> list[_Known]:
+        found = {one.vm.vm_id: one for form in forms(name) for one in known.get(form, ())}
+        return list(found.values())
+
+    return [_standing(name, rpo, schedule.every, now, meant(name)) for name, rpo in schedule.rpo.items()]
 
 
 def _standing(name: str, rpo: float, every: float, now: datetime, found: list[_Known]) -> Standing:

@@ -12,7 +12,6 @@ from migratekit_core.adapters.vsphere.inventory.model import (
     Snapshot,
     VirtualMachine,
 )
-from migratekit_core.adapters.vsphere.inventory.names import forms, shown, shown_path
 from migratekit_core.adapters.vsphere.inventory.reading import (
     Identities,
     deleted,
@@ -23,6 +22,7 @@ from migratekit_core.adapters.vsphere.inventory.reading import (
     read_disks,
     read_tracking,
 )
+from migratekit_core.common.vsphere_names import forms, shown, shown_path
 
 __all__ = [
     "Controller",

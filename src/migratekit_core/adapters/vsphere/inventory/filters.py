@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from migratekit_core.adapters.vsphere.inventory.model import VirtualMachine
-from migratekit_core.adapters.vsphere.inventory.names import forms, shown_path
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.hints import Hint, hint, migratekit
+from migratekit_core.common.vsphere_names import forms, shown_path
 
 TEMPLATE, AGENT, PLACEHOLDER = "templates", "agents of vSphere", "placeholders of Site Recovery"
 AGENTS = frozenset({"com.vmware.vim.eam"})

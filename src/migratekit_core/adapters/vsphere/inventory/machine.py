@@ -16,8 +16,8 @@ from migratekit_core.adapters.vsphere.inventory.model import (
     Snapshot,
     VirtualMachine,
 )
-from migratekit_core.adapters.vsphere.inventory.names import shown
 from migratekit_core.adapters.vsphere.inventory.places import Places
+from migratekit_core.common.vsphere_names import shown
 
 DEVICES = "config.hardware.device"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from migratekit_core.adapters.vsphere.inventory.names import shown
+from migratekit_core.common.vsphere_names import shown
 
 
 @dataclass(frozen=True)

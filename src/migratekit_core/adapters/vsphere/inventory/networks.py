@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from migratekit_core.adapters.vsphere.inventory import wire
-from migratekit_core.adapters.vsphere.inventory.names import shown
 from migratekit_core.adapters.vsphere.inventory.places import Places
+from migratekit_core.common.vsphere_names import shown
 
 PRESENT, RENAMED, DELETED = "present", "renamed", "deleted"
 STANDARD, DISTRIBUTED, OPAQUE = "standard", "distributed", "opaque"

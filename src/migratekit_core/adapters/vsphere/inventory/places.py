@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 from migratekit_core.adapters.vsphere.inventory import wire
 from migratekit_core.adapters.vsphere.inventory.collector import Found, Retrieval
 from migratekit_core.adapters.vsphere.inventory.model import Datastore
-from migratekit_core.adapters.vsphere.inventory.names import shown
+from migratekit_core.common.vsphere_names import shown
 
 _WANTED = {
     "Folder": ["name", "parent"],

@@ -23,11 +23,11 @@ from migratekit_core.adapters.vsphere.inventory.machine import (
     read_path,
 )
 from migratekit_core.adapters.vsphere.inventory.model import Disk, VirtualMachine, excluded_disks
-from migratekit_core.adapters.vsphere.inventory.names import forms, shown
 from migratekit_core.adapters.vsphere.inventory.places import Places
 from migratekit_core.adapters.vsphere.patience import Mood, feeling
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, PreconditionError
+from migratekit_core.common.vsphere_names import forms, shown
 
 
 def list_vms(service: Any, tags: Mapping[str, tuple[str, ...]] | None = None) -> Iterator[VirtualMachine]:

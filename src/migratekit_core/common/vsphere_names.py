@@ -12,6 +12,8 @@ from functools import lru_cache
 
 _ESCAPE = re.compile("%(2f|25|5c)", re.IGNORECASE)
 _MEANT = {"2f": "/", "25": "%", "5c": "\\"}
+_ESCAPES = {meant: f"%{code}" for code, meant in _MEANT.items()}
+_MEANT_BY = re.compile(r"[/%\\]")
 
 
 def shown(name: str) -> str:
@@ -30,3 +32,8 @@ def shown_path(path: str) -> str:
 def forms(given: str) -> frozenset[str]:
     """Return what somebody may mean by a name or path: one as it is shown, or as the API has it."""
     return frozenset({given, shown(given), shown_path(given)})
+
+
+def spellings(given: str) -> frozenset[str]:
+    """Return how a name or path may stand in the database: earlier versions wrote down what the API has."""
+    return forms(given) | {_MEANT_BY.sub(lambda found: _ESCAPES[found[0]], given)}
