@@ -52,14 +52,15 @@ def enable(vm: Any) -> bool:
     has snapshots, for vSphere cannot begin to track on top of one, and where a disk is excluded by a setting.
     """
     tracking = read_tracking(vm)
-    refuse_unfit(vm.name, tracking.on, tracking.excluded, vm.snapshot is not None)
-    if tracking.on:
+    has_snapshots = vm.snapshot is not None
+    refuse_unfit(vm.name, tracking.flag or tracking.setting, tracking.excluded, has_snapshots)
+    if tracking.flag or has_snapshots:
         return False
     with faults(f"change tracking of {vm.name}"):
         carry_out(
             vm,
             lambda: wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(changeTrackingEnabled=True))) or True,
-            lambda: read_tracking(vm).on or None,
+            lambda: read_tracking(vm).flag or None,
         )
     return True
 

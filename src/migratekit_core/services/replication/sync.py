@@ -230,7 +230,7 @@ def check_source(runtime: Runtime, vm: VirtualMachine) -> None:
             )
     mine = owner(runtime.databases.oma)
     foreign = [found for found in vm.snapshots if not mine.owns(found.name)]
-    cbt.refuse_unfit(vm.name, vm.cbt_enabled, vm.excluded_disks, bool(foreign))
+    cbt.refuse_unfit(vm.name, vm.tracks, vm.excluded_disks, bool(foreign))
     # A snapshot of ours is removed before anything is read, and its delta with it; so are those that one left behind.
     if not vm.consolidation_needed and (foreign or not vm.has_snapshots):
         for disk in vm.disks:

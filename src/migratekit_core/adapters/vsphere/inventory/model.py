@@ -314,6 +314,12 @@ class VirtualMachine:
         return None
 
     @property
+    def tracks(self) -> bool:
+        """Return whether change tracking is on, by the flag or by the advanced setting `ctkEnabled`: either may come
+        late."""
+        return self.cbt_enabled or tracking_set(self.extra_config)
+
+    @property
     def excluded_disks(self) -> dict[str, str]:
         """Return the disks that an advanced setting excludes from change tracking: label, and the setting's name."""
         return excluded_disks(self.disks, self.controllers, self.extra_config)
@@ -321,6 +327,11 @@ class VirtualMachine:
 
 _BUSES = {"NVME": "nvme", "AHCI": "sata", "IDE": "ide"}
 """What a controller's type holds, and how advanced settings call its bus; all others are `scsi`."""
+
+
+def tracking_set(extra_config: Mapping[str, str]) -> bool:
+    """Return whether the machine's own `ctkEnabled` says that changes are tracked."""
+    return any(key.lower() == "ctkenabled" and value.lower() in ("true", "1") for key, value in extra_config.items())
 
 
 def excluded_disks(

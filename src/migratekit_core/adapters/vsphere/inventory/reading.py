@@ -22,7 +22,7 @@ from migratekit_core.adapters.vsphere.inventory.machine import (
     read_machine,
     read_path,
 )
-from migratekit_core.adapters.vsphere.inventory.model import Disk, VirtualMachine, excluded_disks
+from migratekit_core.adapters.vsphere.inventory.model import Disk, VirtualMachine, excluded_disks, tracking_set
 from migratekit_core.adapters.vsphere.inventory.places import Places
 from migratekit_core.adapters.vsphere.patience import Mood, feeling
 from migratekit_core.common.codes import ErrorCode
@@ -152,8 +152,9 @@ def read_disks(managed: Any) -> tuple[Disk, ...]:
 class Tracking:
     """Whether vSphere is told to track what changes on a machine's disks; a snapshot's disks tell whether it does."""
 
-    on: bool
-    """By the machine's flag, or its advanced setting: either may come late."""
+    flag: bool
+    setting: bool
+    """The advanced setting `ctkEnabled`: it and the flag may come one without the other."""
     excluded: dict[str, str]
     """Disks that are not tracked, by their label, and the setting that says so."""
 
@@ -164,8 +165,8 @@ def read_tracking(managed: Any) -> Tracking:
     facts = retrieve_one(managed, [flag, options, DEVICES])
     hardware = read_hardware(facts[DEVICES], {}, None)
     extra = read_extra_config(facts.get(options))
-    said = {key.lower(): value.lower() for key, value in extra.items()}
     return Tracking(
-        wire.truth(facts.get(flag)) or said.get("ctkenabled") in ("true", "1"),
+        wire.truth(facts.get(flag)),
+        tracking_set(extra),
         excluded_disks(hardware.disks, hardware.controllers, extra),
     )

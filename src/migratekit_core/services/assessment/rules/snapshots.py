@@ -77,7 +77,7 @@ def off_for_a_disk(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
 )
 def cannot_begin(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report snapshots without tracking."""
-    if not vm.cbt_enabled and vm.has_snapshots:
+    if not vm.tracks and vm.has_snapshots:
         yield Hit(f"change tracking is off, and there are snapshots ({_names(vm.snapshots)})")
 
 
