@@ -61,7 +61,8 @@ def test_a_whole_lab_is_ok_on_both_hosts(lab: Lab) -> None:
     assert looked >= {
         "settings.secrets", "host.libnbd", "host.nbdkit", "host.plugins", "host.haproxy", "disk.space", "dns.names",
         "certificates.files", "certificates.vcenter", "tunnel.way", "clock.vcenter", "clock.oma", "database.answers",
-        "database.schema", "database.key", "daemon.answers", "daemon.exporter", "vcenter.login", "vcenter.privileges",
+        "database.schema", "database.key", "database.size", "database.connections",
+        "daemon.answers", "daemon.exporter", "vcenter.login", "vcenter.privileges",
         "cloudstack.answers", "cloudstack.apis", "cloudstack.names",
     }  # fmt: skip
     there = doctor(lab, code=0, config=lab.daemon_config)

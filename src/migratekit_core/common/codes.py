@@ -84,6 +84,9 @@ class ErrorCode(StrEnum):
     DATABASE_BUSY = "database-busy"
     """A database takes no more connections, or does not get to a statement in time.
     Run the command again a moment later; if it stays so, raise MariaDB's `max_connections`."""
+    DATABASE_SLOW = "database-slow"
+    """A database did not answer a statement in time, which was ended.
+    `migratekit doctor` shows its size and growth; `migratekit jobs prune` deletes what is old."""
     DATABASE_REFUSED = "database-refused"
     """A database refused a statement.
     `migratekit db check` compares its tables with what this version writes."""

@@ -39,12 +39,20 @@ records fails."""
 FROZEN_SECONDS = 10
 """After how long MariaDB ends a transaction whose process says nothing any more. A host that froze, or lost its power
 or its link, would else keep rows locked for hours, and stop whoever takes its work over. Ours take milliseconds."""
+STATEMENT_SECONDS = 120
+"""After how long MariaDB ends a statement: a client that was killed would leave its query running for hours."""
+CROWDED_SECONDS = 10
+"""For how long a connection is tried for that MariaDB has no room for."""
 SQLITE_BUSY_TIMEOUT = 30
 """Seconds; several processes write the same SQLite file, each for a moment."""
 GONE = frozenset({1053, 1927, 2002, 2003, 2006, 2013})
 """MariaDB's error numbers for a server that stops, is stopped or cannot be reached."""
 CROWDED = frozenset({1040, 1205, 1213})
 """Too many connections; a lock waited for too long; a deadlock, which MariaDB solves by refusing one of the two."""
+NO_ROOM = 1040
+"""MariaDB's error number for `max_connections` reached."""
+STOPPED = 1969
+"""MariaDB's error number for a statement that took longer than max_statement_time."""
 ACCESS_DENIED = frozenset({1044, 1045, 1698})
 """MariaDB's error numbers for a wrong user, password or database right."""
 
@@ -77,7 +85,8 @@ def open_engine(database: Database, name: Name, socket: Path | None = None) -> E
     connect: dict[str, Any] = {
         "connect_timeout": CONNECT_TIMEOUT,
         "charset": "utf8mb4",
-        "init_command": f"SET SESSION idle_transaction_timeout = {FROZEN_SECONDS}",
+        "init_command": f"SET SESSION idle_transaction_timeout = {FROZEN_SECONDS}, "
+        f"max_statement_time = {STATEMENT_SECONDS}",
     }
     if database.password is not None:
         connect["password"] = database.password.read("database.password")
@@ -93,9 +102,23 @@ def open_engine(database: Database, name: Name, socket: Path | None = None) -> E
     )
     # pool_pre_ping: a tunnel or a server that was restarted since costs a new connection, not a failed step.
     # READ COMMITTED: a long-lived session that polls a row must see what others commit.
-    return create_engine(
+    engine = create_engine(
         url, connect_args=connect, pool_pre_ping=True, pool_recycle=300, isolation_level="READ COMMITTED"
     )
+    event.listen(engine, "do_connect", _patiently)
+    return engine
+
+
+def _patiently(dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
+    """Connect, and try again for some seconds where MariaDB has no room: others end theirs every moment."""
+    from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+    return Retrying(
+        retry=retry_if_exception(lambda error: error.args[:1] == (NO_ROOM,)),
+        wait=wait_random_exponential(multiplier=0.2, max=2),
+        stop=stop_after_delay(CROWDED_SECONDS),
+        reraise=True,
+    )(dialect.connect, *arguments, **options)
 
 
 def _sqlite(directory: Path, name: Name) -> Engine:
@@ -194,6 +217,18 @@ def database_error(error: DBAPIError, engine: Engine) -> MigrateKitError:
     if isinstance(error, OperationalError) and classify(SAYS, reason) is ErrorCode.NO_SPACE:
         return OperationFailedError(
             f"{where} has no space left", reason, "free space and run the command again", code=ErrorCode.NO_SPACE
+        )
+    if number == STOPPED:
+        return OperationFailedError(
+            f"{where} did not answer within {STATEMENT_SECONDS} s",
+            reason,
+            hint(
+                "look at its size, and what else works on it: ",
+                migratekit("doctor"),
+                "; then: ",
+                migratekit("jobs", "prune"),
+            ),
+            code=ErrorCode.DATABASE_SLOW,
         )
     if number in CROWDED:
         return UnreachableError(

@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
 from migratekit_core.common.codes import ErrorCode
-from migratekit_core.common.errors import BusyError
+from migratekit_core.common.errors import BusyError, MigrateKitError
 from migratekit_core.db import legacy, sources
 from migratekit_core.db.engine import Databases, database_error
 from migratekit_core.db.revisions import scripts
@@ -23,6 +23,10 @@ from migratekit_core.db.schema import METADATA, Difference, compare, stop_at
 
 LOCK_SECONDS = 60
 """How long one upgrade waits for another on the same database."""
+GIVE_WAY_SECONDS = 2
+"""How long a change of a table waits for others, and how long it leaves them alone before it tries again."""
+PATIENCE_SECONDS = 300
+"""How long it is tried again."""
 
 
 def _config(name: str, **attributes: Any) -> AlembicConfig:
@@ -60,8 +64,23 @@ def upgrade(engine: Engine, name: str) -> tuple[str | None, str, list[str]]:
     field, or of an upgrade that was killed) and one that was changed by hand get what is missing, statement by
     statement. Raises SchemaMismatchError where that is not possible without losing something.
     """
+    from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+
+    # What an attempt has done stays done, and the next one goes on.
+    return Retrying(
+        retry=retry_if_exception(
+            lambda error: isinstance(error, MigrateKitError) and error.code is ErrorCode.DATABASE_BUSY
+        ),
+        wait=wait_fixed(GIVE_WAY_SECONDS),
+        stop=stop_after_delay(PATIENCE_SECONDS),
+        reraise=True,
+    )(_upgrade, engine, name)
+
+
+def _upgrade(engine: Engine, name: str) -> tuple[str | None, str, list[str]]:
     try:
         with engine.connect() as connection, _alone(connection, name):
+            _give_way(connection)
             before, head = _revision(connection, name), _head(name)
             if before is not None or not _has_tables(connection, name):
                 command.upgrade(_config(name, connection=connection), "head")
@@ -81,6 +100,13 @@ def upgrade(engine: Engine, name: str) -> tuple[str | None, str, list[str]]:
             return before, head, changed
     except DBAPIError as error:
         raise database_error(error, engine) from error
+
+
+def _give_way(connection: Connection) -> None:
+    """Have a change of a table wait only so long for whoever reads it (a backup, for minutes): everybody who writes
+    waits behind it. And let it take as long as it takes once it has begun."""
+    if connection.dialect.name != "sqlite":
+        connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {GIVE_WAY_SECONDS}, max_statement_time = 0")
 
 
 @contextmanager

@@ -7,12 +7,23 @@ from collections.abc import Iterator
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from migratekit_core.common.errors import OperationFailedError
+from migratekit_core.common.hints import hint, migratekit
+from migratekit_core.common.units import human_age, human_bytes
 from migratekit_core.db.crypto import decrypt, encrypt
+from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.schema import check_both, mismatch
+from migratekit_core.db.size import connections, measure
 from migratekit_core.services.doctor.model import Answer, SkippedError, check, failed, ok, warning
 from migratekit_core.services.doctor.site import Site
 
 OLDEST_MARIADB = (10, 6)
+SOON_DAYS = 30
+UNPRUNED_SECONDS = 3 * 86400
+"""How much older than `joblog.keep` something may be: the timer runs once a day."""
+OTHERS, PER_SYNC = 30, 3
+"""Connections of the volume daemon and of people, and of one sync: measured, 64 syncs at once had 196."""
+NEARLY = 0.9
 
 
 @check("database.answers", "database")
@@ -64,3 +75,40 @@ def key(site: Site) -> Iterator[Answer]:
     if stored:
         decrypt(str(stored), held)
     yield ok("encryption key", "opens what is stored" if stored else "is one; nothing is stored yet")
+
+
+@check("database.size", "database size")
+def size(site: Site) -> Iterator[Answer]:
+    """Look how large the databases are, how fast they grow, and whether somebody prunes them."""
+    local = site.config.database.kind == "sqlite" or site.config.tunnel.kind == "none"
+    try:
+        found = measure(site.needs(site.databases), local)
+    except OperationFailedError:
+        raise SkippedError("not looked at: the schema is another one") from None
+    told = f"{human_bytes(found.total)}, about {human_bytes(found.per_day)} a day"
+    left = found.days_left
+    if left is not None and found.free is not None:
+        told += f"; the disk has {human_bytes(found.free)} free, for about {left:.0f} days"
+    keep = site.config.joblog.keep
+    prune = hint("delete what is old every day, as docs/cron.md shows: ", migratekit("jobs", "prune"))
+    if left is not None and left < SOON_DAYS and found.free is not None:
+        # What is pruned makes room for as much again, so a database in balance does not grow.
+        yield warning("database size", told, prune)
+    elif found.oldest is not None and (utcnow() - found.oldest).total_seconds() > keep + UNPRUNED_SECONDS:
+        days = (utcnow() - found.oldest).days
+        yield warning("database size", f"{told}; it goes back {days} days, joblog.keep is {human_age(keep)}", prune)
+    else:
+        yield ok("database size", told)
+
+
+@check("database.connections", "database connections", lambda config: config.database.kind == "mariadb")
+def room(site: Site) -> Iterator[Answer]:
+    """Look whether MariaDB takes as many connections as this host's syncs need."""
+    found = connections(site.needs(site.databases).oma)
+    wanted = OTHERS + PER_SYNC * site.config.schedule.parallel
+    told = f"{found.limit} at most, {found.used} at a time so far"
+    if found.limit < wanted or found.used >= found.limit * NEARLY:
+        todo = f"set max_connections of MariaDB to at least {max(wanted, 2 * found.used)} (docs/database.md)"
+        yield warning("database connections", told, todo)
+    else:
+        yield ok("database connections", told)
