@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, Table, update
 from sqlmodel import Session, col, select
 
 from migratekit_core.common import failpoints as points
@@ -106,7 +106,7 @@ class Tracker:
             )
 
         began = utcnow()
-        self._insert(row, select(JoblogJob).where(JoblogJob.id == job_id))
+        self._insert(row, lambda: select(JoblogJob).where(JoblogJob.id == job_id))
         job = Job(self, job_id, correlation, kind, parent)
         try:
             try:
@@ -184,14 +184,14 @@ class Tracker:
         """Commit one change, waiting out a database that is away for a moment."""
         return write(self._engine, change)
 
-    def _insert(self, make: Callable[[], T], known: Any) -> T:
-        """Commit a new row, once: `known` is the query that finds it where an earlier attempt got through after all."""
+    def _insert(self, make: Callable[[], T], known: Callable[[], Any]) -> T:
+        """Commit a new row, once: `known` makes the query that finds it where an earlier attempt got through after all."""
         attempts = 0
 
         def change(db: Session) -> T:
             nonlocal attempts
             attempts += 1
-            found: T | None = db.exec(known).first() if attempts > 1 else None
+            found: T | None = db.exec(known()).first() if attempts > 1 else None
             if found is not None:
                 return found
             row = make()
@@ -201,14 +201,16 @@ class Tracker:
         return self._write(change)
 
     def _end(self, table: type[JoblogJob] | type[JoblogStep], key: Any, error: BaseException | None) -> None:
-        completed = utcnow()
+        values: dict[str, Any] = {"status": outcome(error), "completed_at": utcnow()}
+        if error is not None:
+            values["error_message"] = redact(describe(error))
+        # One statement: nothing of the row has to be read first.
+        rows: Table = table.__table__  # type: ignore[union-attr]
+        statement = update(rows).where(rows.c.id == key).values(values)
 
         def change(db: Session) -> None:
-            row = db.get(table, key)
-            assert row is not None, "rows of the joblog are not deleted while their job runs"
-            row.status, row.completed_at = outcome(error), completed
-            if error is not None:
-                row.error_message = redact(describe(error))
+            found: Any = db.connection().execute(statement)
+            assert found.rowcount == 1, "rows of the joblog are not deleted while their job runs"
 
         self._write(change)
 
@@ -265,7 +267,9 @@ class Job:
                 started_at=began,
             )
 
-        known = select(JoblogStep).where(JoblogStep.job_id == self.id, JoblogStep.sequence == sequence)
+        def known() -> Any:
+            return select(JoblogStep).where(JoblogStep.job_id == self.id, JoblogStep.sequence == sequence)
+
         row = self.tracker._insert(make, known)
         step = Step(self, row.id, name)
         try:
@@ -326,7 +330,7 @@ class Job:
                 created_at=now,
             )
 
-        self.tracker._insert(make, select(JoblogEvent).where(JoblogEvent.uid == uid))
+        self.tracker._insert(make, lambda: select(JoblogEvent).where(JoblogEvent.uid == uid))
         self._tell(step, level, kind, message, fields)
 
     def _tell(self, step: str, level: str, event: str, message: str, fields: dict[str, Any]) -> None:
