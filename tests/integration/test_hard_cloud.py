@@ -21,6 +21,12 @@ VM = "hard01"
 NO_ADDRESSES = {"MIGRATEKIT_FAILOVER__KEEP_MAC": "false", "MIGRATEKIT_FAILOVER__KEEP_IP": "never"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def replicated(shared_lab: Lab) -> None:
+    """The machine has a replica, whichever of the tests comes first."""
+    report(shared_lab, "replicate", VM)
+
+
 def machines(lab: Lab, state: str = "") -> list[str]:
     """Return the ids of the machines of this test, those in a state where one is given."""
     found = [vm for vm in lab.cloud.state()["virtualmachines"] if vm["name"].startswith(VM)]

@@ -185,7 +185,8 @@ class Tracker:
         return write(self._engine, change)
 
     def _insert(self, make: Callable[[], T], known: Callable[[], Any]) -> T:
-        """Commit a new row, once: `known` makes the query that finds it where an earlier attempt got through after all."""
+        """Commit a new row, once: `known` returns the query that finds it where an earlier attempt got through after
+        all."""
         attempts = 0
 
         def change(db: Session) -> T:
