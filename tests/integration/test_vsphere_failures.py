@@ -6,16 +6,18 @@ Afterwards a sample of the matrix (vsphere_matrix.py), in the same lab.
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from migratekit_core.common.codes import ErrorCode
+from migratekit_core.joblog.events import EventKind
 from tests.integration import vsphere_matrix
 from tests.integration.saga_lane import Lane
 from tests.integration.saga_matrix import lane as opened
-from tests.integration.support import Done, refused
+from tests.integration.support import Done, eventually, finished, refused, sql
 from tests.integration.vsphere_matrix import COMMANDS, FAULTS, judge
 
 HASTY = {"MIGRATEKIT_VCENTER__PATIENCE": "1", "MIGRATEKIT_VCENTER__TIMEOUT": "2"}
@@ -72,17 +74,40 @@ def test_a_snapshot_that_is_left(lane: Lane) -> None:
 
 
 def test_a_source_that_cannot_be_started_again(lane: Lane) -> None:
+    """It waits for vCenter and says so; whoever does not want to wait presses Ctrl-C once more."""
     lane.prepare("replicated")
-    lane.lab.vcenter.fault(mode="down", seconds=60, method="CreateSnapshot_Task", max=1)
-    done = lane.run("failover", lane.vm, "--yes", **HASTY)
+    lane.stop_at("")
+    lane.lab.vcenter.fault(mode="down", seconds=600, method="CreateSnapshot_Task", max=1)
+    with lane.started("failover", lane.vm, "--yes", MIGRATEKIT_POINTS=str(lane.folder)) as command:
+        eventually("vCenter is away", lambda: lane.lab.vcenter.faults()[0]["hits"])
+        command.send_signal(signal.SIGINT)
+        waits = "SELECT 1 FROM joblog_events e JOIN joblog_jobs j ON j.id = e.job_id WHERE j.kind = %s AND e.kind = %s"
+        eventually("it waits", lambda: sql(lane.lab, waits, "rollback", EventKind.UNDO_WAITS.value))
+        assert lane.lab.vcenter.vm(lane.vm)["power"] == "off"
+        command.send_signal(signal.SIGINT)
+        done = finished(command)
     lane.lab.vcenter.clear_faults()
-    refused(lane.lab, done, 6, ErrorCode.VCENTER_UNREACHABLE)
+    refused(lane.lab, done, 130, ErrorCode.CANCELLED)
     assert named(done, "rollback", lane.vm)
     assert lane.lab.vcenter.vm(lane.vm)["power"] == "off"
     assert ["migratekit", "rollback", lane.vm] in owed(lane)
     lane.report("rollback", lane.vm, "--yes")
     lane.runs_at_the_source()
     assert owed(lane) == []
+
+
+def test_a_last_sync_that_fails(lane: Lane) -> None:
+    """With a fault of vSphere's own: production runs again, and then its snapshot is removed."""
+    lane.prepare("replicated")
+    lane.stop_at("")
+    lane.lab.vcenter.fault(method="QueryChangedDiskAreas", fault="NoPermission")
+    done = lane.run("failover", lane.vm, "--yes", MIGRATEKIT_POINTS=str(lane.folder))
+    lane.lab.vcenter.clear_faults()
+    refused(lane.lab, done, 5, ErrorCode.VCENTER_PRIVILEGE_MISSING)
+    lane.runs_at_the_source()
+    assert lane.lab.vcenter.vm(lane.vm)["snapshots"] == []
+    passed = lane.reached()
+    assert passed.index("rollback/start-source/completed") < passed.index("rollback/remove-snapshot/running")
 
 
 SAMPLE = {

@@ -47,13 +47,13 @@ def command(
     rows, left = at_once(config.database, socket, wanted), []
     if rows is None:
         from migratekit_core.db.schema import require_schema
-        from migratekit_core.services.failover.owed import of_jobs
+        from migratekit_core.services.failover.owed import owed as left_over
 
         with runtime(context) as opened:
             require_schema(opened.databases, ("oma",))
             opened.tracker.mark_interrupted()
             rows = listed(opened.databases.oma, wanted)
-            left = of_jobs(opened.databases.oma, {row.id for row in rows})
+            left = [one for one in left_over(opened.databases.oma) if not vm or one.vm_name in vm]
     table = render.Table("ID", "KIND", "ABOUT", "STATUS", "STARTED (UTC)", "TOOK", right=("TOOK",))
     for row in rows:
         table.add(_id(row), row.kind, row.owner, row.status, f"{row.started_at:%Y-%m-%d %H:%M:%S}", took(row))

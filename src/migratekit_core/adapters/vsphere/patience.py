@@ -18,7 +18,9 @@ from migratekit_core.common.patience import growing
 OUTAGE_SECONDS = 150.0
 """For which a call of ours waits for a vCenter that is away, unless `vcenter.patience` is shorter."""
 SEATS_SECONDS = 10.0
-"""For which a login waits that is answered 503: vCenter starts, or has no session left for us."""
+"""For which a login waits that vCenter's proxy answers (STARTING): vCenter starts, or has no session left for us."""
+STARTING = (408, 502, 503, 504)
+"""What the proxy before vCenter answers while vCenter itself does not."""
 LOGIN_SECONDS = 60.0
 """Between two logins with a password that was refused: five within three minutes lock an account out
 (vSphere's default lockout policy)."""
@@ -86,7 +88,7 @@ class Calls:
 
 @dataclass(frozen=True)
 class Seats:
-    """The same for a login of a command that begins: only 503 is waited for, and not for long."""
+    """The same for a login of a command that begins: only STARTING is waited for, and not for long."""
 
     seconds: float
 
@@ -97,7 +99,7 @@ class Seats:
     def pause(self, error: MigrateKitError, command: str, waited: float, attempt: int) -> float | None:
         """Return how many seconds to wait before the next login, None where there is none; arguments as of `Calls`."""
         pause = growing(attempt, 0.5, 4.0)
-        return pause if error.facts.get("status") == 503 and waited + pause <= self.seconds else None
+        return pause if error.facts.get("status") in STARTING and waited + pause <= self.seconds else None
 
 
 @dataclass(frozen=True)

@@ -249,7 +249,7 @@ def _hand_over(parts: Parts, record: Record) -> tuple[str, SyncResult | None]:
     job.stop_if_cancelled()
     # The replication is a job of its own within this one, with steps and a row of its own.
     with job.step("final-sync"), runtime.tracker.job("replication", owner=vm.name, parent=job) as inner:
-        options = SyncOptions(removal_wait=REMOVAL_SECONDS)
+        options = SyncOptions(removal_wait=REMOVAL_SECONDS, leave_snapshot=True)
         final = sync(runtime, parts.lock, inner, parts.service, find_vm(parts.service, vm.moref), options)
     job.stop_if_cancelled()
     _verify(parts, final)

@@ -23,6 +23,7 @@ from migratekit_core.services.replication import leftover
 class Owed:
     """Something that is to be taken back."""
 
+    vm_uuid: str
     vm_name: str
     what: str
     """One line for people."""
@@ -35,8 +36,10 @@ class Owed:
 
 
 def owed(engine: Engine) -> list[Owed]:
-    """Return everything that is to be taken back, sources that may be off first."""
-    return [*_sources(engine), *map(_snapshot, leftover.owed(engine))]
+    """Return everything that is to be taken back, sources that may be off first: their snapshots go with that."""
+    sources = _sources(engine)
+    over = {one.vm_uuid for one in sources}
+    return [*sources, *(_snapshot(left) for left in leftover.owed(engine) if left.vm_uuid not in over)]
 
 
 def of_jobs(engine: Engine, job_ids: set[str]) -> list[Owed]:
@@ -73,13 +76,13 @@ def _source(row: FailoverJob, state: dict[str, Any], name: str) -> Owed:
     else:
         what = f"the source may be off since a failover that did not end (failover {row.id})"
         todo = hint("start it again with: ", back)
-    return Owed(name, what, todo, frozenset(state.get("jobs", ())), source_off=True)
+    return Owed(row.vm_id, name, what, todo, frozenset(state.get("jobs", ())), source_off=True)
 
 
 def _snapshot(left: leftover.Left) -> Owed:
     why = f": {left.reason}" if left.reason else ""
     what = f"a snapshot that MigrateKit made may still be there ({left.snapshot_id}){why}"
-    return Owed(left.vm_name, what, left.way_out(), frozenset({left.job_id}), source_off=False)
+    return Owed(left.vm_uuid, left.vm_name, what, left.way_out(), frozenset({left.job_id}), source_off=False)
 
 
 def told(found: list[Owed]) -> list[Hint]:

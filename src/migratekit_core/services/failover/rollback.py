@@ -36,7 +36,7 @@ from migratekit_core.services.failover import record as records
 from migratekit_core.services.failover.destination import KEPT_MACHINE, STAYS, destroy, machine_of, settle
 from migratekit_core.services.failover.record import LIVE, ROLLED_BACK, Record
 from migratekit_core.services.guests import undo
-from migratekit_core.services.replication import replica
+from migratekit_core.services.replication import leftover, removals, replica
 from migratekit_core.services.replication.replica import KEPT, UNKNOWN
 from migratekit_core.volumed.client import VolumeClient
 
@@ -207,6 +207,7 @@ def go_back(way: Way, job: Job, at_once: bool = False) -> RolledBack:
     with job.step("start-source") as step, way.runtime.undoing(job):
         source = _start_source(way, vm_id)
         step.log(EventKind.SOURCE_BACK, source=source, vm=vm.name)
+    _remove_snapshots(way, job)
     if vm_id is not None:
         _destroy(way, job, vm_id, volume_ids)
     kept = record.state().get(KEPT_MACHINE) is not None
@@ -272,6 +273,19 @@ def _start_source(way: Way, vm_id: str | None) -> str:
     way.lock.ensure()
     power.start(way.managed)
     return STARTED
+
+
+def _remove_snapshots(way: Way, job: Job) -> None:
+    """Remove the snapshot of a last sync that failed. It comes after the source, and holds nothing else up."""
+    engine, vm = way.runtime.databases.oma, way.vm
+    if not leftover.owed(engine, vm.uuid):
+        return
+    try:
+        with job.step("remove-snapshot") as step, way.runtime.undoing(job), client.faults(f"the snapshot of {vm.name}"):
+            removed = removals.finish(way.runtime, step, vm, way.managed, killed=True)
+            step.log(EventKind.LEFTOVERS_CLEANED, snapshots=removed)
+    except MigrateKitError as error:
+        way.runtime.observer.note(f"a snapshot of {vm.name} is left: {error}; {leftover.removes(vm.name)}")
 
 
 def _goes_down(way: Way) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from migratekit_core.adapters.vsphere import cbt, client, snapshots, tasks
@@ -28,6 +29,19 @@ from migratekit_core.services.replication.ours import owner
 from migratekit_core.services.replication.removals import Teller, take_away
 
 
+@dataclass(frozen=True)
+class After:
+    """How a snapshot is removed."""
+
+    wait: float | None = None
+    """Seconds that it may take before it is left pending; None: `source.removal_wait`."""
+    leave: bool = False
+    """Whether it is left where the block fails: the caller has something to do first."""
+
+
+AT_ONCE = After()
+
+
 @contextmanager
 def frozen(
     runtime: Runtime,
@@ -37,22 +51,21 @@ def frozen(
     purpose: str,
     *,
     tracked: bool = False,
-    wait: float | None = None,
+    after: After = AT_ONCE,
 ) -> Iterator[Any]:
     """Take a snapshot of a machine, yield it, and remove it when the block ends, whatever happened.
 
     `tracked`: each of its disks has a change id. Where one has none, tracking has only begun with the first snapshot,
-    and another one is taken; raises PreconditionError where that has none either. `wait`: seconds that the removal may
-    take before it is left pending (`source.removal_wait`).
+    and another one is taken; raises PreconditionError where that has none either. `after`: how the snapshot is removed.
     """
     if tracked:
-        with _held(runtime, job, vm, managed, purpose, wait) as first:
+        with _held(runtime, job, vm, managed, purpose, after) as first:
             without = cbt.missing(first)
             if not without:
                 yield first
                 return
         job.log(EventKind.TRACKING_BEGINS, disks=without)
-    with _held(runtime, job, vm, managed, purpose, wait) as snapshot:
+    with _held(runtime, job, vm, managed, purpose, after) as snapshot:
         without = cbt.missing(snapshot) if tracked else []
         if without:
             raise PreconditionError(
@@ -66,32 +79,33 @@ def frozen(
 
 
 @contextmanager
-def _held(
-    runtime: Runtime, job: Job, vm: VirtualMachine, managed: Any, purpose: str, wait: float | None
-) -> Iterator[Any]:
+def _held(runtime: Runtime, job: Job, vm: VirtualMachine, managed: Any, purpose: str, after: After) -> Iterator[Any]:
     name = owner(runtime.databases.oma).name(job.id)
     try:
+        _noted(runtime, job, vm, name)  # before the call: nobody may be there to hear its answer
         with job.step("create-snapshot") as step, tasks.watched(Teller(step, runtime.observer.note).tell):
             snapshot = snapshots.create(managed, name, f"MigrateKit {purpose}; removed when it ends")
-            _opened(runtime, job, vm, snapshot)
+            _noted(runtime, job, vm, snapshot._moId)
             step.log(EventKind.SOURCE_SNAPSHOT_TAKEN, snapshot=snapshot._moId)
         yield snapshot
     except BaseException as error:
+        if after.leave:
+            raise
         try:
-            _remove(runtime, job, vm, managed, name, wait)
+            _remove(runtime, job, vm, managed, name, after.wait)
         except (MigrateKitError, KeyboardInterrupt) as second:
             raise _left(error, second, vm, purpose) from error
         raise
     try:
-        _remove(runtime, job, vm, managed, name, wait)
+        _remove(runtime, job, vm, managed, name, after.wait)
     except (MigrateKitError, KeyboardInterrupt) as error:
         raise _left(error, error, vm, purpose) from error
 
 
-def _opened(runtime: Runtime, job: Job, vm: VirtualMachine, snapshot: Any) -> None:
+def _noted(runtime: Runtime, job: Job, vm: VirtualMachine, snapshot: str) -> None:
     row = PendingRemoval(
         vm_uuid=vm.uuid,
-        snapshot_id=snapshot._moId,
+        snapshot_id=snapshot,
         vm_name=vm.name,
         vcenter_host=runtime.vcenter.host,
         job_id=job.id,

@@ -1,4 +1,4 @@
-"""The snapshots of ours that are there: a row from the moment that vSphere names one until it is gone. Where its job
+"""The snapshots of ours that are there: a row from before the call that makes one until it is gone. Where its job
 has ended, somebody has to remove it: the machine's next sync or verification, or a cleanup."""
 
 from __future__ import annotations
@@ -36,8 +36,17 @@ def removes(vm_name: str) -> Hint:
 
 
 def opened(engine: Engine, row: PendingRemoval) -> None:
-    """Write down that a snapshot is there."""
-    write(engine, lambda db: db.merge(row))
+    """Write down that a snapshot is there, by its id, or, before it is made, by its name: what was written of its job
+    before is replaced."""
+
+    def change(db: Session) -> None:
+        earlier = (PendingRemoval.vm_uuid == row.vm_uuid, PendingRemoval.job_id == row.job_id)
+        for known in db.exec(select(PendingRemoval).where(*earlier)).all():
+            db.delete(known)
+        db.flush()
+        db.merge(row)
+
+    write(engine, change)
 
 
 def closed(engine: Engine, vm_uuid: str, snapshot_id: str | None = None) -> None:

@@ -32,7 +32,7 @@ from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.tracker import describe, outcome
 from migratekit_core.services.replication import forecast, leftover, removals, replica, surplus, targets
-from migratekit_core.services.replication.frozen import frozen, while_there
+from migratekit_core.services.replication.frozen import After, frozen, while_there
 from migratekit_core.services.replication.ours import owner
 from migratekit_core.services.replication.plan import fits, plan_disk
 from migratekit_core.services.replication.surplus import SurplusVolume
@@ -50,6 +50,8 @@ class Options:
     """Instead of the configured ones."""
     removal_wait: float | None = None
     """Instead of `source.removal_wait`: of a machine that is off meanwhile nobody waits for a snapshot to be merged."""
+    leave_snapshot: bool = False
+    """Leave the snapshot of a sync that fails: the machine is off, and the caller starts it before he removes that."""
 
 
 DEFAULTS = Options()
@@ -301,7 +303,8 @@ def _copy_snapshot(
     options: Options,
 ) -> tuple[str, list[Copied]]:
     job.stop_if_cancelled()
-    with frozen(runtime, job, vm, managed, "replication", tracked=True, wait=options.removal_wait) as snapshot:
+    after = After(options.removal_wait, options.leave_snapshot)
+    with frozen(runtime, job, vm, managed, "replication", tracked=True, after=after) as snapshot:
         _update(runtime, job.id, snapshot_id=snapshot._moId, current_operation="copy")
         settings = runtime.config.replication
         limits = options.limits or Limits(settings.bandwidth, settings.disk_bandwidth)
