@@ -118,6 +118,21 @@ def test_progress_is_written_once_a_second_and_at_the_end(tracker: Tracker, data
     assert written == [1, 1, 1, 100]
 
 
+def test_what_a_step_waits_for_at_the_source_is_seen_as_long_as_it_runs(tracker: Tracker, databases: Databases) -> None:
+    def waiting() -> str:
+        return snapshot(databases.oma).jobs[0].waiting
+
+    with tracker.job("replication", owner="vm") as job:
+        with job.step("remove-snapshot") as step:
+            assert waiting() == ""
+            step.log(EventKind.SOURCE_TASK_RUNS, task="VirtualMachine.removeSnapshot", progress=41, seconds=60)
+            assert "VirtualMachine.removeSnapshot, 41 %" in waiting()
+            step.log(EventKind.SOURCE_ASKS, question="Moved or copied?", choices=["Moved", "Copied"])
+            assert "Moved or copied?" in waiting()
+        with job.step("unexport-volumes"):
+            assert waiting() == ""
+
+
 def test_a_job_that_is_asked_to_stop_stops_at_its_next_turn(tracker: Tracker, databases: Databases) -> None:
     with pytest.raises(CancelledError) as caught, tracker.job("failover", owner="vm") as outer:
         with outer.step("final-sync"), tracker.job("replication", owner="vm", parent=outer) as inner:

@@ -33,6 +33,7 @@ COPY = LiveJob(
 FAILOVER = replace(
     COPY, id="9b1c0a77-0", kind="failover", owner="a-machine-with-a-name-as-long-as-vsphere-allows-it-to-be-0123456789",
     steps=("final-sync", "copy"), items=(), asked_to_stop=True,
+    waiting="vSphere works: VirtualMachine.removeSnapshot, 41 %",
 )  # fmt: skip
 SEEN = Snapshot(NOW, (COPY, FAILOVER))
 
@@ -51,12 +52,13 @@ def test_no_line_is_wider_than_the_terminal_and_nothing_that_matters_is_cut(widt
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
     for part in ("2 running", "174.0 MiB/s", "14:00:00 UTC", "web01", "replication", "copy", "2a5485e0", "3:05", "75 %",
-                 "30.0/40.0 GiB", "64.0 MiB/s", "2:40", "1020.0 GiB/2.0 TiB", "done", "asked to stop"):  # fmt: skip
+                 "30.0/40.0 GiB", "64.0 MiB/s", "2:40", "1020.0 GiB/2.0 TiB", "done", "asked to stop",
+                 "VirtualMachine.removeSnapshot, 41 %"):  # fmt: skip
         assert part in text, part
 
 
 def test_a_first_line_stands_for_each_job() -> None:
-    assert len(drawn(SEEN, 80)) == 1 + (1 + 1 + 3) + (1 + 1 + 1)
+    assert len(drawn(SEEN, 80)) == 1 + (1 + 1 + 3) + (1 + 1 + 2)
     assert drawn(Snapshot(NOW, ()), 80)[-1] == "nothing runs"
 
 
@@ -65,7 +67,7 @@ def test_lines_say_the_same() -> None:
     assert lines[0] == "2a5485e0 replication web01: copy, 50 %, 174.0 MiB/s, 2h 39m left"
     assert lines[1] == "  Hard disk 1: 75 %, 30.0/40.0 GiB, 64.0 MiB/s, 2:40 left"
     assert lines[3] == "  Hard disk 3: 100 %, 0/0 B, done"
-    assert lines[4].endswith(": final-sync > copy; asked to stop")
+    assert lines[4].endswith(": final-sync > copy; asked to stop; vSphere works: VirtualMachine.removeSnapshot, 41 %")
 
 
 def test_a_copy_that_is_silent_is_said_to_be() -> None:

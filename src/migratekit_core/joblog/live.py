@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 
 from migratekit_core.db.engine import session
 from migratekit_core.db.models.base import utcnow
-from migratekit_core.db.models.joblog import JoblogJob, JoblogProgress, JoblogStep
+from migratekit_core.db.models.joblog import JoblogEvent, JoblogJob, JoblogProgress, JoblogStep
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.joblog.search import descendants, first_event, lots
 from migratekit_core.joblog.states import RUNNING
@@ -51,6 +51,8 @@ class LiveJob:
     items: tuple[LiveItem, ...]
     asked_to_stop: bool
     error: str
+    waiting: str = ""
+    """What a step of it waits for at the source: a task of vSphere's, or an answer to what the machine asks."""
 
     @property
     def done(self) -> int:
@@ -127,4 +129,23 @@ def _job(db: Session, row: JoblogJob, now: datetime) -> LiveJob:
         items=tuple(LiveItem(item.item, item.done, item.total, item.rate, item.updated_at) for item in items),
         asked_to_stop=asked,
         error=row.error_message or "",
+        waiting=_waiting(db, steps),
     )
+
+
+def _waiting(db: Session, steps: list[JoblogStep]) -> str:
+    """Return what these steps, which run, have last said that they wait for."""
+    query = (
+        select(JoblogEvent)
+        .where(col(JoblogEvent.step_id).in_([step.id for step in steps]))
+        .where(col(JoblogEvent.kind).in_((EventKind.SOURCE_TASK_RUNS, EventKind.SOURCE_ASKS)))
+        .order_by(col(JoblogEvent.id).desc())
+    )
+    found = db.exec(query).first() if steps else None
+    if found is None:
+        return ""
+    fields = found.fields or {}
+    if found.kind == EventKind.SOURCE_ASKS:
+        return f"the machine asks in vCenter: {fields.get('question', '')}"
+    progress = fields.get("progress")
+    return f"vSphere works: {fields.get('task', '')}" + ("" if progress is None else f", {progress} %")

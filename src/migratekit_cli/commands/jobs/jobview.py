@@ -25,6 +25,7 @@ def document(seen: Snapshot) -> dict[str, Any]:
         plain["vm"] = plain.pop("owner")
         plain["started_at"] = job.started_at.isoformat()
         plain["error"] = job.error or None
+        plain["waiting"] = job.waiting or None
         plain |= {"done": job.done, "total": job.total, "rate": job.rate, "seconds_left": job.seconds_left}
         plain["silent_seconds"] = silent(job, seen)
         for held, item in zip(plain["items"], job.items, strict=True):
@@ -83,6 +84,8 @@ def remarks(job: LiveJob, seen: Snapshot) -> Iterator[str]:
     """Yield what is to be said besides."""
     if job.asked_to_stop and job.status == "running":
         yield "asked to stop"
+    if job.waiting:
+        yield job.waiting
     quiet = silent(job, seen)
     if quiet is not None:
         yield f"no news for {human_seconds(quiet)}: look at {job.host}"
