@@ -137,7 +137,7 @@ def open_runtime(
     wanted = traces.configured(config.otel)
     socket = local.way_to(config.tunnel, "db")
     look_now_and_then(config.tunnel)
-    databases = open_databases(config.database, socket)
+    databases = open_databases(config.database, socket, observer.note)
 
     def step(job: str, name: str, status: str) -> None:
         observer.step(job, name, status)

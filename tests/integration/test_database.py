@@ -150,6 +150,30 @@ def test_a_database_that_goes_away_delays_a_sync_and_loses_nothing(own_lab: Lab)
     no_children(lab)
 
 
+def test_a_database_that_stays_away_ends_a_sync_once_and_leaves_no_snapshot(own_lab: Lab) -> None:
+    lab = own_lab
+    lab.vcenter.write(VM, 0, 0, random.Random(2).randbytes(20 * MIB))
+    with gate(lab.vcenter.port, 8 * MIB) as slow:
+        extra = {**slow.settings, "MIGRATEKIT_DATABASE__PATIENCE": "4s"}
+        with started(lab, "replicate", VM, **extra) as command:
+            slow.wait(command)
+            lab.parts["db"].stop()
+            slow.open()
+            try:
+                done = finished(command)
+                # Before anything waited for the joblog, while nobody could write that it was.
+                assert lab.vcenter.vm(VM)["snapshots"] == []
+            finally:
+                lab.restart_database()
+    refused(lab, done, 6, ErrorCode.DATABASE_UNREACHABLE)
+    waiting = [line for line in done.stderr.splitlines() if "waiting for it" in line]
+    assert len(waiting) == 1, "once for the outage, however many writes waited"
+    report(lab, "replicate", VM)
+    identical(lab, VM)
+    nothing_left(lab, VM)
+    no_children(lab)
+
+
 def test_the_daemon_works_on_after_the_database_restarted(own_lab: Lab) -> None:
     lab = own_lab
     lab.parts["db"].stop()

@@ -196,6 +196,9 @@ class Database(Table):
     password: SecretSource | None = None
     oma: str = "migratekit_oma"
     volumes: str = "migratekit_volumes"
+    patience: Duration = 180.0
+    """Seconds that a run waits for a database that is away, from when it first does: for a restart, or a link that is
+    cut for a minute and noticed late."""
     encryption_key: SecretSource | None = None
     """Key that the secrets of ossea_configs are encrypted with (urlsafe base64 of 32 bytes)."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -25,6 +28,7 @@ from migratekit_core.common.foreign import Row, classify
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.config.folders import sqlite_dir
 from migratekit_core.config.schema import Database
+from migratekit_core.db.outage import Outage
 
 if TYPE_CHECKING:
     from sqlmodel import Session
@@ -33,9 +37,8 @@ T = TypeVar("T")
 Name = Literal["oma", "volumes"]
 
 CONNECT_TIMEOUT = 10
-OUTAGE_SECONDS = 180
-"""How long a database may be away (a restart, a link that is cut for a minute and noticed late) before the work that it
-records fails."""
+PATIENCE_SECONDS = 180.0
+"""Of an engine that was opened by itself; the others have `database.patience`."""
 FROZEN_SECONDS = 10
 """After how long MariaDB ends a transaction whose process says nothing any more. A host that froze, or lost its power
 or its link, would else keep rows locked for hours, and stop whoever takes its work over. Ours take milliseconds."""
@@ -70,12 +73,21 @@ class Databases:
         self.volumes.dispose()
 
 
-def open_databases(database: Database, socket: Path | None = None) -> Databases:
+def open_databases(
+    database: Database, socket: Path | None = None, note: Callable[[str], None] | None = None
+) -> Databases:
     """Return engines for both databases; nothing is connected yet.
 
-    `socket` is the tunnel's local end where there is a tunnel.
+    `socket` is the tunnel's local end where there is a tunnel. `note` is told when a database goes away, and when it is
+    back.
     """
-    return Databases(oma=open_engine(database, "oma", socket), volumes=open_engine(database, "volumes", socket))
+    found = Databases(oma=open_engine(database, "oma", socket), volumes=open_engine(database, "volumes", socket))
+    _outages[found.oma] = _outages[found.volumes] = Outage(database.patience, note)
+    return found
+
+
+_outages: WeakKeyDictionary[Engine, Outage] = WeakKeyDictionary()
+"""Whether a server is away, by the engines of its databases."""
 
 
 def open_engine(database: Database, name: Name, socket: Path | None = None) -> Engine:
@@ -166,21 +178,35 @@ def session(engine: Engine) -> Iterator[Session]:
 
 
 def write(engine: Engine, change: Callable[[Session], T]) -> T:
-    """Commit one change and return what it returned, waiting out a database that is away for a moment.
+    """Commit one change and return what it returned, waiting out a database that is away.
 
-    The change may run more than once. Raises as `session` does, UnreachableError after OUTAGE_SECONDS.
+    The change may run more than once. Raises as `session` does; UnreachableError where the server has been away for
+    `database.patience`, by whichever write began to wait for it.
     """
-    from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+    outage = _outages.setdefault(engine, Outage(PATIENCE_SECONDS))
+    for failures in itertools.count(1):
+        try:
+            with session(engine) as db:
+                found = change(db)
+        except UnreachableError as error:
+            pause = outage.pause(error, failures)
+            if pause is None:
+                raise
+            time.sleep(pause)
+        else:
+            outage.over()
+            return found
+    raise AssertionError("it counts without end")
 
-    for attempt in Retrying(
-        retry=retry_if_exception_type(UnreachableError),
-        wait=wait_exponential(multiplier=0.2, max=5),
-        stop=stop_after_delay(OUTAGE_SECONDS),
-        reraise=True,
-    ):
-        with attempt, session(engine) as db:
-            return change(db)
-    raise AssertionError("unreachable")
+
+def answers(engine: Engine) -> bool:
+    """Return whether a database answers, without waiting for one that is away."""
+    try:
+        with session(engine) as db:
+            db.connection().exec_driver_sql("SELECT 1")
+    except UnreachableError:
+        return False
+    return True
 
 
 SAYS = (
