@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
+from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.installation import TOKEN, Installation
 
@@ -30,5 +31,7 @@ def installation_id(engine: Engine) -> str:
 
     try:
         return write(engine, get)
-    except IntegrityError:  # another process was faster
-        return write(engine, get)
+    except OperationFailedError as error:
+        if error.code is not ErrorCode.DATABASE_REFUSED:
+            raise
+        return write(engine, get)  # another process was faster

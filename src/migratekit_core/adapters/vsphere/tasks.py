@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
 from pyVmomi import vim, vmodl
 
-from migratekit_core.adapters.vsphere.patience import UnansweredError, mood
+from migratekit_core.adapters.vsphere.patience import UnansweredError, feeling, mood
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError, MigrateKitError
 from migratekit_core.common.patience import QUIET_SECONDS, growing
@@ -123,7 +123,9 @@ def follow(task: Any) -> Any:
     began, asked, question, said = time.monotonic(), 0.0, None, False
     for attempt in count(1):
         try:
-            info = task.info
+            # A vCenter that restarts is waited for as long as it may take: the task goes on without it.
+            with feeling(replace(mood(), undoing=True)):
+                info = task.info
         except vmodl.fault.ManagedObjectNotFound:
             return None
         if info.state not in AT_WORK:
