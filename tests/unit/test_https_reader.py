@@ -68,7 +68,7 @@ def test_an_authority_of_the_sites_own_is_the_only_one(monkeypatch: pytest.Monke
         yield
 
     monkeypatch.setattr(https, "serve", serve)
-    monkeypatch.setenv("P", "secret")
+    monkeypatch.setenv("P", "a-password-of-vcenter")
     vcenter = VCENTER.model_copy(update={"ca_file": ca_file})
     ask: Any = SimpleNamespace(
         vcenter=vcenter, disk=DISK, subject="", snapshot=SimpleNamespace(vm=SimpleNamespace(datacenter="DC0"))
