@@ -124,8 +124,15 @@ def daemon_matrix(session: nox.Session) -> None:
 
 @nox.session
 def hard_clouds(session: nox.Session) -> None:
-    """Run the demo in clouds that refuse, limit and restart (tests/lab/conditions.py); five minutes."""
-    wanted = session.posargs or ["expunge-refused", "page-20", "throttled", "restarts", "vm-snapshot"]
+    """Run the demo in clouds that refuse, limit and restart (tests/lab/conditions.py); six minutes."""
+    wanted = session.posargs or [
+        "expunge-refused",
+        "page-20",
+        "throttled",
+        "restarts",
+        "vcenter-sessions",
+        "vm-snapshot",
+    ]
     session.run(_tool("python"), "-m", "tests.lab", "demo", *wanted)
 
 

@@ -127,8 +127,8 @@ class ErrorCode(StrEnum):
     # vCenter and the source machines
 
     VCENTER_UNREACHABLE = "vcenter-unreachable"
-    """vCenter does not answer, or the connection to it broke.
-    Check `vcenter.host`, `vcenter.port` and the network between."""
+    """vCenter does not answer, or the connection to it broke, or another server answers there.
+    Check `vcenter.host`, `vcenter.port`, the network between, and whether vCenter's services run."""
     VCENTER_UNTRUSTED = "vcenter-untrusted"
     """vCenter's certificate is signed by a CA that this host does not know, or is of another name.
     Set `vcenter.ca_file` to its CA (https://VCENTER/certs/download.zip), and `vcenter.host` to a name in it."""
@@ -136,8 +136,8 @@ class ErrorCode(StrEnum):
     """vCenter refused user or password.
     Check `vcenter.user` and `vcenter.password`: is the account locked, its password past its end?"""
     VCENTER_SESSION_ENDED = "vcenter-session-ended"
-    """vCenter ended the session in the middle.
-    Run the command again."""
+    """vCenter ended the session at a call, and the one that was begun for it, too.
+    Look who ends sessions there, and run the command again."""
     VCENTER_PRIVILEGE_MISSING = "vcenter-privilege-missing"
     """vCenter's account lacks a privilege, or may not read the disk.
     Grant it: [permissions](permissions.md) lists what each command needs."""

@@ -264,7 +264,7 @@ def _finish_removals(parts: Parts) -> None:
     vm, managed = parts.vm, parts.managed
     if not leftover.pending(parts.runtime.databases.oma, vm.uuid) and not consolidation.needed(managed):
         return
-    with parts.job.step("finish-removals") as step:
+    with parts.job.step("remove-snapshot") as step:
         removals.finish(parts.runtime, step, vm, managed)
 
 
