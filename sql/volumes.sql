@@ -76,3 +76,15 @@ CREATE INDEX ix_volume_operations_completed_at ON volume_operations (completed_a
 
 UPDATE alembic_version SET version_num='0002' WHERE alembic_version.version_num = '0001';
 
+-- Running upgrade 0002 -> 0003
+
+CREATE TABLE owned_volumes (
+    volume_id VARCHAR(36) NOT NULL, 
+    origin VARCHAR(16) NOT NULL, 
+    confirmed_at DATETIME(6), 
+    created_at DATETIME(6) NOT NULL, 
+    CONSTRAINT pk_owned_volumes PRIMARY KEY (volume_id)
+);
+
+UPDATE alembic_version SET version_num='0003' WHERE alembic_version.version_num = '0002';
+

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from migratekit_core.adapters.tunnel import SERVICES, server
 from migratekit_core.config.schema import TunnelServer
@@ -41,13 +42,19 @@ class Service(socketserver.ThreadingTCPServer):
 
 
 @contextmanager
-def oma(folder: Path, certificate: Path, services: dict[str, str], port: int | None = None) -> Iterator[int]:
+def oma(
+    folder: Path,
+    certificate: Path,
+    services: dict[str, str],
+    port: int | None = None,
+    more: dict[str, Any] | None = None,
+) -> Iterator[int]:
     """Run the OMA's end with the CA `a` of the folder; yield its port. Its log is `folder/oma-PORT.log`."""
     port = port or free_port()
     config = folder / f"oma-{port}.cfg"
     settings = TunnelServer(
         listen=f"127.0.0.1:{port}", cert_file=certificate, ca_file=folder / "a" / "ca.pem",
-        crl_file=folder / "a" / "crl.pem", **services,
+        crl_file=folder / "a" / "crl.pem", stats_socket=folder / f"oma-{port}.sock", **{**services, **(more or {})},
     )  # fmt: skip
     config.write_text(server.render(settings))
     with (folder / f"oma-{port}.log").open("ab") as log:

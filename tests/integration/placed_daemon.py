@@ -1,5 +1,6 @@
 """The volume daemon with a /sys/block and a /dev of the lab's: `python -m tests.integration.placed_daemon CONFIG
-FOLDER`, where FOLDER has by-id, sys/block and dev, as the lab's CloudStack keeps them of each running machine."""
+FOLDER`, where FOLDER has by-id, sys/block and dev, as the lab's CloudStack keeps them of each running machine; a test
+may put a proc beside them."""
 
 from __future__ import annotations
 
@@ -14,7 +15,11 @@ from migratekit_core.volumed.devices import Places
 def main() -> None:
     """Serve until SIGTERM."""
     config, folder = map(Path, sys.argv[1:])
-    serve(load_config(config, None), Places(folder / "by-id", folder / "sys" / "block", folder / "dev"))
+    proc = folder / "proc"
+    places = Places(
+        folder / "by-id", folder / "sys" / "block", folder / "dev", proc if proc.exists() else Path("/proc")
+    )
+    serve(load_config(config, None), places)
 
 
 if __name__ == "__main__":

@@ -195,14 +195,20 @@ def test_the_tunnel_is_gone_for_two_seconds(synced: Lab) -> None:
     whole(lab, volumes)
 
 
-def test_kill_of_the_volume_daemon_does_not_disturb_a_copy(synced: Lab) -> None:
+def test_neither_kill_nor_stop_nor_upgrade_of_the_volume_daemon_disturbs_a_copy(synced: Lab) -> None:
     lab, volumes = synced, volume_ids(synced, VM)
     with gate(lab.vcenter.port, 8 * MIB) as slow, started(lab, "replicate", VM, **slow.settings) as command:
         slow.wait(command)
         serving = exporter(lab)
         lab.parts["daemon"].kill()
         lab.restart_daemon()
+        lab.parts["daemon"].stop()
+        assert exporter(lab) == serving, "it outlives an orderly stop"
+        # What an upgrade does.
+        assert lab.migratekit("db", "upgrade").returncode == 0
+        lab.restart_daemon()
         assert exporter(lab) == serving
+        assert command.poll() is None
         slow.open()
         done = finished(command)
     assert done.returncode == 0, done.stderr

@@ -18,9 +18,11 @@ import pytest
 from migratekit_core.common.files import write_private
 from tests.integration.support import eventually, leaked, setting, sql
 from tests.lab.lab import COMMAND, Lab
+from tests.lab.parts.oma import end_servers
 from tests.lab.parts.process import choose_port
 
 SECONDS = 90
+TAGS = {"migratekit": "00000000-0000-0000-0000-0000000000a1"}
 
 
 class Daemon:
@@ -110,8 +112,9 @@ class Daemon:
 
 
 @pytest.fixture
-def daemon(lab: Lab, tmp_path: Path) -> Daemon:
-    return Daemon(lab, tmp_path)
+def daemon(lab: Lab, tmp_path: Path) -> Iterator[Daemon]:
+    yield Daemon(lab, tmp_path)
+    end_servers(tmp_path / "state")
 
 
 # Where it listens.
@@ -254,7 +257,7 @@ def test_ids_are_in_the_answer_the_log_the_rows_and_cloudstacks_jobs(lab: Lab, d
     headers = {"X-Correlation-Id": correlation, "X-Request-Id": request_id}
     with daemon.started():
         http = daemon.http("first-token-of-this-test")
-        body = {"name": "ids", "size": 1, "tags": {}}
+        body = {"name": "ids", "size": 1, "tags": TAGS}
         answer = http.post("/api/v1/volumes", json=body, headers=headers)
         assert answer.headers["X-Request-Id"] == request_id
         operation = http.get(f"/api/v1/operations/{answer.json()['id']}", params={"wait": 20}).json()
@@ -349,7 +352,7 @@ def test_many_who_wait_for_an_operation_hold_up_nobody(lab: Lab, daemon: Daemon)
     )
     with daemon.started():
         http = daemon.http("first-token-of-this-test")
-        operation = http.post("/api/v1/volumes", json={"name": "slow", "size": 1}).json()["id"]
+        operation = http.post("/api/v1/volumes", json={"name": "slow", "size": 1, "tags": TAGS}).json()["id"]
         python = COMMAND.with_name("python")
         waiting = subprocess.Popen(
             [str(python), "-c", code, str(daemon.socket), operation], stdout=subprocess.PIPE, text=True

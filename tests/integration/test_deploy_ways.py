@@ -52,7 +52,7 @@ def spec(name: str) -> VmSpec:
     )
 
 
-def volume_of_a_template(api: CloudStack) -> str:
+def volume_of_a_template(lab: Lab, api: CloudStack) -> str:
     """Return a detached volume that was made of a template, with our tag: what `volumeid` takes."""
     made = api.deployVirtualMachine(
         zoneid=ZONE,
@@ -67,6 +67,9 @@ def volume_of_a_template(api: CloudStack) -> str:
     api.detachVolume(id=root["id"], fetch_result=True)
     api.destroyVirtualMachine(id=made, expunge=True, fetch_result=True)
     api.createTags(resourceids=root["id"], resourcetype="Volume", tags=[{"key": TAG, "value": "u"}], fetch_result=True)
+    # As if this installation had made it.
+    adopted = "INSERT INTO owned_volumes (volume_id, origin, created_at) VALUES (%s, 'created', NOW(6))"
+    sql(lab, adopted, root["id"], database="migratekit_volumes")
     return str(root["id"])
 
 
@@ -135,7 +138,7 @@ def replicated(shared_lab: Lab) -> None:
 
 
 def test_a_volume_of_a_template_is_deployed_by_volumeid(lab: Lab, replicated: None) -> None:
-    with built(lab, "way-volume", lambda api, runtime: [volume_of_a_template(api), *blank(api, runtime)]) as found:
+    with built(lab, "way-volume", lambda api, runtime: [volume_of_a_template(lab, api), *blank(api, runtime)]) as found:
         vm, record, volume_ids = found
         check(vm, lab, volume_ids)
         assert record.state()["deploy_path"] == "volumeid"
@@ -162,6 +165,6 @@ def test_a_cloud_without_volumeid_gets_the_older_way(tmp_path: Path) -> None:
     options = ("--no-volumeid",)
     with running(tmp_path / "run", preferred_ports=False, inventory=one, cloud_options=options) as old:
         report(old, "replicate", VM)
-        with built(old, "way-old", lambda api, runtime: [volume_of_a_template(api)]) as (vm, record, volume_ids):
+        with built(old, "way-old", lambda api, runtime: [volume_of_a_template(old, api)]) as (vm, record, volume_ids):
             check(vm, old, volume_ids)
             assert record.state()["deploy_path"] == "template"

@@ -42,7 +42,8 @@ class Oma:
         config = folder / "oma.cfg"
         files = {"cert_file": folder / "pki" / "oma.pem", "ca_file": folder / "pki" / "ca.pem"}
         services = dict.fromkeys(SERVICES, f"127.0.0.1:{self.nbd_port}")
-        settings = TunnelServer(listen=f"127.0.0.1:{port}", **files, **services)
+        admin = {"stats_socket": folder / "admin.sock"}
+        settings = TunnelServer(listen=f"127.0.0.1:{port}", **files, **admin, **services)
         haproxy.write_config(config, server.render(settings))
         self.tunnel = Server(port, "haproxy", "-db", "-f", str(config))
         self.target = f"nbd://127.0.0.1:{self.nbd_port}/{self.image.name}"
@@ -94,7 +95,7 @@ def test_the_data_take_no_other_way(tmp_path: Path, source: str) -> None:
     servers.dirty(oma.image)
     before = oma.image.read_bytes()
     with oma.exporter, pytest.raises(UnreachableError) as raised:
-        copy(oma.job(source, full=True), [(0, SIZE)], lambda event: None, Engines())
+        copy(oma.job(source, full=True)._replace(patience=0.3), [(0, SIZE)], lambda event: None, Engines())
     assert "refused" in raised.value.why
     assert oma.image.read_bytes() == before
 

@@ -45,7 +45,7 @@ def test_the_wheel_holds_the_program_and_the_migrations_and_no_test(built: tuple
     assert source <= names
     migrations = {f"migratekit_core/{path.relative_to(ROOT)}" for path in (ROOT / "sql").rglob("versions/*.py")}
     assert migrations and migrations <= names
-    assert "migratekit_core/volumed/migratekit-volumed.service" in names
+    assert {f"migratekit_core/volumed/migratekit-{name}.service" for name in ("volumed", "exporter")} <= set(names)
 
 
 @pytest.mark.timeout(900)
@@ -122,6 +122,7 @@ def test_the_debian_package_puts_everything_in_its_place(tmp_path: Path) -> None
     assert modes["./usr/bin/migratekit"].startswith("l")
     others = {
         "./lib/systemd/system/migratekit-volumed.service",
+        "./lib/systemd/system/migratekit-exporter.service",
         "./usr/share/man/man1/migratekit-doctor.1.gz",
         "./usr/share/zsh/vendor-completions/_migratekit",
         "./usr/share/doc/migratekit/changelog.gz",

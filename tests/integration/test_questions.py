@@ -72,7 +72,7 @@ def change(verb: str) -> tuple[Site, Callable[[Lab], Asked]]:
 def delete(lab: Lab) -> Asked:
     (name,) = volume_ids(lab, VM)
     report(lab, "volumes", "detach", name, "--yes")
-    return asked(lab, "Delete this volume for good? [y/N]:", "volumes", "delete", name)
+    return asked(lab, "Delete this volume for good? [y/N]:", "volumes", "delete", name, "--yes-delete")
 
 
 CASES: dict[str, tuple[Site, Callable[[Lab], Asked]]] = {

@@ -93,6 +93,7 @@ oma_vm = "oma01"
     )
     assert doctor.returncode == 0, doctor.stdout
     daemon.stop()
+    oma.end_servers(run / "daemon")
 
     found = recordings.read(both)
     commands = {one.command for one in found}

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from migratekit_cli.main import app
 from migratekit_core.adapters.tunnel import SERVICES, pki
-from migratekit_core.adapters.tunnel.install import CONFIG_FILE, UNIT_FILE, inspect, install, look
+from migratekit_core.adapters.tunnel.install import CONFIG_FILE, UNIT_FILE, WATCH_FILE, inspect, install, look
 from migratekit_core.common.errors import PreconditionError
 from migratekit_core.config.schema import TunnelServer
 from tests.lab.parts.process import choose_port
@@ -35,7 +35,7 @@ def folder() -> Iterator[Path]:
 def settings(folder: Path, **given: Any) -> TunnelServer:
     made = folder / "a"
     fields = {"cert_file": made / "oma.pem", "ca_file": made / "ca.pem", "crl_file": made / "crl.pem", **given}
-    return TunnelServer(**{"listen": f"127.0.0.1:{free_port()}", **fields})
+    return TunnelServer(**{"listen": f"127.0.0.1:{free_port()}", "stats_socket": folder / "admin.sock", **fields})
 
 
 def below(root: Path, path: Path) -> Path:
@@ -46,37 +46,39 @@ def test_it_is_written_validated_and_repeated_without_a_change(folder: Path) -> 
     root, wanted = folder / "root", settings(folder)
     plan = install(wanted, dry_run=True, user=USER, root=root)
     assert not root.exists(), "a plan writes nothing"
-    assert [change.change for change in plan if "/" in change.what] == ["write", "write"]
+    assert [change.change for change in plan if "/" in change.what] == ["write", "write", "write"]
     assert install(wanted, dry_run=False, user=USER, root=root) == plan
     config, unit = below(root, CONFIG_FILE), below(root, UNIT_FILE)
     assert config.stat().st_mode & 0o777 == 0o600
     assert subprocess.run(["haproxy", "-c", "-q", "-f", str(config)], timeout=20).returncode == 0
     before = config.stat().st_mtime_ns, unit.stat().st_mtime_ns
     again = install(wanted, dry_run=False, user=USER, root=root)
-    assert [change.change for change in again if "/" in change.what] == ["same", "same"]
+    assert [change.change for change in again if "/" in change.what] == ["same", "same", "same"]
     assert (config.stat().st_mtime_ns, unit.stat().st_mtime_ns) == before
     # What was revoked meanwhile is in a file that HAProxy reads at its start only.
     pki.revoke(folder / "a", "vma")
     changed = install(wanted, dry_run=True, user=USER, root=root)
-    assert [change.change for change in changed if "/" in change.what] == ["write", "same"]
+    assert [change.change for change in changed if "/" in change.what] == ["write", "same", "same"]
     assert any("restart" in change.what for change in changed)
 
 
 def test_the_unit_is_one_that_systemd_takes_and_is_hardened(folder: Path) -> None:
     root = folder / "root"
     install(settings(folder), dry_run=False, user=USER, root=root)
-    unit = below(root, UNIT_FILE)
+    unit, watch = below(root, UNIT_FILE), below(root, WATCH_FILE)
     program = shutil.which("systemd-analyze")
     assert program is not None
-    done = subprocess.run([program, "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [program, "verify", "--man=no", str(unit), str(watch)], capture_output=True, text=True, timeout=60
+    )
     assert "migratekit-tunnel" not in done.stderr, done.stderr
     text = unit.read_text()
     assert f"User={USER}" in text
     assert "CapabilityBoundingSet=CAP_NET_BIND_SERVICE\n" in text
-    rated = subprocess.run(
-        [program, "security", "--offline=true", "--threshold=30", str(unit)], capture_output=True, text=True, timeout=60
-    )
-    assert rated.returncode == 0, rated.stdout[-400:]
+    for path in (unit, watch):
+        command = [program, "security", "--offline=true", "--threshold=30", str(path)]
+        rated = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert rated.returncode == 0, rated.stdout[-400:]
 
 
 Damage = Callable[[Path], TunnelServer]

@@ -105,7 +105,7 @@ def kept(lab: Lab, done: Done, volume_id: str, code: ErrorCode) -> str:
 
 def deleted(lab: Lab, volume_id: str) -> dict[str, Any]:
     """Delete a volume, check that it is gone and recorded, and return the result."""
-    done = report(lab, "volumes", "delete", volume_id, "--yes")
+    done = report(lab, "volumes", "delete", volume_id, "--yes", "--yes-delete")
     assert (done["schema"], done["action"]) == ("migratekit.volume-change/1", "delete")
     assert done["result"] == {"volume_id": volume_id, "existed": True}
     assert not in_cloud(lab, volume_id)
@@ -181,10 +181,14 @@ def test_the_volume_of_a_disk_that_was_removed(lab: Lab) -> None:
     assert (plan["volume_id"], plan["vm"], plan["disk"], plan["surplus"]) == (volume_id, vm, labels[1], "disk-removed")
     assert (plan["size_bytes"], len(plan["steps"])) == (1 << 30, 1)
     assert "no sync needs it" in " ".join(plan["lost"])
-    silent = run(lab, "volumes", "delete", volume_id)
+    silent = run(lab, "volumes", "delete", volume_id, "--yes-delete")
     assert silent.returncode == 2
     assert labels[1] in silent.stderr
     assert in_cloud(lab, volume_id)
+
+    # It was synced a moment ago: --yes alone is not enough, and the refusal names the whole command.
+    told = kept(lab, run(lab, "volumes", "delete", volume_id, "--yes"), volume_id, ErrorCode.RECENT_REPLICA)
+    assert f"volumes delete {volume_id} --yes --yes-delete" in told
 
     done = deleted(lab, volume_id)
     assert (done["vm"], done["disk"], done["surplus"]) == (vm, labels[1], "disk-removed")
@@ -332,7 +336,7 @@ def test_while_a_run_has_the_machine_it_is_busy(lab: Lab, prefix: str) -> None:
     (volume_id,) = volume_ids(lab, vm)
     report(lab, "volumes", "detach", volume_id, "--yes")
     with held(lab, prefix + uuid):
-        refused(lab, run(lab, "volumes", "delete", volume_id, "--yes"), 8, ErrorCode.LOCKED)
+        refused(lab, run(lab, "volumes", "delete", volume_id, "--yes", "--yes-delete"), 8, ErrorCode.LOCKED)
         assert in_cloud(lab, volume_id)
         # A look needs no lock.
         assert report(lab, "volumes", "delete", volume_id, "--dry-run")["volume_id"] == volume_id
@@ -345,7 +349,7 @@ def test_a_refusal_of_cloudstack_leaves_the_replica_as_it_was(lab: Lab) -> None:
     (volume_id,) = volume_ids(lab, vm)
     report(lab, "volumes", "detach", volume_id, "--yes")
     lab.cloud.fault(command="deleteVolume", mode="error", errorcode=530, text="not today")
-    refused(lab, run(lab, "volumes", "delete", volume_id, "--yes"), 1, ErrorCode.UNKNOWN)
+    refused(lab, run(lab, "volumes", "delete", volume_id, "--yes", "--yes-delete"), 1, ErrorCode.UNKNOWN)
     assert in_cloud(lab, volume_id)
     assert volume_ids(lab, vm) == [volume_id]
     done = report(lab, "replicate", vm)

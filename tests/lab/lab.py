@@ -160,25 +160,13 @@ def _check_requests(run: Path) -> None:
 def sweep(run: Path) -> list[str]:
     """End whatever a lab in `run` has running, also one that was killed; return the names of what was."""
     ended = process.end_all(run)
-    # These two outlive on purpose the command, or the daemon, that started them.
-    for program in ("nbdkit", "nbd-server"):
-        ended += _end_by_file(run / "daemon" / f"{program}.pid")
+    # These outlive on purpose the daemon, and the command, that started them.
+    ended += oma.end_servers(run / "daemon")
     if (run / SOCKETS).exists():
         sockets = Path((run / SOCKETS).read_text())
-        ended += _end_by_file(sockets / "vma" / "tunnel.pid")
+        ended += process.end_by_file(sockets / "vma" / "tunnel.pid")
         shutil.rmtree(sockets, ignore_errors=True)
     return ended
-
-
-def _end_by_file(path: Path) -> list[str]:
-    try:
-        pid, _, began = path.read_text().strip().partition(" ")
-    except OSError:
-        return []
-    if not began or process.started(int(pid)) != began:
-        return []
-    process.end(int(pid))
-    return [path.stem]
 
 
 @contextmanager
@@ -226,6 +214,8 @@ def _start(
     upgraded = lab.migratekit("db", "upgrade")
     if upgraded.returncode != 0:
         raise LabError(f"migratekit db upgrade failed: {upgraded.stderr}")
+    with sides.oma():
+        lab.parts["exporter"] = oma.start_exporter(run, COMMAND, daemon_config, ports["nbd"])
     lab.restart_daemon()
     return lab
 

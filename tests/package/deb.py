@@ -23,7 +23,9 @@ from tests.package.wheels import DEBIAN_VERSION, ROOT, VERSION
 
 DEBIAN = Path(__file__).parent / "debian"
 HOME = "usr/lib/migratekit"
-UNIT = ROOT / "src" / "migratekit_core" / "volumed" / "migratekit-volumed.service"
+UNITS = [
+    ROOT / "src" / "migratekit_core" / "volumed" / f"migratekit-{name}.service" for name in ("volumed", "exporter")
+]
 COMMAND, CONFIG = "/usr/bin/migratekit", "/etc/migratekit/config.toml"
 INTERPRETER = "/usr/bin/python3"
 LAUNCHER = f"""\
@@ -96,7 +98,7 @@ def _program(root: Path, scratch: Path, dependencies: bool) -> None:
 
 def units() -> dict[str, str]:
     """Return the systemd units by name: the daemon's, and those that run commands by the clock."""
-    found = {UNIT.name: UNIT.read_text().replace("@MIGRATEKIT@", COMMAND).replace("@CONFIG@", CONFIG)}
+    found = {unit.name: unit.read_text().replace("@MIGRATEKIT@", COMMAND).replace("@CONFIG@", CONFIG) for unit in UNITS}
     for folder in (DEBIAN, ROOT / "packaging"):
         for path in sorted([*folder.rglob("*.service"), *folder.rglob("*.timer")]):
             found[path.name] = path.read_text().replace("/usr/local/bin/migratekit", COMMAND)

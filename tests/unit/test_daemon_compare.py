@@ -16,6 +16,7 @@ from migratekit_core.volumed.devices import Device
 
 API = Path(__file__).parents[2] / "docs" / "api.md"
 ID, OMA, OTHER, GIB = "11111111-2222", "oma", "other", 1 << 30
+NAME = "migration-a-1-0123abcd"
 LINK, DISK = Path("/dev/disk/by-id/virtio-111111112222"), Path("/dev/vdb")
 DEVICE = Device(LINK, DISK, GIB)
 
@@ -32,8 +33,8 @@ def row(
     )
 
 
-def export(path: str = str(DISK), status: str = "active") -> NbdExport:
-    return NbdExport(volume_id=ID, export_name="migration-a", device_path=path, port=10809, status=status)
+def export(path: str = str(DISK), status: str = "active", name: str = NAME) -> NbdExport:
+    return NbdExport(volume_id=ID, export_name=name, device_path=path, port=10809, status=status)
 
 
 WELL = Seen(ID, OMA, 10809, volume(), DEVICE, row(), export(), LINK, lambda: 1)
@@ -81,6 +82,12 @@ def test_where_all_agree_there_is_none(seen: Seen) -> None:
         (replace(WELL, device=None, rivals=(DISK, Path("/dev/vdc")), mapping=None, **IDLE), {"same-serial": False}),
         # Served under another name of the same device: the kernel's was there before udev's.
         (replace(WELL, target=DISK, device=replace(DEVICE, names=frozenset({LINK, DISK}))), {}),
+        # What only a row says: nobody gave that name to that volume, or the guard lets nobody serve it.
+        (replace(WELL, given=False, target=None, **IDLE), {"export-stale": True}),
+        (replace(WELL, given=False, target=Path("/dev/disk/by-id/virtio-9")), {"export-stale": False}),
+        (replace(WELL, given=False), {}),
+        (replace(WELL, refused="it is not ours", **IDLE), {"export-stale": True}),
+        (replace(WELL, export=export(name="../token"), target=None, **IDLE), {"export-stale": True}),
         # Attached by CloudStack, gone in Linux: it may come back, and the copy with it.
         (replace(WELL, device=None, **IDLE), {"no-device": False, "row": True}),
     ],

@@ -39,6 +39,7 @@ JOBS = st.builds(
     request_size=COUNTS,
     window=COUNTS,
     rate=st.none() | COUNTS,
+    patience=st.none() | FIGURES,
 )
 EVENTS = st.one_of(
     st.builds(

@@ -25,6 +25,9 @@ class Plug:
     def broken(self) -> bool:
         return self.dead
 
+    def close(self) -> None:
+        self.dead = True
+
 
 def side(count: int, monkeypatch: pytest.MonkeyPatch) -> Side:
     """Return a side with `count` connections."""

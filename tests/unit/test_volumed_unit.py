@@ -16,11 +16,12 @@ MOST_EXPOSURE = 2.0
 """systemd's own score, from 0 to 10; services that harden nothing have 9.6."""
 
 
-@pytest.fixture
-def unit(tmp_path: Path) -> Path:
-    printed = CliRunner().invoke(app, ["--config", "/etc/migratekit/oma.toml", "volumes", "daemon", "unit"])
+@pytest.fixture(params=["volumed", "exporter"])
+def unit(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    more = ["--exporter"] if request.param == "exporter" else []
+    printed = CliRunner().invoke(app, ["--config", "/etc/migratekit/oma.toml", "volumes", "daemon", "unit", *more])
     assert printed.exit_code == 0
-    path = tmp_path / "migratekit-volumed.service"
+    path = tmp_path / f"migratekit-{request.param}.service"
     path.write_text(printed.output)
     return path
 
@@ -35,7 +36,7 @@ def analyze(*arguments: str) -> str:
 
 def test_it_starts_this_installation_with_the_configuration_given(unit: Path) -> None:
     text = unit.read_text()
-    (command,) = re.findall(r"^ExecStart=(\S+) --config (\S+) volumes daemon run$", text, re.MULTILINE)
+    (command,) = re.findall(r"^ExecStart=(\S+) --config (\S+) volumes daemon (?:run|exporter)$", text, re.MULTILINE)
     assert Path(command[0]).exists()
     assert command[1] == "/etc/migratekit/oma.toml"
     assert "@" not in "".join(line for line in text.splitlines() if not line.startswith(("#", "SystemCallFilter")))

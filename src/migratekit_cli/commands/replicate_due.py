@@ -38,7 +38,8 @@ def replicate_due(context: typer.Context, options: list[str], dry_run: bool, qui
     def start(name: str, out: IO[str], told: Path) -> Child:
         # It is one of ours, and may need the variables that hold secrets.
         return childprocess.start(
-            [*command, "replicate", name, *options, "--output", "json"],
+            # A machine may be called like an option.
+            [*command, "replicate", *options, "--output", "json", "--", name],
             output=out,
             env={**os.environ, ERROR_FILE: str(told)},
         )

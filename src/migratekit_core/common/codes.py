@@ -325,6 +325,15 @@ class ErrorCode(StrEnum):
     SAME_SERIAL = "same-serial"
     """Several devices of the OMA have the serial of one volume.
     Find out which is which before anything is written."""
+    DEVICE_MOUNTED = "device-mounted"
+    """A volume's device is mounted on the OMA, or is swap space there.
+    Unmount it (`findmnt`, `swapon`), and find out who mounted it: nothing on the OMA may."""
+    DEVICE_CLAIMED = "device-claimed"
+    """A volume's device is part of a volume group, an array or a mapping on the OMA.
+    Deactivate that (`lsblk`), and find out what activated it: nothing on the OMA may."""
+    DEVICE_OPEN = "device-open"
+    """A process on the OMA, other than the daemon and its exporter, has a volume's device open.
+    End it (`lsof`), then run again."""
     EXPORT_IN_USE = "export-in-use"
     """Somebody is connected to an export.
     Wait for the copy to end, or stop it."""
@@ -355,6 +364,18 @@ class ErrorCode(StrEnum):
     NOT_OURS = "not-ours"
     """The thing does not carry MigrateKit's tag, or was not made by this failover.
     It is left alone. Rename it, or delete it in CloudStack, if it is nobody's."""
+    NO_RECORD = "no-record"
+    """A volume carries MigrateKit's tag, and this installation has no record of having made it.
+    Is it another OMA's? Where the database was restored, or the volume is a replica of it: `migratekit db upgrade`."""
+    ROOT_DISK = "root-disk"
+    """A volume is the root disk of a machine that MigrateKit did not make.
+    It is left alone. Detach it in CloudStack, if that machine does not need it."""
+    OMA_DISK = "oma-disk"
+    """A volume is the root disk of the OMA itself.
+    Look at the id: nothing is ever done to it."""
+    RECENT_REPLICA = "recent-replica"
+    """A replica that is to be deleted was synced in the last days (`volumes.retention`).
+    If its content shall be lost all the same: `--yes-delete`, besides `--yes`."""
     IN_FAILOVER = "in-failover"
     """A machine or a volume is part of a failover or a rehearsal.
     Take that away (`migratekit cleanup`), go on with it (`failover`), or give it back (`rollback`)."""

@@ -136,6 +136,14 @@ class TunnelServer(Services):
     ca_file: FilePath
     crl_file: FilePath | None = None
     """The CA's list of revoked certificates."""
+    max_connections: Annotated[int, Field(ge=1, le=30000)] = 8192
+    """Connections at the same time, those that have not shown a certificate yet included."""
+    max_per_source: Annotated[int, Field(ge=1)] = 2048
+    """Connections of one address."""
+    max_per_certificate: Annotated[int, Field(ge=1)] = 2048
+    """Connections of one certificate."""
+    stats_socket: FilePath = Path("/run/migratekit-tunnel/admin.sock")
+    """HAProxy's socket for administration (0600), by which connections of certificates that do not hold are ended."""
 
 
 TUNNEL_NEEDS: dict[str, tuple[str, ...]] = {
@@ -213,6 +221,8 @@ class Volumes(Table):
     """The daemon's unix socket, where it listens on one (daemon.socket)."""
     nbd_host: str = "127.0.0.1"
     nbd_port: Port = 10809
+    retention: Annotated[float, Field(ge=0)] = 7.0
+    """Days since its last sync within which a replica is deleted only with --yes-delete besides --yes."""
 
 
 class Daemon(Table):

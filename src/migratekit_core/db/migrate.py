@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError, MigrateKitError
-from migratekit_core.db import legacy, sources
+from migratekit_core.db import legacy, owned, sources
 from migratekit_core.db.engine import Databases, database_error
 from migratekit_core.db.revisions import scripts
 from migratekit_core.db.schema import METADATA, Difference, compare, stop_at
@@ -54,6 +54,7 @@ def upgrade_both(databases: Databases) -> list[Upgraded]:
     for name, engine in (("oma", databases.oma), ("volumes", databases.volumes)):
         before, after, changed = upgrade(engine, name)
         done.append(Upgraded(name, before, after, changed))
+    owned.fill(databases)
     return done
 
 

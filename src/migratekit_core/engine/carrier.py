@@ -22,9 +22,9 @@ from typing import Any
 import nbd
 
 from migratekit_core.engine import processors, zeros
-from migratekit_core.engine.endpoint import Connection, Poller
+from migratekit_core.engine.endpoint import Connection, Covered, Poller
 from migratekit_core.engine.ledger import READ, WRITTEN, Flight, Ledger
-from migratekit_core.engine.plan import Action, Shape
+from migratekit_core.engine.plan import BLOCK, Action, Shape
 
 IDLE_SECONDS = 0.001
 """How long it waits where there is nothing to begin, for bandwidth or a flush."""
@@ -54,7 +54,7 @@ class Carrier:
         self._most = most
         self._number = number
         self._poller = Poller()
-        self._zeros = memoryview(b"" if shape.can_zero else bytes(shape.request))
+        self._zeros = memoryview(bytes(2 * BLOCK if shape.can_zero else shape.request))
         self._flying = 0
         self._answered: deque[tuple[Flight, Connection, int]] = deque()
         """(flight, its connection, error) of requests that have been answered."""
@@ -123,9 +123,11 @@ class Carrier:
             self._write(flight, ((0, piece.length, True),), memoryview(b""))
             return
         # What the disk does not have, but the target's block size wants, is zero.
-        present = min(piece.length, self._shape.size - piece.offset)
+        present, covered = self._shape.present(piece), Covered()
         try:
-            data = self._source.handle.pread(present, piece.offset)
+            data = self._source.handle.pread_structured(present, piece.offset, covered.chunk)
+            if covered.bytes != present:
+                raise nbd.Error("the answer does not cover what was asked for", errno.EPROTO)
         except nbd.Error as error:
             self._refused(flight, READ, self._source, error)
             return
@@ -165,14 +167,13 @@ class Carrier:
         for low, high, zero in runs:
             if not zero:
                 yield buffer[low:high], base + low
-            elif self._shape.can_zero:
-                yield high - low, base + low
             else:
-                yield from ((self._zeros[:size], begin) for begin, size in self._shape.parts(base + low, high - low))
+                for begin, size, by_request in self._shape.cuts(base + low, high - low):
+                    yield size if by_request else self._zeros[:size], begin
 
     def _refused(self, flight: Flight, stage: str, connection: Connection, error: nbd.Error) -> None:
         connection.reason = error.string
-        flight.error = errno.ENOTCONN if connection.broken() else error.errnum or errno.ENOTCONN
+        flight.error = connection.answered(error.errnum or errno.ENOTCONN)
         flight.stage = stage
         self._recalled = True
         self._ledger.failed(flight)
@@ -217,7 +218,7 @@ class Carrier:
         while self._answered:
             flight, connection, error = self._answered.popleft()
             connection.in_flight -= 1
-            self._end_request(flight, errno.ENOTCONN if error and connection.broken() else error)
+            self._end_request(flight, connection.answered(error))
 
     def _end_request(self, flight: Flight, error: int) -> None:
         flight.left -= 1

@@ -59,6 +59,8 @@ class Checkpoints:
             if self._due(now):
                 self._begin(now)
             return
+        if flush.answer:
+            flush.connection.answered(flush.answer[0])
         if flush.connection.broken():
             self._under_way = None
         elif flush.answer:
@@ -78,6 +80,8 @@ class Checkpoints:
             while not flush.answer and not flush.connection.broken() and time.monotonic() < deadline:
                 self._drive(POLL_SECONDS)
             self._under_way = None
+            if flush.answer:
+                flush.connection.answered(flush.answer[0])
             if flush.connection.broken() or not flush.answer:
                 return
             self._ended(flush)

@@ -13,7 +13,7 @@ from typing import Any
 
 from migratekit_core.adapters.tunnel import Gate
 from migratekit_core.common.codes import ErrorCode
-from migratekit_core.common.errors import OperationFailedError, PreconditionError
+from migratekit_core.common.errors import OperationFailedError, PreconditionError, UnreachableError
 from migratekit_core.common.units import round_up
 from migratekit_core.engine import endpoint
 from migratekit_core.engine.areas import aligned, normalise
@@ -25,7 +25,7 @@ from migratekit_core.engine.ledger import Ledger
 from migratekit_core.engine.pace import Pace
 from migratekit_core.engine.plan import Ask, Shape, pieces
 from migratekit_core.engine.rate import RateLimit, piece_size
-from migratekit_core.engine.side import SOURCE_PATIENCE, TARGET_PATIENCE, Side
+from migratekit_core.engine.side import FIRST_PAUSE, LONGEST_PAUSE, SOURCE_PATIENCE, TARGET_PATIENCE, Side
 from migratekit_core.engine.sizing import (
     AT_ONCE,
     BESIDE,
@@ -90,7 +90,8 @@ class Copier:
         first = self._sides()
         count = job.connections or CONNECTIONS
         # All at once: nbdkit looks for the first hole of a whole file before it greets anybody.
-        source, target = first[0].open(min(count, FAR_CONNECTIONS)), first[1].open()
+        source = self._open(first[0], SOURCE_PATIENCE, min(count, FAR_CONNECTIONS))
+        target = self._open(first[1], self._patience, 1)
         self._check(source, target)
         granule = max(source.minimum_block, target.minimum_block)
         # A request is whole blocks of both servers.
@@ -132,8 +133,29 @@ class Copier:
         job = self._job
         return (
             Side(job.source, f"source of {job.disk}", SOURCE_PATIENCE),
-            Side(job.target, f"target of {job.disk}", TARGET_PATIENCE, _carrier(job.gate)),
+            Side(job.target, f"target of {job.disk}", self._patience, _carrier(job.gate)),
         )
+
+    @property
+    def _patience(self) -> float:
+        """Return how many seconds the target may be without any connection."""
+        return TARGET_PATIENCE if self._job.patience is None else self._job.patience
+
+    def _open(self, side: Side, patience: float, count: int) -> Abilities:
+        """Open a side's first connections, as patiently as later ones; what a server refuses is refused at once."""
+        deadline, pause = time.monotonic() + patience, FIRST_PAUSE
+        while True:
+            try:
+                return side.open(count)
+            except UnreachableError as error:
+                if error.facts.get("errno") in endpoint.REFUSED or time.monotonic() + pause > deadline:
+                    raise
+            wake = time.monotonic() + pause
+            while time.monotonic() < wake:
+                if self._stopping():
+                    raise Interrupted
+                time.sleep(FIRST_PAUSE)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     def _check(self, source: Abilities, target: Abilities) -> None:
         endpoint.refuse_small(source.size, self._job.size, f"source of {self._job.disk}")

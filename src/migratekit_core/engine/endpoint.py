@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import select
 import time
 from collections.abc import Callable, Iterable
@@ -16,6 +17,8 @@ from migratekit_core.common.units import MIB
 
 CONNECT_SECONDS = 30.0
 """Until a handshake that does not end counts as an unreachable server."""
+REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.ENOENT})
+"""Errors of a handshake that the next one gets as well: the certificate, or the export, is refused."""
 LARGEST_REQUEST = 32 * MIB
 """What every server takes unless it says less (NBD protocol, "block size constraints")."""
 
@@ -28,6 +31,10 @@ class Connection:
         self.in_flight = 0
         self.reason = ""
         """Why the connection broke, in libnbd's words."""
+        self.errnum = 0
+        """The errno that goes with it; 0 where there is none."""
+        self.leaving = False
+        """Whether the server has said that it ends (ESHUTDOWN): nothing more is asked of it."""
         self.served = False
         """Whether requests could ever be sent: one that was refused by the server has taken nothing with it."""
         self.missed = False
@@ -35,17 +42,27 @@ class Connection:
 
     def usable(self) -> bool:
         """Return whether requests can be sent."""
+        return not self.leaving and self._open()
+
+    def _open(self) -> bool:
         return bool(self.handle.aio_is_ready() or self.handle.aio_is_processing())
 
     def close(self) -> None:
         """Take leave of the server, without waiting for it: an orderly end keeps its log free of complaints."""
         with contextlib.suppress(nbd.Error):
-            if self.usable():
+            if self._open():
                 self.handle.aio_disconnect()
 
     def broken(self) -> bool:
         """Return whether the connection has ended."""
-        return bool(self.handle.aio_is_dead() or self.handle.aio_is_closed())
+        return self.leaving or bool(self.handle.aio_is_dead() or self.handle.aio_is_closed())
+
+    def answered(self, error: int) -> int:
+        """Return the errno of an answer as it counts here: a server that is ending takes its connections with it, and
+        what was asked of it is asked anew on others."""
+        if error == errno.ESHUTDOWN and not self.leaving:
+            self.leaving, self.reason = True, self.reason or "the server ends"
+        return errno.ENOTCONN if error and self.broken() else error
 
 
 def dial(uri: str) -> Connection:
@@ -150,7 +167,7 @@ def _notify(connection: Connection, happened: int) -> None:
             handle.aio_notify_write()
     except nbd.Error as error:
         # The connection is dead now; its requests end with an error of their own, and are sent again elsewhere.
-        connection.reason = error.string
+        connection.reason, connection.errnum = error.string, error.errnum or 0
         if not connection.broken():
             raise
 
@@ -174,21 +191,40 @@ def open_some(
                 begun.append(connect())
         while not any(connection.usable() for connection in begun):
             if all(connection.broken() for connection in begun) or time.monotonic() > deadline:
-                raise unreachable(subject, begun[0].reason or "no NBD handshake")
+                raise unreachable(subject, begun[0].reason or "no NBD handshake", begun[0].errnum)
             poller.drive(begun, 0.1)
     except nbd.Error as error:
-        raise unreachable(subject, error.string) from None
+        raise unreachable(subject, error.string, error.errnum or 0) from None
     alive = [connection for connection in begun if not connection.broken()]
     return sorted(alive, key=lambda connection: not connection.usable())
 
 
-def unreachable(subject: str, reason: str) -> UnreachableError:
+class Answer(NamedTuple):
+    """What a completion gets: 0 or an errno, as from libnbd."""
+
+    value: int
+
+
+class Covered:
+    """Counts what the answer to a read covers: libnbd takes a structured reply of any chunks for a whole one."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def chunk(self, data: Any, offset: int, status: int, error: Any) -> int:
+        """Take one chunk, data or a hole; libnbd's callback."""
+        self.bytes += len(data)
+        return 0
+
+
+def unreachable(subject: str, reason: str, errnum: int = 0) -> UnreachableError:
     """Return the error for an NBD server that cannot be reached."""
     return UnreachableError(
         f"{subject} does not answer",
         reason,
         "check that its NBD server runs and the tunnel is up, then run again",
         code=ErrorCode.NBD_UNREACHABLE,
+        facts={"errno": errnum},
     )
 
 

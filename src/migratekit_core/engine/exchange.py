@@ -6,6 +6,7 @@ copy's questions do.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from migratekit_core.adapters.tunnel import Gate
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.engine import endpoint
-from migratekit_core.engine.endpoint import Connection, Poller
+from migratekit_core.engine.endpoint import Answer, Connection, Covered, Poller
 
 Ask = Callable[[Any, Callable[[Any], int]], None]
 """Sends a request through a handle; the completion gets the answer (0 or an errno)."""
@@ -80,7 +81,13 @@ def _flush(handle: Any, completion: Callable[[Any], int]) -> None:
 
 
 def _read(buffer: bytearray, offset: int, handle: Any, completion: Callable[[Any], int]) -> None:
-    handle.aio_pread(memoryview(buffer), offset, completion)
+    covered = Covered()
+
+    def whole(answer: Any) -> int:
+        lacking = not answer.value and covered.bytes != len(buffer)
+        return completion(Answer(errno.EPROTO) if lacking else answer)
+
+    handle.aio_pread_structured(memoryview(buffer), offset, covered.chunk, whole)
 
 
 def _wait(connection: Connection, ask: Ask, what: str, deadline: float, code: ErrorCode) -> None:

@@ -128,8 +128,9 @@ class Extents:
                 self._give_back(first)
         extents, position = [], start
         for length, flags in zip(found[::2], found[1::2], strict=True):
-            extents.append((position, position + length, bool(flags & nbd.STATE_ZERO)))
-            position += length
+            if length:
+                extents.append((position, position + length, bool(flags & nbd.STATE_ZERO)))
+                position += length
         return extents or [(start, end, False)]
 
     def _connected(self) -> Connection:

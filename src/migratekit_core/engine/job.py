@@ -43,6 +43,8 @@ class Job(NamedTuple):
     carriers: int | None = None
     """Threads that read pieces one by one (engine.carrier), for a target that has multi-conn; None: as many as turn out
     to be faster than none."""
+    patience: float | None = None
+    """Seconds that the target may be without any connection, from the first one on; None: as the engine has it."""
     gate: Gate | None = None
     """How the data reach the target without a hop on this host; None: as everything else does, by `target`."""
 

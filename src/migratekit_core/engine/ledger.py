@@ -13,6 +13,7 @@ from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.common.units import MIB
 from migratekit_core.engine.buffers import SMALLEST
+from migratekit_core.engine.endpoint import Covered
 from migratekit_core.engine.plan import Action, Piece
 from migratekit_core.engine.rate import RateLimit
 from migratekit_core.engine.watermark import Watermark
@@ -40,8 +41,8 @@ class Flight:
     """A piece on its way."""
 
     __slots__ = (
-        "attempts", "buffer", "coming", "complete", "doubts", "error", "left", "lent", "losses", "not_before",
-        "payload", "piece", "reading", "sent", "stage", "weight",
+        "attempts", "buffer", "coming", "complete", "covered", "doubts", "error", "left", "lent", "losses",
+        "not_before", "payload", "piece", "reading", "sent", "stage", "weight",
     )  # fmt: skip
 
     def __init__(self, piece: Piece, payload: int, weight: int) -> None:
@@ -59,6 +60,8 @@ class Flight:
         self.lent: memoryview | None = None
         """The buffer it got, and in `buffer` as much of it as the piece has bytes."""
         self.buffer: memoryview | None = None
+        self.covered: Covered | None = None
+        """What the answer to its read covered."""
         self.doubts = 0
         """Those there had been when it was sent."""
         self.attempts = 0

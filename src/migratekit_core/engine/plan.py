@@ -9,24 +9,13 @@ from typing import NamedTuple
 from migratekit_core.common.units import MIB
 from migratekit_core.engine.areas import Areas, with_gaps
 
+BLOCK = 4096
+"""Bytes: the largest logical block that disks have (4Kn)."""
 ZERO_PIECE = 256 * MIB
 """Largest zero request: one that a slow device still answers before anybody loses patience."""
 
 Ask = Callable[[int, int], Iterator[tuple[int, int, bool]]]
 """(start, end) → (start, end, reads as zeros) over the whole stretch."""
-
-
-class Shape(NamedTuple):
-    """What is the same for all requests of a copy; sizes in bytes."""
-
-    size: int
-    request: int
-    can_zero: bool
-
-    def parts(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        """Yield (offset, length) of the requests that a stretch takes where its bytes have to be sent."""
-        for begin in range(offset, offset + length, self.request):
-            yield begin, min(self.request, offset + length - begin)
 
 
 class Action(Enum):
@@ -46,6 +35,40 @@ class Piece(NamedTuple):
     action: Action
     gap: bool
     """Whether it lies between the areas: needed for a full copy, but no part of what was asked to be copied."""
+
+
+class Shape(NamedTuple):
+    """What is the same for all requests of a copy; sizes in bytes."""
+
+    size: int
+    request: int
+    can_zero: bool
+
+    def cuts(self, offset: int, length: int) -> Iterator[tuple[int, int, bool]]:
+        """Yield (offset, length, whether by a zero request) of what makes a stretch read as zeros.
+
+        A zero request is whole BLOCKs; what is left before and behind is sent: an exporter does not tell the blocks of
+        a 4Kn device, and cannot zero a part of one, while it takes data of any length.
+        """
+        begin, end = offset, offset + length
+        low, high = -(-begin // BLOCK) * BLOCK, end // BLOCK * BLOCK
+        if not self.can_zero or low >= high:
+            yield from ((at, size, False) for at, size in self.parts(begin, length))
+            return
+        if begin < low:
+            yield begin, low - begin, False
+        yield low, high - low, True
+        if high < end:
+            yield high, end - high, False
+
+    def parts(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """Yield (offset, length) of the requests that a stretch takes where its bytes have to be sent."""
+        for begin in range(offset, offset + length, self.request):
+            yield begin, min(self.request, offset + length - begin)
+
+    def present(self, piece: Piece) -> int:
+        """Return how many bytes of a piece the disk has: its last block may be less than the target's blocks are."""
+        return min(piece.length, self.size - piece.offset)
 
 
 def pieces(

@@ -20,12 +20,13 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import nbd
 
 from migratekit_core.adapters.tunnel import KEEPALIVE, Gate, refusal
-from migratekit_core.common.errors import MigrateKitError
+from migratekit_core.common.errors import MigrateKitError, UnreachableError
+from migratekit_core.engine.endpoint import Answer
 
 CONNECT_SECONDS = 20.0
 RECORD = 16 * 1024
@@ -41,12 +42,6 @@ REQUEST_MAGIC, REPLY_MAGIC = 0x25609513, 0x67446698
 WRITE, DISCONNECT, FLUSH, WRITE_ZEROES = 1, 2, 3, 6
 
 
-class Answer(NamedTuple):
-    """What a completion gets: 0 or an errno, as from libnbd."""
-
-    value: int
-
-
 class SecuredHandle:
     """One connection to one export. Not for several threads, but for the one that makes the connection."""
 
@@ -55,6 +50,7 @@ class SecuredHandle:
         self._tls: ssl.SSLSocket | None = None
         self._state = "connecting"
         self._failure = ""
+        self._errnum = errno.ENOTCONN
         self._waiting: deque[memoryview] = deque()
         self._asked: dict[int, Callable[[Any], int]] = {}
         self._cookie = 0
@@ -123,7 +119,7 @@ class SecuredHandle:
             self._connecting.join()
             self._state = "dead" if self._failure else "ready"
             if self._failure:
-                raise nbd.Error(self._failure, errno.ENOTCONN)
+                raise nbd.Error(self._failure, self._errnum)
             return
         assert self._tls is not None, "it is ready"
         try:
@@ -233,12 +229,17 @@ class SecuredHandle:
         try:
             self._tls = self._open()
         except MigrateKitError as error:
-            self._failure = str(error)
+            self._failed(error)
         except OSError as error:
-            self._failure = str(refusal.explained(error, f"{self._gate.host}:{self._gate.port}"))
+            self._failed(refusal.explained(error, f"{self._gate.host}:{self._gate.port}"))
         except (ValueError, struct.error) as error:
-            self._failure = str(error) or type(error).__name__
+            self._failure, self._errnum = str(error) or type(error).__name__, errno.ENOENT
         os.eventfd_write(self._woken, 1)
+
+    def _failed(self, error: MigrateKitError) -> None:
+        self._failure = str(error)
+        if not isinstance(error, UnreachableError):
+            self._errnum = errno.EACCES
 
     def _open(self) -> ssl.SSLSocket:
         gate = self._gate

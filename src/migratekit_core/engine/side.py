@@ -156,6 +156,10 @@ class Side:
             reason = next((f" ({held.reason})" for held in self.connections if held.reason), "")
             raise endpoint.unreachable(self.name, f"no connection for {self._patience:.0f} s{reason}")
         # A broken one with requests on it is kept until they have all been taken off it.
+        for held in self.connections:
+            if held.missed and not held.in_flight:
+                # A server that ends waits for those who are connected.
+                held.close()
         self.connections = [held for held in self.connections if held.in_flight or not held.missed]
         alive = sum(not held.missed for held in self.connections) + self._spared
         if alive >= self._wanted:

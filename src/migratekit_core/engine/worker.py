@@ -19,9 +19,9 @@ import nbd
 from migratekit_core.engine import zeros
 from migratekit_core.engine.buffers import Buffers
 from migratekit_core.engine.carrier import Carrier
-from migratekit_core.engine.endpoint import Connection, Poller
+from migratekit_core.engine.endpoint import Connection, Covered, Poller
 from migratekit_core.engine.ledger import READ, WRITTEN, Flight, Ledger
-from migratekit_core.engine.plan import Action, Shape
+from migratekit_core.engine.plan import BLOCK, Action, Shape
 from migratekit_core.engine.side import Side
 from migratekit_core.engine.sizing import CONNECTIONS
 
@@ -59,7 +59,7 @@ class Worker:
         self._answered: deque[tuple[Flight, Connection, int, bool]] = deque()
         """(flight, its connection, error, whether it was the read) of requests that have been answered."""
         self._buffers = Buffers(shape.request)
-        self._zeros = memoryview(b"" if shape.can_zero else bytes(shape.request))
+        self._zeros = memoryview(bytes(2 * BLOCK if shape.can_zero else shape.request))
         self._mended = 0.0
         self._carriers: list[Carrier] = []
         self._wish = NONE
@@ -235,12 +235,13 @@ class Worker:
         flight.lent = self._buffers.take(length)
         buffer = flight.buffer = flight.lent[:length]
         # What the disk does not have, but the target's block size wants, is zero.
-        present = min(length, self._shape.size - offset)
+        present = self._shape.present(flight.piece)
         if present < length:
             buffer[present:] = bytes(length - present)
             buffer = buffer[:present]
         try:
-            connection.handle.aio_pread(buffer, offset, self._sent(flight, connection, True))
+            covered = flight.covered = Covered()
+            connection.handle.aio_pread_structured(buffer, offset, covered.chunk, self._sent(flight, connection, True))
         except nbd.Error as error:
             self._not_sent(flight, connection, True, error)
 
@@ -251,14 +252,14 @@ class Worker:
             self._not_sent(flight, connection, False, error)
 
     def _send_zero(self, flight: Flight, connection: Connection, offset: int, length: int) -> None:
-        if not self._shape.can_zero:
-            for begin, size in self._shape.parts(offset, length):
+        for begin, size, zero in self._shape.cuts(offset, length):
+            if not zero:
                 self._send_write(flight, connection, self._zeros[:size], begin)
-            return
-        try:
-            connection.handle.aio_zero(length, offset, self._sent(flight, connection, False))
-        except nbd.Error as error:
-            self._not_sent(flight, connection, False, error)
+                continue
+            try:
+                connection.handle.aio_zero(size, begin, self._sent(flight, connection, False))
+            except nbd.Error as error:
+                self._not_sent(flight, connection, False, error)
 
     def _sent(self, flight: Flight, connection: Connection, reading: bool) -> Callable[[Any], int]:
         """Count a request as sent; return what libnbd is to call when it has been answered."""
@@ -306,6 +307,11 @@ class Worker:
             flight, connection, error, reading = answered.popleft()
             connection.in_flight -= 1
             flight.left -= 1
+            if error:
+                error = connection.answered(error)
+            elif reading and flight.covered is not None and flight.covered.bytes != self._shape.present(flight.piece):
+                # An answer that lacks a part would leave in the buffer what was there before.
+                error = errno.EPROTO
             if error:
                 trouble = True
                 if not flight.error:

@@ -8,7 +8,6 @@ makes (virtio-blk: `virtio-SERIAL`; virtio-scsi: `scsi-0QEMU_QEMU_HARDDISK_SERIA
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
@@ -40,11 +39,12 @@ POLL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Places:
-    """Where Linux shows its disks: udev's links, and the kernel's own names. Tests have folders of their own."""
+    """Where Linux shows its disks (udev's links, the kernel's own names) and who uses them; tests have their own."""
 
     links: Path
     sys_block: Path = Path("/sys/block")
     dev: Path = Path("/dev")
+    proc: Path = Path("/proc")
 
 
 @dataclass(frozen=True)
@@ -123,18 +123,6 @@ def same_serial(volume_id: str, rivals: Iterable[Path]) -> OperationFailedError:
         "OMA, the machine's volumes in CloudStack), and detach the one that does not belong there",
         code=ErrorCode.SAME_SERIAL,
     )
-
-
-def held(places: Places, volume_id: str) -> bool:
-    """Return whether a device of a volume is mounted, or part of a volume group or an array: then it cannot be opened
-    for oneself alone (open(2), O_EXCL on a block device)."""
-    for path in claims(scan(places), volume_id):
-        try:
-            os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC | os.O_NONBLOCK))
-        except OSError as error:
-            if error.errno == errno.EBUSY:
-                return True
-    return False
 
 
 def appears(places: Places, volume_id: str, timeout: float) -> Device | None:

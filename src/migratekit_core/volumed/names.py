@@ -9,6 +9,14 @@ TAG = "migratekit"
 """Key of the tag on everything that we make; its value is the source machine's uuid."""
 PROBE, PROBE_TAG = "probe", f"{TAG}-probe"
 """That value on the volume of a `doctor --probe`, and the key of the tag that holds the id of the probe's job."""
+FAILOVER_TAG, KIND_TAG = f"{TAG}-failover", f"{TAG}-kind"
+"""Keys of the tags on what a failover makes: its id, and whether it is a live one or a rehearsal."""
+ROOT_TAG = f"{TAG}-root"
+"""Key of the tag on the root disk that a failover's machine has from its template; its value is the failover's id."""
+EXPORT = re.compile(r"migration-[A-Za-z0-9-]{1,40}-[A-Za-z0-9-]{1,16}-[0-9a-f]{8}")
+"""The only names of exports (`export_name`). What a row or a folder has otherwise is not served, and names no file."""
+VOLUME_ID = re.compile(r"[A-Za-z0-9-]{1,36}")
+"""What may be the id of a volume in CloudStack; they are UUIDs."""
 SAFE = re.compile(r"[^A-Za-z0-9-]+")
 
 

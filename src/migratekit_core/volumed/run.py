@@ -10,7 +10,7 @@ from pathlib import Path
 from migratekit_core.config import Config
 from migratekit_core.config.load import require
 
-UNIT = "migratekit-volumed.service"
+UNIT, EXPORTER_UNIT = "migratekit-volumed.service", "migratekit-exporter.service"
 
 
 def serve(config: Config) -> None:
@@ -18,6 +18,15 @@ def serve(config: Config) -> None:
     from migratekit_core.volumed.daemon.serve import serve as run
 
     run(config)
+
+
+def serve_exports(config: Config) -> None:
+    """Keep the NBD exporter running until SIGTERM; see `migratekit_core.volumed.daemon.exports.unit`."""
+    from migratekit_core.volumed.daemon.exports.unit import serve as run
+
+    require(config, "daemon")
+    assert config.daemon is not None, "require has seen to it"
+    run(config.daemon)
 
 
 def rotate_token(config: Config, overlap: float) -> tuple[Path, datetime]:
@@ -32,8 +41,8 @@ def rotate_token(config: Config, overlap: float) -> tuple[Path, datetime]:
     return config.daemon.token_file, rotate(config.daemon.token_file, overlap)
 
 
-def unit(config_file: Path) -> str:
-    """Return the systemd unit that starts this installation's daemon with a configuration file."""
-    text = files("migratekit_core.volumed").joinpath(UNIT).read_text(encoding="utf-8")
+def unit(config_file: Path, name: str = UNIT) -> str:
+    """Return the systemd unit that starts this installation's daemon, or exporter, with a configuration file."""
+    text = files("migratekit_core.volumed").joinpath(name).read_text(encoding="utf-8")
     command = Path(sys.executable).with_name("migratekit")
     return text.replace("@MIGRATEKIT@", str(command)).replace("@CONFIG@", str(config_file))

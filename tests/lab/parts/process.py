@@ -106,6 +106,18 @@ def end_all(run: Path) -> list[str]:
     return ended
 
 
+def end_by_file(path: Path) -> list[str]:
+    """End the process that was written down in a file by its pid and its start; return the file's name where it ran."""
+    try:
+        pid, _, began = path.read_text().strip().partition(" ")
+    except OSError:
+        return []
+    if not began or started(int(pid)) != began:
+        return []
+    end(int(pid))
+    return [path.stem]
+
+
 def end(pid: int, child: subprocess.Popen[bytes] | None = None) -> None:
     """End a process: SIGTERM, and SIGKILL after a while."""
 

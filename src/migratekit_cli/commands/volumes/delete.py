@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from migratekit_cli.errors import reported
@@ -17,12 +19,16 @@ def command(
     volume: VolumeArgument,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
+    yes_delete: Annotated[
+        bool, typer.Option("--yes-delete", help="Also one that was synced in the last days (volumes.retention).")
+    ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Delete a volume that MigrateKit made: the replica of a disk that was removed, or of a machine that is gone.
 
-    Refused while it is attached, exported, part of a failover or a rehearsal, or while a run has its machine. The next
-    sync of a machine whose replica was deleted makes a new volume and copies everything.
+    Refused while it is attached, exported, part of a failover or a rehearsal, or while a run has its machine; and where
+    it was synced in the last days (volumes.retention), without --yes-delete. The next sync of a machine whose replica
+    was deleted makes a new volume and copies everything.
     """
     from migratekit_core.services.failover import removal
 
@@ -52,6 +58,7 @@ def command(
             data = {**about, "steps": list(planned.steps), "lost": list(map(str, planned.lost))}
             render.result(output, "migratekit.volume-plan/1", data, text="\n".join(lines))
             return
+        removal.require_wanted(opened, planned, yes_delete)
         confirm("Delete this volume for good?", yes, about=lines)
         job_id, done = removal.delete(opened, planned)
     told = "done" if done["existed"] else "it was gone already"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import pwd
+import re
 import shutil
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,10 +32,11 @@ from migratekit_core.common.files import write_private
 from migratekit_core.common.hints import Hint, hint, on_oma
 from migratekit_core.config.schema import TunnelServer
 
-UNIT = "migratekit-tunnel.service"
+UNIT, WATCH_UNIT = "migratekit-tunnel.service", "migratekit-tunnel-watch.service"
 USER = "migratekit"
 CONFIG_FILE = Path("/etc/migratekit/tunnel/haproxy.cfg")
 UNIT_FILE = Path("/etc/systemd/system") / UNIT
+WATCH_FILE = Path("/etc/systemd/system") / WATCH_UNIT
 SYSTEMD = Path("/run/systemd/system")
 """There where systemd runs (sd_booted(3))."""
 COMMAND_SECONDS = 60
@@ -104,19 +108,21 @@ def install(settings: TunnelServer, *, dry_run: bool, user: str = USER, root: Pa
             f"there is no user {user}", "the tunnel must not run as root",
             f"useradd --system --home-dir /var/lib/migratekit --shell /usr/sbin/nologin {user}",
             code=ErrorCode.TUNNEL_UNFIT, facts={"user": user})  # fmt: skip
-    config, unit = _below(root, CONFIG_FILE), _below(root, UNIT_FILE)
-    wanted, unit_text = render(settings), unit_for(user)
+    config = _below(root, CONFIG_FILE)
+    wanted = render(settings)
     new_config = not config.is_file() or config.read_text() != wanted
-    new_unit = not unit.is_file() or unit.read_text() != unit_text
+    units = {_below(root, UNIT_FILE): unit_for(user), _below(root, WATCH_FILE): watch_unit_for(user, settings)}
+    new_units = [unit for unit, text in units.items() if not unit.is_file() or unit.read_text() != text]
+    new_unit = bool(new_units)
     changes = [
         Change(str(config), "write" if new_config else "same"),
-        Change(str(unit), "write" if new_unit else "same"),
+        *(Change(str(unit), "write" if unit in new_units else "same") for unit in units),
     ]
     runs = root == Path("/") and SYSTEMD.is_dir()
     commands: list[tuple[str, ...]] = [("daemon-reload",)] if new_unit else []
-    commands.append(("enable", UNIT))
+    commands.append(("enable", UNIT, WATCH_UNIT))
     # Not reloaded: connections that are open would go on under the old list of revoked certificates.
-    commands.append(("restart", UNIT) if new_config or new_unit else ("start", UNIT))
+    commands.append(("restart" if new_config or new_unit else "start", UNIT, WATCH_UNIT))
     changes += [Change("systemctl " + " ".join(command), "run" if runs else "skip") for command in commands]
     if dry_run:
         return changes
@@ -124,9 +130,9 @@ def install(settings: TunnelServer, *, dry_run: bool, user: str = USER, root: Pa
         config.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         write_config(config, wanted)
         shutil.chown(config, user=owner.pw_uid, group=owner.pw_gid)
-    if new_unit:
+    for unit in new_units:
         unit.parent.mkdir(parents=True, exist_ok=True)
-        write_private(unit, unit_text)
+        write_private(unit, units[unit])
         unit.chmod(0o644)
     for command in commands if runs else []:
         done = _systemctl(*command)
@@ -141,6 +147,21 @@ def unit_for(user: str) -> str:
     """Return the unit's text."""
     text = files("migratekit_core.adapters.tunnel").joinpath(UNIT).read_text(encoding="utf-8")
     return text.replace("@HAPROXY@", program()).replace("@CONFIG@", str(CONFIG_FILE)).replace("@USER@", user)
+
+
+def watch_unit_for(user: str, settings: TunnelServer) -> str:
+    """Return the text of the unit that ends connections of certificates that do not hold any more."""
+    text = files("migratekit_core.adapters.tunnel").joinpath(WATCH_UNIT).read_text(encoding="utf-8")
+    words = [str(Path(sys.executable).with_name("migratekit")), "tunnel", "server", "watch"]
+    words += ["--cert", str(settings.cert_file), "--ca", str(settings.ca_file), "--admin", str(settings.stats_socket)]
+    words += ["--crl", str(settings.crl_file)] if settings.crl_file is not None else []
+    return text.replace("@COMMAND@", " ".join(map(_word, words))).replace("@USER@", user)
+
+
+def _word(text: str) -> str:
+    """Return a word of a unit's command (systemd.service(5), "Command lines")."""
+    plain = text.replace("%", "%%").replace("$", "$$")
+    return plain if re.fullmatch(r"[A-Za-z0-9_@%$+=:,./-]+", plain) else json.dumps(plain, ensure_ascii=False)
 
 
 def _certificates(settings: TunnelServer, user: str) -> Iterator[Finding]:

@@ -64,6 +64,20 @@ class NbdExport(VolumesTable, table=True):
     updated_at: datetime = Field(default_factory=utcnow, sa_type=Time, sa_column_kwargs={"onupdate": utcnow})
 
 
+class OwnedVolume(VolumesTable, table=True):
+    """A volume that is MigrateKit's: made by the daemon, or known to an installation before there was this table. The
+    row goes with the volume, and never before. Without it, and the tag in CloudStack, the daemon touches no volume."""
+
+    __tablename__ = "owned_volumes"
+
+    volume_id: str = Field(max_length=ID, primary_key=True)
+    origin: str = Field(max_length=16)
+    """`created`, `template-root` (of a machine that a failover made), or `upgrade`: known before."""
+    confirmed_at: datetime | None = Field(default=None, sa_type=Time)
+    """When CloudStack had it with our tag for the first time (UTC)."""
+    created_at: datetime = Field(default_factory=utcnow, sa_type=Time)
+
+
 class IdempotencyKey(VolumesTable, table=True):
     """A key that a client sent with a change: the same key is the same operation, also after a restart."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -66,6 +67,7 @@ class Disk:
     def _read(self, offset: int, buffer: memoryview) -> None:
         handle = self._connected().handle
         failed: list[int] = []
+        covered = endpoint.Covered()
 
         def answered(error: Any) -> int:
             if error.value:
@@ -73,11 +75,14 @@ class Disk:
             return 1
 
         for at in range(0, len(buffer), self._request_size):
-            handle.aio_pread(buffer[at : at + self._request_size], offset + at, completion=answered)
+            part = buffer[at : at + self._request_size]
+            handle.aio_pread_structured(part, offset + at, covered.chunk, completion=answered)
         while handle.aio_in_flight():
             handle.poll(-1)
         if failed:
             raise nbd.Error("the source refused the read", failed[0])
+        if covered.bytes != len(buffer):
+            raise nbd.Error("the answer does not cover what was asked for", errno.EPROTO)
 
     def _connected(self) -> endpoint.Connection:
         connection: endpoint.Connection | None = getattr(self._own, "connection", None)

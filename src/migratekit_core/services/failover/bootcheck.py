@@ -6,6 +6,7 @@ console's text. So the operator says what else must answer: nothing (`state`), a
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import subprocess
 import time
@@ -108,7 +109,16 @@ def wait(cloud: Cloud, step: Step, vm_id: str, check: Check, timeout: float) -> 
 def addresses(vm: dict[str, Any]) -> tuple[str, ...]:
     """Return the IP addresses that CloudStack knows of a machine, its default card's first."""
     nics = sorted(vm.get("nic") or [], key=lambda nic: not nic.get("isdefault"))
-    return tuple(str(nic["ipaddress"]) for nic in nics if nic.get("ipaddress"))
+    return tuple(str(nic["ipaddress"]) for nic in nics if _is_address(nic.get("ipaddress")))
+
+
+def _is_address(text: object) -> bool:
+    """Return whether a text is an IP address: it becomes a word of a command."""
+    try:
+        ipaddress.ip_address(str(text))
+    except ValueError:
+        return False
+    return True
 
 
 def _ask(check: Check, vm: dict[str, Any]) -> str:

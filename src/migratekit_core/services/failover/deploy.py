@@ -25,9 +25,9 @@ from migratekit_core.joblog import Job, Step
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.failover import bootcheck
 from migratekit_core.services.failover.destination import destroy, made_by
-from migratekit_core.services.failover.record import FAILOVER_TAG, KIND_TAG, Record
+from migratekit_core.services.failover.record import Record
 from migratekit_core.volumed.client import VolumeClient
-from migratekit_core.volumed.names import TAG
+from migratekit_core.volumed.names import FAILOVER_TAG, KIND_TAG, TAG
 
 SETTLE_SECONDS = 600.0
 FROM_VOLUME, FROM_TEMPLATE = "volumeid", "template"

@@ -11,9 +11,9 @@ from migratekit_core.adapters.cloudstack import compute, tracking
 from migratekit_core.adapters.cloudstack.client import Cloud
 from migratekit_core.adapters.cloudstack.compute import Destroyed
 from migratekit_core.adapters.cloudstack.tracking import TrackedJobs
-from migratekit_core.services.failover.record import FAILOVER_TAG, Record
+from migratekit_core.services.failover.record import Record
 from migratekit_core.volumed.client import VolumeClient
-from migratekit_core.volumed.names import TAG
+from migratekit_core.volumed.names import FAILOVER_TAG, TAG
 
 
 def machine_of(cloud: Cloud, record: Record) -> str | None:

@@ -25,7 +25,7 @@ from migratekit_core.db.schema import require_schema
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.failover.destination import STAYS, destroy
-from migratekit_core.services.failover.record import ENDED, FAILOVER_TAG, KIND_TAG, LIVE, TEST
+from migratekit_core.services.failover.record import ENDED, LIVE, TEST
 from migratekit_core.services.failover.remains import SNAPSHOT
 from migratekit_core.services.failover.rollback import PATIENCE_SECONDS
 from migratekit_core.services.guests import undo
@@ -33,7 +33,7 @@ from migratekit_core.services.replication import surplus
 from migratekit_core.services.replication.surplus import Surplus
 from migratekit_core.volumed import probes
 from migratekit_core.volumed.client import VolumeClient
-from migratekit_core.volumed.names import PROBE, TAG
+from migratekit_core.volumed.names import FAILOVER_TAG, KIND_TAG, PROBE, TAG
 
 MACHINE, VOLUME, SNAPSHOT_KIND = "machine", "volume", "snapshot"
 FOREIGN = "this database knows nothing of its source: it may be another OMA's; remove it by hand if it is nobody's"

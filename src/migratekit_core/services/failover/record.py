@@ -14,7 +14,6 @@ from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.oma import CloudstackJob, FailoverJob, FailoverState, ReplicationJob
 from migratekit_core.services.replication import replica
 from migratekit_core.services.replication.replica import KEPT, UNKNOWN
-from migratekit_core.volumed.names import TAG
 
 LIVE, TEST = "live", "test"
 RUNNING, COMPLETED, FAILED, CLEANED = "running", "completed", "failed", "cleaned"
@@ -23,8 +22,6 @@ ENDED = {LIVE: (COMPLETED, ROLLED_BACK), TEST: (CLEANED,)}
 """Statuses of failovers that nothing has to be done about any more."""
 MADE_FOR = "made_for"
 """Where a rehearsal's state remembers what it is part of; one that an operator made for a look has nothing there."""
-KIND_TAG = f"{TAG}-kind"
-FAILOVER_TAG = f"{TAG}-failover"
 
 
 class Record:

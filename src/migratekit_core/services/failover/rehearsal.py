@@ -25,7 +25,6 @@ from migratekit_core.services.failover.preflight import Plan
 from migratekit_core.services.failover.record import (
     COMPLETED,
     FAILED,
-    FAILOVER_TAG,
     MADE_FOR,
     TEST,
     Record,
@@ -37,7 +36,7 @@ from migratekit_core.services.failover.rollback import PATIENCE_SECONDS
 from migratekit_core.services.guests import conversion
 from migratekit_core.services.replication import replica
 from migratekit_core.volumed.client import VolumeClient
-from migratekit_core.volumed.names import TAG
+from migratekit_core.volumed.names import FAILOVER_TAG, TAG
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from migratekit_core.adapters.cloudstack import compute
 from migratekit_core.adapters.cloudstack.client import Cloud
 from migratekit_core.services.failover import record as records
 from migratekit_core.services.failover.destination import machine_of
-from migratekit_core.services.failover.record import FAILOVER_TAG, KIND_TAG, LIVE, TEST, Record
+from migratekit_core.services.failover.record import LIVE, TEST, Record
 from migratekit_core.volumed.client import VolumeClient
-from migratekit_core.volumed.names import TAG, host_name
+from migratekit_core.volumed.names import FAILOVER_TAG, KIND_TAG, TAG, host_name
 
 SNAPSHOT = re.compile(r"^mk-test-([0-9a-f]{8})-")
 """How the volume daemon calls a rehearsal's snapshots (`snapshot_name` within it)."""

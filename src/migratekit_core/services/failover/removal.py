@@ -4,7 +4,7 @@ more when the machine is held; what is lost is said, too."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine
@@ -15,13 +15,14 @@ from migratekit_core.common.hints import Hint, hint, migratekit
 from migratekit_core.common.units import human_bytes
 from migratekit_core.context import Runtime
 from migratekit_core.db.locks import whole_lock
+from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.schema import require_schema
-from migratekit_core.services.failover.record import COMPLETED, FAILOVER_TAG, LIVE, TEST, newest, unfinished
+from migratekit_core.services.failover.record import COMPLETED, LIVE, TEST, newest, unfinished
 from migratekit_core.services.replication import replica, surplus
 from migratekit_core.services.replication.surplus import Origin, Surplus
 from migratekit_core.volumed import changes
 from migratekit_core.volumed.client import VolumeClient
-from migratekit_core.volumed.names import TAG
+from migratekit_core.volumed.names import FAILOVER_TAG, TAG
 
 PATIENCE_SECONDS = 30.0
 """How long another operation on the volume is waited for; it begins before the machine is held."""
@@ -74,6 +75,24 @@ def plan(runtime: Runtime, volumes: VolumeClient, volume: str) -> Removal:
         last_sync=origin.last_sync if origin is not None else None,
         surplus=judged.volumes[0].reason if judged.volumes else "",
         lost=tuple(_lost(found, origin, judged, len(whole.get("snapshots", [])))),
+    )
+
+
+def require_wanted(runtime: Runtime, planned: Removal, yes_delete: bool) -> None:
+    """Raise PreconditionError (RECENT_REPLICA) where a volume was synced in the last `volumes.retention` days, and it
+    was not said that it shall be deleted all the same."""
+    days = runtime.config.volumes.retention
+    if yes_delete or planned.last_sync is None or utcnow() - planned.last_sync > timedelta(days=days):
+        return
+    raise PreconditionError(
+        f"volume {planned.volume_name} was synced lately",
+        f"at {planned.last_sync:%Y-%m-%d %H:%M} UTC, and volumes.retention is {days:g} days",
+        hint(
+            "if its content shall be lost all the same: ",
+            migratekit("volumes", "delete", planned.volume_id, "--yes", "--yes-delete"),
+        ),
+        code=ErrorCode.RECENT_REPLICA,
+        facts={"volume_id": planned.volume_id},
     )
 
 

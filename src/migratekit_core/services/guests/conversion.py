@@ -171,8 +171,7 @@ def _files(
 ) -> Iterator[tuple[Path, list[Path]]]:
     """Have volumes be files of this host within the block; yield a private folder, and them in their order."""
     undo.unmount(record)
-    folder = tool.private_folder()
-    undo.mount_at(record, folder)
+    folder = tool.private_folder(record.id)
     undo.exporting(record, volume_ids)
     exported: list[str] = []
     try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import resource
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,13 +14,14 @@ from migratekit_core.common.errors import PreconditionError
 from migratekit_core.common.redact import redact
 from migratekit_core.joblog import Step
 from migratekit_core.joblog.events import EventKind
-from migratekit_core.services.guests import initramfs, tool
+from migratekit_core.services.guests import initramfs, reading, tool
 
 GUESTFISH = "guestfish"
+MOST_WRITTEN = 8 << 30
+"""Bytes of any one file that libguestfs writes on this host."""
 SECONDS = 600.0
 """Without KVM libguestfs takes a minute and more."""
 NOT_BOOTED = re.compile(r"rescue|kdump|fallback", re.I)
-BUILT_IN = re.compile(r"^CONFIG_VIRTIO_(BLK|SCSI)=y$|^CONFIG_SCSI_VIRTIO=y$", re.M)
 FETCH = (
     "-glob copy-out /boot/initrd.img* {target}",
     "-glob copy-out /boot/initramfs-*.img {target}",
@@ -57,15 +60,17 @@ def lacks_virtio(disk: Path, folder: Path, step: Step) -> bool:
         step.log(EventKind.GUEST_UNREADABLE, level="warning", reason=_last(done.stderr))
         return False
     files = [file for file in sorted(target.iterdir()) if file.is_file() and not file.is_symlink()]
-    if any(BUILT_IN.search(file.read_text(errors="replace")) for file in files if file.name.startswith("config-")):
-        step.log(EventKind.VIRTIO_BUILT_IN)
-        return False
+    for file in files:
+        with contextlib.suppress(initramfs.UnreadableError):
+            if file.name.startswith("config-") and reading.read("config", file):
+                step.log(EventKind.VIRTIO_BUILT_IN)
+                return False
     found: dict[str, bool] = {}
     for file in files:
         if file.name.startswith("config-") or NOT_BOOTED.search(file.name):
             continue
         try:
-            found[file.name] = initramfs.has_virtio(file.read_bytes())
+            found[file.name] = bool(reading.read("initramfs", file))
         except initramfs.UnreadableError as error:
             step.log(EventKind.INITRAMFS_UNREADABLE, level="warning", file=file.name, reason=str(error))
             return False
@@ -84,10 +89,16 @@ def _guestfish(disk: Path, lines: list[str], *, inspect: bool = False) -> subpro
             errors="replace",
             timeout=SECONDS,
             env=tool.environment(),
+            preexec_fn=_limited,
             check=False,
         )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 1, "", f"libguestfs takes more than {SECONDS:.0f} s")
+
+
+def _limited() -> None:
+    """Bound what a guest's files may fill here: libguestfs' own appliance has 4 GiB, and is sparse."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_WRITTEN, MOST_WRITTEN))
 
 
 def _last(text: str) -> str:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
+import stat
 import subprocess
 import tempfile
 import threading
@@ -23,9 +25,9 @@ from migratekit_core.common import childprocess, programs
 from migratekit_core.common import failpoints as points
 from migratekit_core.common.childprocess import Child, last_line
 from migratekit_core.common.codes import ErrorCode
-from migratekit_core.common.errors import MigrateKitError, OperationFailedError
+from migratekit_core.common.errors import MigrateKitError, OperationFailedError, PreconditionError
 from migratekit_core.common.hints import hint, migratekit
-from migratekit_core.common.redact import redact
+from migratekit_core.common.redact import child_environment, redact
 from migratekit_core.joblog import Job, Step
 from migratekit_core.joblog.cancel import watched
 from migratekit_core.joblog.events import EventKind
@@ -35,6 +37,7 @@ FUSE = Path("/dev/fuse")
 _MOUNTING = {"nbdfuse": "libnbd-bin", "fusermount3": "fuse3"}
 MOUNT_SECONDS = 30.0
 STOP_SECONDS = 10.0
+FAILOVER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MOST_LINES = 500
 """Lines of the tool's output that go to the joblog; the whole of it is told by the tool's own -v, by hand."""
 
@@ -73,26 +76,55 @@ def can_mount() -> bool:
 
 
 def environment(settings: Settings | None = None) -> dict[str, str]:
-    """Return libguestfs' environment: this process's, without the need of a libvirt daemon."""
-    found = {"LIBGUESTFS_BACKEND": "direct", **os.environ}
+    """Return libguestfs' environment: this process's without its secrets, and without the need of a libvirt daemon."""
+    found = {"LIBGUESTFS_BACKEND": "direct", **child_environment()}
     if settings is not None and settings.virtio_win is not None:
         found["VIRTIO_WIN"] = str(settings.virtio_win)
     return found
 
 
-def private_folder() -> Path:
-    """Make a folder of mode 0700 for mounts; `clear` takes it away, also that of a run that was killed."""
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    return Path(tempfile.mkdtemp(prefix="migratekit-convert-", dir=base))
+def private_folder(failover_id: str) -> Path:
+    """Make a folder of mode 0700 for a failover's mounts; `clear` takes it away, also that of a run that was killed.
+
+    It is found again by the failover's id: no path is remembered in a database, which others may write to. Raises
+    PreconditionError where somebody else has a folder of that name.
+    """
+    folder = _folders(failover_id)[0]
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise PreconditionError(
+            f"the conversion cannot use {folder}",
+            error.strerror or str(error),
+            "remove it, if it is nobody's; or set XDG_RUNTIME_DIR to a folder that only this user may write to",
+            code=ErrorCode.FILE_UNWRITABLE,
+            facts={"path": str(folder)},
+        ) from None
+    return folder
 
 
-def clear(folder: Path) -> None:
-    """Unmount what is mounted in a folder of `private_folder`, and remove it."""
-    if not folder.is_dir():
-        return
-    for mount in sorted(folder.glob("disk*")):
-        _unmount(mount)
-    shutil.rmtree(folder, ignore_errors=True)
+def clear(failover_id: str) -> None:
+    """Unmount what a failover has mounted on this host, and remove its folders: those that are this user's own."""
+    for folder in _folders(failover_id):
+        try:
+            about = folder.lstat()
+        except OSError:
+            continue
+        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
+            continue
+        for mount in sorted(folder.glob("disk*")):
+            _unmount(mount)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folders(failover_id: str) -> list[Path]:
+    """Return where a failover's mounts may be, the place for new ones first."""
+    if not FAILOVER_ID.fullmatch(failover_id):
+        raise OperationFailedError(
+            "a failover has an id that is none", repr(failover_id), "report this", code=ErrorCode.UNEXPECTED
+        )
+    bases = [os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()]
+    return [Path(base) / f"migratekit-convert-{failover_id}" for base in dict.fromkeys(filter(None, bases))]
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlmodel import Session, select
@@ -27,8 +26,8 @@ from migratekit_core.services.replication.replica import KEPT, UNKNOWN
 from migratekit_core.volumed.client import VolumeClient
 from migratekit_core.volumed.names import TAG
 
-CONVERSION, FOLDER, EXPORTED = "conversion", "conversion_folder", "conversion_exports"
-"""Where a failover's state remembers it, where its volumes are mounted, and which ones are exported for it."""
+CONVERSION, EXPORTED = "conversion", "conversion_exports"
+"""Where a failover's state remembers it, and which of its volumes are exported for it."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +64,9 @@ def remember(record: Record, **values: Any) -> None:
     record.remember(**{CONVERSION: {**(record.state().get(CONVERSION) or {}), **values}})
 
 
-def mount_at(record: Record, folder: Path | None) -> None:
-    """Remember where volumes are mounted, or that none is."""
-    record.remember(**{FOLDER: str(folder) if folder is not None else None})
-
-
 def unmount(record: Record) -> None:
-    """Unmount what a run that was killed has left mounted on this host."""
-    folder = record.state().get(FOLDER)
-    if folder:
-        tool.clear(Path(folder))
-        mount_at(record, None)
+    """Unmount what this run, or one that was killed, has mounted on this host."""
+    tool.clear(record.id)
 
 
 def exporting(record: Record, volume_ids: list[str]) -> None:

@@ -16,7 +16,7 @@ from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.models.volumes import VolumeOperation
 from migratekit_core.joblog.events import EventKind
 from migratekit_core.volumed import devices
-from migratekit_core.volumed.daemon import checksum, oma, records, room, snapshots
+from migratekit_core.volumed.daemon import checksum, oma, ownership, records, room, snapshots
 from migratekit_core.volumed.daemon.context import COPY_SECONDS, Context, Response, name_of, volume_id_of
 from migratekit_core.volumed.daemon.outcome import ascertain, attempt
 from migratekit_core.volumed.daemon.reconcile.repair import reconcile
@@ -59,6 +59,7 @@ def _made(
 
     with context.job.step(step_name) as step:
         volume = storage.named(name) or ascertain(make, lambda: storage.named(name), patience)
+        ownership.own(context.volumes, volume.id, ownership.CREATED)
         context.passed(operation, "made")
         # The next operation on it shall not be told that there is no such volume.
         await_result(lambda: storage.get(volume.id), patience)
@@ -67,6 +68,8 @@ def _made(
             fill(volume)
         except MigrateKitError:
             left = attempt(lambda: storage.delete(volume.id))
+            if left is None:
+                ownership.disown(context.volumes, volume.id)
             step.log(
                 EventKind.VOLUME_TAKEN_BACK, level="warning", volume_id=volume.id, error=str(left) if left else None
             )
@@ -104,7 +107,7 @@ def _await_ready(context: Context, volume: Volume, seconds: float) -> None:
 def delete(context: Context, operation: VolumeOperation) -> Response:
     """Delete a volume that is neither attached nor exported; one that does not exist is deleted already."""
     volume_id = volume_id_of(operation)
-    volume = _settled(context, volume_id)
+    volume = _settled(context)
     if volume is not None and volume.vm_id is not None:
         raise PreconditionError(
             f"volume {volume_id} is attached",
@@ -123,13 +126,14 @@ def delete(context: Context, operation: VolumeOperation) -> Response:
             )
         context.passed(operation, "deleted")
         records.forget_mapping(context.volumes, volume_id)
+        ownership.disown(context.volumes, volume_id)
     return {"volume_id": volume_id, "existed": volume is not None}
 
 
 def attach(context: Context, operation: VolumeOperation) -> Response:
     """Attach a volume to the OMA, or to the machine of the request; on the OMA, find its device and check its size."""
     volume_id = volume_id_of(operation)
-    volume = _settled(context, volume_id) or _volume(context, volume_id)
+    volume = _settled(context) or _volume(context, volume_id)
     oma_vm_id = context.storage.oma_vm_id()
     vm_id = operation.request.get("vm_id") or oma_vm_id
     if volume.vm_id is not None and volume.vm_id != vm_id:
@@ -222,6 +226,8 @@ def detach(context: Context, operation: VolumeOperation) -> Response:
             facts={"volume_id": volume_id},
         )
     with context.job.step("detach-volume") as step:
+        if context.admitted.tags:
+            _mark(context, operation, volume)
         device = devices.find(context.places, volume_id)
         if device is not None:
             devices.flush(device)
@@ -249,6 +255,19 @@ def detach(context: Context, operation: VolumeOperation) -> Response:
     return {"volume_id": volume_id, "vm_id": vm_id}
 
 
+def _mark(context: Context, operation: VolumeOperation, volume: Volume) -> None:
+    """Have CloudStack say whose a template's root disk is: once it is detached nothing else would."""
+    tags, storage = context.admitted.tags, context.storage
+
+    def tagged() -> Volume | None:
+        found = storage.get(volume.id)
+        return found if found is not None and found.tags.items() >= tags.items() else None
+
+    tag = partial(storage.tag, volume, tags, context.jobs(operation))
+    ascertain(tag, tagged, context.settings.settle_timeout)
+    ownership.own(context.volumes, volume.id, ownership.TEMPLATE_ROOT)
+
+
 def export(context: Context, operation: VolumeOperation) -> Response:
     """Export an attached volume under a name that cannot be guessed, and prove that it can be connected to."""
     volume_id = volume_id_of(operation)
@@ -263,22 +282,33 @@ def export(context: Context, operation: VolumeOperation) -> Response:
             facts={"volume_id": volume_id},
         )
     port, path = context.exporter.port, str(device.path)
-    name = records.record_export(
-        context.volumes,
-        volume_id,
-        export_name(operation.request["vm_name"], operation.request["disk"]),
-        path,
-        port,
-        "creating",
-    )
+    name = _name_to_give(context, operation, volume_id)
+    records.record_export(context.volumes, volume_id, name, path, port, "creating")
     context.passed(operation, "intent-recorded")
     with context.job.step("export-volume") as step:
+        context.exporter.give(name, volume_id)
         context.exporter.add(name, device.link)
         context.passed(operation, "added")
         context.exporter.prove(name, device.size)
         step.log(EventKind.EXPORTED, volume_id=volume_id, export=name, port=port)
     records.record_export(context.volumes, volume_id, name, path, port, "active")
     return {"volume_id": volume_id, "export_name": name, "port": port, "size": device.size}
+
+
+def _name_to_give(context: Context, operation: VolumeOperation, volume_id: str) -> str:
+    """Return the name that the volume has been given, or a new one: what only a row says is no name of ours."""
+    row = records.export(context.volumes, volume_id)
+    if row is not None:
+        if context.exporter.given_to(row.export_name) == volume_id:
+            return row.export_name
+        _take_back(context, row.export_name, volume_id)
+    return export_name(operation.request["vm_name"], operation.request["disk"])
+
+
+def _take_back(context: Context, name: str, volume_id: str) -> None:
+    """Serve no export of a volume under a name any more; a row that has another volume's name takes nothing from it."""
+    if context.exporter.given_to(name) in ("", volume_id):
+        context.exporter.remove(name)
 
 
 def unexport(context: Context, operation: VolumeOperation) -> Response:
@@ -293,12 +323,13 @@ def unexport(context: Context, operation: VolumeOperation) -> Response:
     with context.job.step("unexport-volume") as step:
         target = context.exporter.target(name)
         # Removed first, then counted: a client that comes in between would otherwise keep on writing unseen.
-        context.exporter.remove(name)
+        _take_back(context, name, volume_id)
         context.passed(operation, "removed")
         clients = sum(context.exporter.clients(path) for path in claimed)
         if clients:
             device = devices.the_device(claimed)
-            if (back := device.link if device is not None else target) is not None:
+            back = device.link if device is not None else target
+            if back is not None and context.exporter.given_to(name) in ("", volume_id):
                 context.exporter.add(name, back)
             raise BusyError(
                 f"export {name} is in use",
@@ -309,6 +340,8 @@ def unexport(context: Context, operation: VolumeOperation) -> Response:
             )
         step.log(EventKind.EXPORT_REMOVED, volume_id=volume_id, export=name)
     records.forget_export(context.volumes, volume_id)
+    if context.exporter.given_to(name) == volume_id:
+        context.exporter.forget(name)
     return {"volume_id": volume_id, "existed": True}
 
 
@@ -352,7 +385,8 @@ ACTIONS: dict[str, Callable[[Context, VolumeOperation], Response]] = {
 
 
 def _volume(context: Context, volume_id: str) -> Volume:
-    volume = context.storage.get(volume_id)
+    """Return the volume that the guard has looked at."""
+    volume = context.admitted.volume
     if volume is None:
         raise PreconditionError(
             f"no volume {volume_id}",
@@ -364,11 +398,13 @@ def _volume(context: Context, volume_id: str) -> Volume:
     return volume
 
 
-def _settled(context: Context, volume_id: str) -> Volume | None:
-    """Return a volume as CloudStack has it; where its lists do not show yet that we have detached it, wait for them."""
-    volume, patience = context.storage.get(volume_id), context.settings.settle_timeout
-    if volume is None or volume.vm_id is None or not records.detached_lately(context.volumes, volume_id, patience):
+def _settled(context: Context) -> Volume | None:
+    """Return the operation's volume as CloudStack has it; where its lists do not show yet that we detached it, wait for
+    them."""
+    volume, patience = context.admitted.volume, context.settings.settle_timeout
+    if volume is None or volume.vm_id is None or not records.detached_lately(context.volumes, volume.id, patience):
         return volume
+    volume_id = volume.id
 
     def detached() -> Volume | None:
         found = context.storage.get(volume_id)

@@ -14,6 +14,7 @@ from migratekit_core.common.failpoints import Points
 from migratekit_core.config.schema import Daemon
 from migratekit_core.db.models.volumes import VolumeOperation
 from migratekit_core.joblog import Job
+from migratekit_core.volumed.daemon import guard
 from migratekit_core.volumed.daemon.exports.exporter import Exporter
 from migratekit_core.volumed.daemon.points import PassedJobs
 from migratekit_core.volumed.daemon.storage import Storage
@@ -38,8 +39,15 @@ class Context:
     oma: Engine
     job: Job
     points: Points
+    admitted: guard.Admitted
+    """What the guard lets this operation act on."""
     within: Callable[[str, str, dict[str, Any]], None]
     """Runs an operation of this kind on another volume, with this request, as part of this one; raises its error."""
+
+    @property
+    def guarded(self) -> guard.Sides:
+        """Return what the guard asks."""
+        return guard.Sides(self.storage, self.places, self.exporter, self.volumes, self.oma)
 
     def jobs(self, operation: VolumeOperation) -> AsyncJobs:
         """Return where the operation's CloudStack jobs are recorded."""

@@ -37,6 +37,7 @@ from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.volumes import IdempotencyKey, VolumeOperation
 from migratekit_core.joblog import Tracker
 from migratekit_core.joblog.tracker import describe
+from migratekit_core.volumed.daemon import guard
 from migratekit_core.volumed.daemon.actions import ACTIONS
 from migratekit_core.volumed.daemon.context import ORIGIN, Context
 from migratekit_core.volumed.daemon.exports.exporter import Exporter
@@ -287,13 +288,15 @@ class Operations:
                 self._databases.oma,
                 job,
                 self._points,
+                guard.Admitted(),
                 lambda kind, volume_id, request: self._within(
                     kind, volume_id, request, replace(origin, parent_job_id=job.id)
                 ),
             )
             # What a former daemon had CloudStack do is waited for, before anything is looked at or done again.
             tracking.settle(self._databases.oma, self._storage.cloud, operation.id)
-            response = ACTIONS[operation.type](context, operation)
+            admitted = guard.admit(context.guarded, operation)
+            response = ACTIONS[operation.type](replace(context, admitted=admitted), operation)
         self._points.reach(f"{operation.type}/operation/done")
         return response
 

@@ -85,18 +85,17 @@ def exports(engine: Engine) -> list[NbdExport]:
     return write(engine, lambda db: list(db.exec(select(NbdExport)).all()))
 
 
-def record_export(engine: Engine, volume_id: str, name: str, device_path: str, port: int, status: str) -> str:
-    """Write an export down, and return its name: that of the row, where there is one already."""
+def record_export(engine: Engine, volume_id: str, name: str, device_path: str, port: int, status: str) -> None:
+    """Write an export down."""
 
-    def change(db: Session) -> str:
+    def change(db: Session) -> None:
         row = _export(db, volume_id)
         if row is None:
             row = NbdExport(volume_id=volume_id, export_name=name, device_path=device_path, port=port, status=status)
             db.add(row)
-        row.device_path, row.port, row.status = device_path, port, status
-        return row.export_name
+        row.export_name, row.device_path, row.port, row.status = name, device_path, port, status
 
-    return write(engine, change)
+    write(engine, change)
 
 
 def forget_export(engine: Engine, volume_id: str) -> None:

@@ -23,8 +23,7 @@ from migratekit_core.db.models.oma import ReplicationJob
 from migratekit_core.db.models.volumes import VolumeOperation
 from migratekit_core.joblog import Step
 from migratekit_core.joblog.events import EventKind
-from migratekit_core.volumed import devices
-from migratekit_core.volumed.daemon import records
+from migratekit_core.volumed.daemon import guard, records
 from migratekit_core.volumed.daemon.context import ORIGIN, Context
 from migratekit_core.volumed.daemon.storage import Volume
 from migratekit_core.volumed.names import PROBE, TAG
@@ -45,7 +44,7 @@ class Stays(Enum):
     NOT_DETACHED = "that could not be detached"
     NOT_OURS = "not ours"
     FOREIGN = "attached outside MigrateKit"
-    IN_USE = "in use on this host (mounted, or part of a volume group)"
+    IN_USE = "in use on this host (mounted, part of a volume group, or open)"
     ATTACHED_BY_HAND = "attached by hand"
     EXPORTED_BY_HAND = "exported by hand"
 
@@ -181,7 +180,7 @@ def _reason_to_stay(context: Context, volume: Volume, wanted: Volume) -> Stays |
     row = records.mapping(context.volumes, volume.id)
     if row is None:
         return Stays.FOREIGN
-    if row.device_path is not None and devices.held(context.places, volume.id):
+    if row.device_path is not None and guard.used(context.places, context.exporter, volume.id):
         return Stays.IN_USE
     exported = records.export(context.volumes, volume.id) is not None
     if not _by_hand(context, volume.id, "export" if exported else "attach"):

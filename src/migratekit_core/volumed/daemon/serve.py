@@ -23,7 +23,8 @@ from migratekit_core.db.schema import require_schema
 from migratekit_core.joblog import Tracker
 from migratekit_core.volumed.daemon import bridge
 from migratekit_core.volumed.daemon.api import Services, build
-from migratekit_core.volumed.daemon.exports.choose import exporter_of
+from migratekit_core.volumed.daemon.exports import unit
+from migratekit_core.volumed.daemon.exports.choose import exporter_of, retire_others
 from migratekit_core.volumed.daemon.exports.exporter import Exporter
 from migratekit_core.volumed.daemon.listen import bind
 from migratekit_core.volumed.daemon.metrics import Metrics
@@ -56,7 +57,7 @@ def serve(config: Config, places: Places | None = None) -> None:
         bridge.start(settings.log_level)
         token = TokenFile(settings.token_file)
         token.load()
-        # Reads its secrets: before the exporter starts, which a daemon that ends leaves to the next one.
+        # Reads its secrets: before the exporter starts, which a daemon that ends leaves running.
         storage = Storage(config.ossea)
         databases = open_databases(config.database)
         require_schema(databases, ("oma", "volumes"))
@@ -70,6 +71,8 @@ def serve(config: Config, places: Places | None = None) -> None:
         )
         tracker.mark_interrupted()
         exporter = exporter_of(settings)
+        if not exporter.supervised():
+            retire_others(settings)
         _forget_exports_of_another_boot(settings, databases)
         exporter.start()
         _tidy_exports(exporter, databases)
@@ -78,7 +81,7 @@ def serve(config: Config, places: Places | None = None) -> None:
         operations.recover()
         # Requests for what there is, and the comparison, are made again by themselves: neither waits for CloudStack.
         impatient = Storage(config.ossea, AT_ONCE)
-        sides = Sides(settings, places, impatient, exporter, databases.volumes)
+        sides = Sides(settings, places, impatient, exporter, databases.volumes, databases.oma)
         reconciler = Reconciler(sides, operations, tracker, metrics)
         stopping = threading.Event()
         loops = {"exporter-watch": exporter.watch, "reconcile": reconciler.run}
@@ -105,7 +108,7 @@ def serve(config: Config, places: Places | None = None) -> None:
             operations.close()
             for thread in threads:
                 thread.join()
-            exporter.stop()
+            # Its server stays: copies go on through it, and the next daemon takes it over.
             databases.dispose()
             if settings.socket is not None:
                 settings.socket.unlink(missing_ok=True)
@@ -132,18 +135,12 @@ def _only_one(state_dir: Path) -> Iterator[None]:
 
 
 def _forget_exports_of_another_boot(settings: Daemon, databases: Databases) -> None:
-    """Let no export survive a boot of this machine.
-
-    What a copy had written and not flushed was in this machine's memory. A copy that found its export again would take
-    it for written; without one it ends, and the next run goes on from what was flushed.
-    """
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    """Let no export survive a boot of this machine (`unit.forget_another_boot`): neither its link nor its row."""
+    unit.forget_another_boot(settings.state_dir)
+    boot = unit.BOOT_ID.read_text().strip()
     known = settings.state_dir / "boot_id"
     if known.exists() and known.read_text() == boot:
         return
-    folder = settings.state_dir / "exports"
-    for link in folder.iterdir() if folder.is_dir() else ():
-        link.unlink()
     with session(databases.volumes) as db:
         for row in db.exec(select(NbdExport)).all():
             db.delete(row)
@@ -157,3 +154,4 @@ def _tidy_exports(exporter: Exporter, databases: Databases) -> None:
     for name in exporter.names():
         if name not in known:
             exporter.remove(name)
+            exporter.forget(name)

@@ -10,6 +10,7 @@ app = group(
     "render",
     "install",
     "check",
+    "watch",
     "authorize",
     "facts",
 )

@@ -19,6 +19,9 @@ CaOption = Annotated[Path | None, typer.Option("--ca", help="The CA that clients
 CrlOption = Annotated[Path | None, typer.Option("--crl", help="The CA's list of revoked certificates.")]
 ListenOption = Annotated[str | None, typer.Option("--listen", help="Address and port to listen on.")]
 VolumesOption = Annotated[str | None, typer.Option("--volumes", help="Address of the volume daemon.")]
+AdminOption = Annotated[
+    Path | None, typer.Option("--admin", help="HAProxy's socket for administration, to be made or asked.")
+]
 DbOption = Annotated[str | None, typer.Option("--db", help="Address of MariaDB.")]
 NbdOption = Annotated[str | None, typer.Option("--nbd", help="Address of the NBD exports.")]
 
@@ -44,12 +47,13 @@ def settings_of(
     volumes: str | None = None,
     db: str | None = None,
     nbd: str | None = None,
+    admin: Path | None = None,
 ) -> TunnelServer:
     """Return the table tunnel.server; what is given wins over it."""
     from migratekit_core.config.load import tunnel_server
 
     given = {
         "cert_file": certificate, "ca_file": ca, "crl_file": crl, "listen": listen,
-        "volumes": volumes, "db": db, "nbd": nbd,
+        "volumes": volumes, "db": db, "nbd": nbd, "stats_socket": admin,
     }  # fmt: skip
     return tunnel_server(configuration(context), {name: value for name, value in given.items() if value is not None})

@@ -8,6 +8,7 @@ app = group(
     __name__,
     "The volume daemon itself, on the OMA.",
     "run",
+    "exporter",
     "unit",
     "token",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -13,9 +14,13 @@ SYSTEM_CONFIG = Path("/etc/migratekit/config.toml")
 
 
 @reported
-def command(context: typer.Context) -> None:
+def command(
+    context: typer.Context,
+    exporter: Annotated[bool, typer.Option("--exporter", help="The exporter's unit instead of the daemon's.")] = False,
+) -> None:
     """Print a hardened systemd unit that starts this installation's daemon, with --config's file or the system's."""
-    from migratekit_core.volumed.run import unit as render_unit
+    from migratekit_core.volumed import run
 
     chosen: Globals = context.obj
-    typer.echo(render_unit((chosen.config or SYSTEM_CONFIG).absolute()), nl=False)
+    name = run.EXPORTER_UNIT if exporter else run.UNIT
+    typer.echo(run.unit((chosen.config or SYSTEM_CONFIG).absolute(), name), nl=False)

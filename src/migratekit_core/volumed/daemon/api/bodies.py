@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Self
 
 from fastapi import Depends, Header, Path, Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from migratekit_core.engine.digests.blocks import (
     LARGEST_BLOCK,
@@ -16,6 +16,7 @@ from migratekit_core.engine.digests.blocks import (
     cut,
 )
 from migratekit_core.volumed.daemon.operations import Origin
+from migratekit_core.volumed.names import TAG
 
 ID_PATTERN = r"^[A-Za-z0-9-]+$"
 LONGEST_ID = 36
@@ -28,6 +29,13 @@ def _no_guess(value: object) -> object:
     return value
 
 
+def _with_ours(tags: dict[str, str]) -> dict[str, str]:
+    """Refuse a volume that nothing would ever be done to again."""
+    if not tags.get(TAG):
+        raise ValueError(f"the tag {TAG} is wanted, with the source machine's uuid")
+    return tags
+
+
 _NO_GUESS = BeforeValidator(_no_guess)
 _Text = Annotated[str, Field(min_length=1, max_length=255)]
 _Id = Annotated[str, Field(min_length=1, max_length=LONGEST_ID, pattern=ID_PATTERN)]
@@ -38,7 +46,10 @@ MOST_SIZES = 256
 """Volumes that are asked about at once; a machine of vSphere has fewer disks."""
 _Tags = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=128)], Annotated[str, Field(max_length=255)]],
-    Field(max_length=32, description="Tags of the volume in CloudStack; `migratekit` marks it as ours."),
+    Field(
+        max_length=32, description="Tags of the volume in CloudStack; `migratekit` has to be one: it marks it as ours."
+    ),
+    AfterValidator(_with_ours),
 ]
 
 VolumeId = Annotated[
@@ -78,7 +89,7 @@ class CreateVolume(Body):
 
     name: _Text = Field(description="What its name in CloudStack is made of.")
     size: _Bytes = Field(description="Bytes; rounded up to whole GiB.")
-    tags: _Tags = {}
+    tags: _Tags
 
 
 class AttachVolume(Body):
@@ -107,7 +118,7 @@ class CloneSnapshot(Body):
     """A volume to be, with a snapshot's content."""
 
     name: _Text = Field(description="What its name in CloudStack is made of.")
-    tags: _Tags = {}
+    tags: _Tags
 
 
 class Checksum(Body):

@@ -26,6 +26,7 @@ from migratekit_core.common import programs
 from migratekit_core.common.files import write_private
 from migratekit_core.config.schema import Daemon
 from migratekit_core.volumed.daemon.exports.exporter import THREADS, Exporter, open_files
+from migratekit_core.volumed.names import EXPORT
 
 GENERIC = """[generic]
 listenaddr = {host}
@@ -38,7 +39,7 @@ includedir = {folder}
 exportname = {nothing}
 """
 """`allowlist`: whether names are told to who asks. `none`: without any export nbd-server does not start."""
-EXPORT = """[{name}]
+SECTION = """[{name}]
 exportname = {link}
 virtstyle = none
 flush = true
@@ -54,20 +55,19 @@ class NbdServerExporter(Exporter):
 
     program = "nbd-server"
 
-    def __init__(self, settings: Daemon) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: Daemon, *, supervised: bool = False) -> None:
+        super().__init__(settings, supervised=supervised)
         state = settings.state_dir.absolute()
         self._config = state / "nbd-server.conf"
         self._includes = state / "nbd-server.d"
         self._known_file = state / "nbd-server.known"
         """The exports that the running server has read."""
-        for folder in (self._folder, self._includes):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def add(self, name: str, device: Path) -> None:
         """Export a device under a name; doing it again is the same."""
         # Before the lock: whoever holds it next, its server reads all that wait.
         self._link(name, device)
+        self._includes.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._describe(name)
         with self._starting:
             if name not in self._known():
@@ -77,7 +77,8 @@ class NbdServerExporter(Exporter):
     def remove(self, name: str) -> None:
         """Take an export back; connections to it that are open stay so until they end."""
         super().remove(name)
-        self._include(name).unlink(missing_ok=True)
+        if EXPORT.fullmatch(name):
+            self._include(name).unlink(missing_ok=True)
 
     def prove(self, name: str, size: int) -> None:
         """Do an NBD handshake, while no replacement is under way."""
@@ -85,6 +86,8 @@ class NbdServerExporter(Exporter):
             super().prove(name, size)
 
     def _launch(self) -> None:
+        for folder in (self._folder, self._includes):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._known_file.unlink(missing_ok=True)
         names = self.names()
         for name in names:
@@ -92,14 +95,23 @@ class NbdServerExporter(Exporter):
         for file in self._includes.glob("*.conf"):
             if file.stem not in names:
                 file.unlink()
-        nothing = self._folder / ".none"
-        settings = {"host": self._host, "port": self.port, "threads": THREADS, "folder": self._includes}
-        write_private(self._config, GENERIC.format(nothing=nothing, **settings))
+        write_private(self._config, self._generic())
         self._free_the_port()
         program = programs.find("nbd-server", "nbd-server")
         self._to_background(program, "-C", str(self._config), "-p", str(self._own_pid))
         # Before it has answered: where it does not, it is ended, and this file with it.
         write_private(self._known_file, "\n".join(names) + "\n")
+
+    def _generic(self) -> str:
+        nothing = self._folder / ".none"
+        settings = {"host": self._host, "port": self.port, "threads": THREADS, "folder": self._includes}
+        return GENERIC.format(nothing=nothing, **settings)
+
+    def _configured(self, pid: int) -> bool:
+        try:
+            return self._config.read_text() == self._generic()
+        except OSError:
+            return True
 
     def _mark(self) -> bytes:
         return str(self._config).encode()
@@ -125,7 +137,7 @@ class NbdServerExporter(Exporter):
         return self._includes / f"{name}.conf"
 
     def _describe(self, name: str) -> None:
-        write_private(self._include(name), EXPORT.format(name=name, link=self._folder / name))
+        write_private(self._include(name), SECTION.format(name=name, link=self._folder / name))
 
     def _end_listener(self) -> None:
         pid = self._pid()

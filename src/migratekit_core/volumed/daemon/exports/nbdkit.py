@@ -6,6 +6,8 @@ export never notices.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from migratekit_core.common import programs
 from migratekit_core.volumed.daemon.exports.exporter import THREADS, Exporter
 
@@ -30,6 +32,13 @@ class NbdkitExporter(Exporter):
             f"dir={self._folder}",
             "exportname-list=error",
         )
+
+    def _configured(self, pid: int) -> bool:
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return True
+        return {f"--ipaddr={self._host}".encode(), f"--port={self.port}".encode()} <= set(command)
 
     def _mark(self) -> bytes:
         return f"dir={self._folder}".encode()

@@ -15,6 +15,7 @@ from migratekit_core.db.models.volumes import DeviceMapping
 from migratekit_core.volumed.daemon.reconcile.look import Seen
 from migratekit_core.volumed.daemon.records import ABSENT, ATTACHED, DETACHED, ELSEWHERE
 from migratekit_core.volumed.devices import same_serial
+from migratekit_core.volumed.names import EXPORT
 
 ROW, EXPORT_LOST, EXPORT_STALE, EXPORT_ROW, EXPORT_ASTRAY = (
     "row",
@@ -212,6 +213,11 @@ def _of_the_export(seen: Seen) -> list[Drift]:
     row = seen.export
     if row is None:
         return []
+    if not EXPORT.fullmatch(row.export_name):
+        # No name that we can have made: nothing was ever served under it, and no file is looked for.
+        return [_stale(seen, "of its row", "the row's name is none that MigrateKit gives")]
+    if seen.refused:
+        return [_stale(seen, row.export_name, f"its volume is left alone: {seen.refused}")]
     if not served_here(seen):
         # Still attached here, by CloudStack: the device may come back, and the copy with it.
         if seen.volume is not None and seen.volume.vm_id == seen.oma_vm_id:
@@ -220,6 +226,9 @@ def _of_the_export(seen: Seen) -> list[Drift]:
     assert seen.device is not None, "it is served here"
     if row.status != "active":
         return [_stale(seen, row.export_name, f"it was never finished: its row says {row.status}")]
+    if not seen.given and seen.target != seen.device.link and seen.target not in seen.device.names:
+        # The row alone says so: somebody wrote it.
+        return [_stale(seen, row.export_name, "the daemon gave this volume no such name")]
     if seen.target is None:
         what, why = f"export {row.export_name} is not served", "its row says that it is; the exporter has no such name"
         return [_drift(seen, EXPORT_LOST, what, why, "it is served again", safe=True)]

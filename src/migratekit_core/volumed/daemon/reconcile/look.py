@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from migratekit_core.config.schema import Daemon
 from migratekit_core.db.models.volumes import DeviceMapping, NbdExport
 from migratekit_core.volumed import devices
-from migratekit_core.volumed.daemon import records
+from migratekit_core.volumed.daemon import guard, records
 from migratekit_core.volumed.daemon.exports.exporter import Exporter
 from migratekit_core.volumed.daemon.storage import Storage, Volume
 from migratekit_core.volumed.devices import Device, Named, Places
@@ -36,6 +36,10 @@ class Seen:
     """The exporter: where the name of `export` leads; None where it serves no such name."""
     clients: Callable[[], int]
     """Counts the connections to the export, wherever it leads."""
+    given: bool = True
+    """Whether the daemon itself gave the name of `export` to this volume."""
+    refused: str = ""
+    """Why the guard lets nobody serve the volume, "" where it may be."""
     rivals: tuple[Path, ...] = ()
     """Linux: the devices that have the volume's serial, where several do; `device` is None then."""
 
@@ -49,6 +53,7 @@ class Sides:
     storage: Storage
     exporter: Exporter
     volumes: Engine
+    oma: Engine
 
 
 def at(sides: Sides, volume_id: str) -> Seen:
@@ -86,6 +91,12 @@ def connections(exporter: Exporter, *paths: Path | None) -> int:
     return sum(exporter.clients(path) + exporter.clients(Path(f"{path} (deleted)")) for path in open_at)
 
 
+def _refused(sides: Sides, volume: Volume | None) -> str:
+    guarded = guard.Sides(sides.storage, sides.places, sides.exporter, sides.volumes, sides.oma)
+    refusal = guard.refusal_to_serve(guarded, volume) if volume is not None else None
+    return refusal.why if refusal is not None else ""
+
+
 def _seen(
     sides: Sides,
     shown: list[Named],
@@ -109,5 +120,7 @@ def _seen(
         export,
         target,
         partial(connections, sides.exporter, *paths),
+        export is not None and sides.exporter.given_to(export.export_name) == volume_id,
+        _refused(sides, volume) if export is not None else "",
         tuple(sorted(claimed)) if len(claimed) > 1 else (),
     )

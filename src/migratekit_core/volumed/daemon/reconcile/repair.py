@@ -6,7 +6,7 @@ from typing import Any
 
 from migratekit_core.db.models.volumes import VolumeOperation
 from migratekit_core.joblog.events import EventKind
-from migratekit_core.volumed.daemon import records
+from migratekit_core.volumed.daemon import guard, records
 from migratekit_core.volumed.daemon.context import Context, volume_id_of
 from migratekit_core.volumed.daemon.reconcile import compare, look
 from migratekit_core.volumed.daemon.reconcile.look import Seen
@@ -18,7 +18,9 @@ def reconcile(context: Context, operation: VolumeOperation) -> dict[str, Any]:
     What the periodic comparison saw may be over by now, so only what is so at this moment counts.
     """
     volume_id = volume_id_of(operation)
-    sides = look.Sides(context.settings, context.places, context.storage, context.exporter, context.volumes)
+    sides = look.Sides(
+        context.settings, context.places, context.storage, context.exporter, context.volumes, context.oma
+    )
     with context.job.step("repair-volume") as step:
         found = compare.drifts(look.at(sides, volume_id))
         for drift in found:
@@ -49,6 +51,10 @@ def _export(context: Context, seen: Seen, kind: str) -> None:
     if row is None:
         return
     if kind == compare.EXPORT_STALE:
+        if context.exporter.given_to(row.export_name) not in ("", seen.volume_id):
+            # Another volume's name, in a row that somebody wrote: only the row goes.
+            records.forget_export(context.volumes, seen.volume_id)
+            return
         context.exporter.remove(row.export_name)
         if seen.clients():
             # Somebody came in between: theirs until they end, and then the next comparison's.
@@ -56,9 +62,12 @@ def _export(context: Context, seen: Seen, kind: str) -> None:
                 context.exporter.add(row.export_name, seen.target)
             return
         records.forget_export(context.volumes, seen.volume_id)
+        context.exporter.forget(row.export_name)
         return
-    if seen.device is None:
+    if seen.device is None or seen.volume is None:
         return
+    # The comparison has said so; whether somebody uses the disk only the guard looks at.
+    guard.require(context.guarded, seen.volume)
     context.exporter.add(row.export_name, seen.device.link)
     context.exporter.prove(row.export_name, seen.device.size)
     records.record_export(
