@@ -79,6 +79,12 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def history(session: nox.Session) -> None:
+    """Measure commands after 10,000 and 300,000 syncs, and prune them; writes .bench/history.json; an hour, 15 GiB."""
+    session.run(_tool("python"), "-m", "tests.history", "--prune", *session.posargs)
+
+
+@nox.session
 def matrix(session: nox.Session) -> None:
     """Kill every part of a copy at random moments (FAULTS_COUNT, 50, for each); half an hour."""
     session.run(_tool("python"), "-m", "tests.faults")

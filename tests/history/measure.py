@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,8 +16,8 @@ from migratekit_core.db.engine import Databases, open_databases
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.volumed.daemon.operations import touched
 from tests.history.generate import MACHINES
-from tests.integration.support import sql
-from tests.lab.lab import Lab
+from tests.integration.support import setting, sql
+from tests.lab.lab import COMMAND, Lab
 
 MACHINE = "web01"
 COMMANDS: dict[str, tuple[str, ...]] = {
@@ -60,32 +63,36 @@ def schedule(lab: Lab) -> None:
         file.write("\n[schedule.rpo]\n" + "".join(f'"{name}" = "365d"\n' for name in names))
 
 
-def costs(lab: Lab) -> Iterator[tuple[str, Cost]]:
-    """Yield what each command costs now."""
+def costs(lab: Lab, *, memory: bool = False) -> Iterator[tuple[str, Cost]]:
+    """Yield what each command costs now; its memory only where that is asked for."""
     for name, command in COMMANDS.items():
-        yield name, _cost(lab, lambda command=command: _run(lab, *command))  # type: ignore[misc]
+        before, began = handlers(lab), time.monotonic()
+        kib = _measured(lab, command) if memory else _run(lab, command)
+        yield name, Cost(handlers(lab) - before, time.monotonic() - began, kib)
     opened = databases(lab)
-    since = utcnow() - timedelta(seconds=30)
-
-    def look() -> int:
-        touched(opened.volumes, since)
-        return 0
-
-    yield "the daemon's reconciler", _cost(lab, look)
+    before, began = handlers(lab), time.monotonic()
+    touched(opened.volumes, utcnow() - timedelta(seconds=30))
+    yield "the daemon's reconciler", Cost(handlers(lab) - before, time.monotonic() - began, 0)
     opened.dispose()
 
 
-def _cost(lab: Lab, work: Callable[[], int]) -> Cost:
-    before, began = handlers(lab), time.monotonic()
-    kib = work()
-    return Cost(handlers(lab) - before, time.monotonic() - began, kib)
-
-
-def _run(lab: Lab, *command: str) -> int:
-    """Run a command; return its largest resident set in KiB."""
-    done = lab.migratekit(*command, timeout=900)
+def _run(lab: Lab, command: Sequence[str]) -> int:
+    done = lab.migratekit(*command)
     assert done.returncode in EXITS, done.stderr
     return 0
+
+
+def _measured(lab: Lab, command: Sequence[str]) -> int:
+    """Run a command in a process of its own; return its largest resident set, in KiB."""
+    with tempfile.TemporaryFile() as told:
+        process = subprocess.Popen(
+            [str(COMMAND), "--config", str(lab.config), *command], env=setting(lab), stdout=told, stderr=told
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        told.seek(0)
+        assert process.returncode in EXITS, told.read()
+    return usage.ru_maxrss
 
 
 def handlers(lab: Lab) -> int:
