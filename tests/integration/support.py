@@ -211,7 +211,8 @@ def settle(lab: Lab) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     names = [vm["name"] for vm in json.loads((lab.run / "inventory.json").read_text())["vms"]]
-    _DEBRIS[lab.run] = set(leftovers(lab, *(name for name in names if names.count(name) == 1)))
+    there = [name for name in names if names.count(name) == 1 and lab.vcenter.has(name)]
+    _DEBRIS[lab.run] = set(leftovers(lab, *there))
 
 
 _DEBRIS: dict[Path, set[str]] = {}

@@ -26,7 +26,7 @@ from tests.integration.support import (
 from tests.lab.lab import Lab
 
 VM = "slow01"
-HASTY = {"MIGRATEKIT_VCENTER__TIMEOUT": "1"}
+HASTY = {"MIGRATEKIT_VCENTER__TIMEOUT": "0.7"}
 IMPATIENT = {"MIGRATEKIT_SOURCE__REMOVAL_WAIT": "2", "MIGRATEKIT_VCENTER__PATIENCE": "2"}
 
 
@@ -48,23 +48,20 @@ def pending(lab: Lab, vm: str = VM) -> list[dict[str, Any]]:
 
 
 def test_tasks_that_are_silent_for_longer_than_the_time_out(lab: Lab) -> None:
-    lab.vcenter.fault(mode="slow-task", method="*", object=VM, seconds=4)
-    lab.vcenter.fault(mode="late", method="QueryChangedDiskAreas", seconds=2)
+    lab.vcenter.fault(mode="slow-task", method="*", object=VM, seconds=1.5)
+    lab.vcenter.fault(mode="late", method="QueryChangedDiskAreas", seconds=1.5)
     done = report(lab, "replicate", VM, **HASTY)
     assert (done["kind"], done["removal_pending"]) == ("full", None)
-    assert len(events(lab, "source-task-runs")) >= 2
     identical(lab, VM)
     nothing_left(lab, VM)
 
 
-@pytest.mark.parametrize("after", [False, True])
-def test_a_removal_that_takes_long_is_finished_by_the_next_sync(lab: Lab, after: bool) -> None:
-    report(lab, "replicate", VM)
+def test_a_removal_that_takes_long_is_finished_by_the_next_sync(lab: Lab) -> None:
     overwrite(lab.vcenter, VM, 0, MIB, 4096, 5)
-    lab.vcenter.fault(mode="slow-task", method="RemoveSnapshot_Task", object=VM, seconds=600, after=after, max=1)
+    lab.vcenter.fault(mode="slow-task", method="RemoveSnapshot_Task", object=VM, seconds=600, max=1)
     done = report(lab, "replicate", VM, **IMPATIENT)
-    assert done["kind"] == "incremental"
     assert done["removal_pending"]
+    assert events(lab, "source-task-runs")[-1]["job_id"] == done["job_id"]
     identical(lab, VM)
     [row] = pending(lab)
     assert row["job_id"] == done["job_id"]
@@ -72,6 +69,7 @@ def test_a_removal_that_takes_long_is_finished_by_the_next_sync(lab: Lab, after:
     assert (job["status"], job["current_operation"]) == ("completed", "remove-snapshot")
     refused(lab, run(lab, "replicate", VM, **IMPATIENT), 8, ErrorCode.REMOVAL_PENDING)
     assert pending(lab) == [row]
+    assert any("removal" in step for step in report(lab, "replicate", VM, "--dry-run")["steps"])
     lab.vcenter.clear_faults()  # ends the task
     assert report(lab, "replicate", VM)["removal_pending"] is None
     assert pending(lab) == []
@@ -79,9 +77,8 @@ def test_a_removal_that_takes_long_is_finished_by_the_next_sync(lab: Lab, after:
 
 
 def test_cleanup_finishes_a_removal_and_a_failover_does_so_before_the_source_goes_off(lab: Lab) -> None:
-    report(lab, "replicate", VM)
-    endless = {"mode": "slow-task", "method": "RemoveSnapshot_Task", "object": VM, "seconds": 600, "max": 1}
-    lab.vcenter.fault(**endless)
+    # It is out of the tree already, and its disks are being merged.
+    lab.vcenter.fault(mode="slow-task", method="RemoveSnapshot_Task", object=VM, seconds=600, after=True, max=1)
     assert report(lab, "replicate", VM, **IMPATIENT)["removal_pending"]
     refused(lab, run(lab, "failover", VM, "--yes", **IMPATIENT), 8, ErrorCode.REMOVAL_PENDING)
     assert lab.vcenter.vm(VM)["power"] == "on"
@@ -106,7 +103,6 @@ def test_a_question_that_blocks_a_task_is_shown_and_waited_for(lab: Lab) -> None
 
 
 def test_disks_in_need_of_consolidation(lab: Lab) -> None:
-    report(lab, "replicate", VM)
     lab.vcenter.fault(mode="consolidation-needed", method="RemoveSnapshot_Task", object=VM, fault="FileLocked", max=1)
     lab.vcenter.fault(method="ConsolidateVMDisks_Task", fault="FileLocked", task=True, max=2)
     before = len(events(lab, "consolidated"))
@@ -120,6 +116,7 @@ def test_disks_in_need_of_consolidation(lab: Lab) -> None:
     lab.vcenter.fault(method="ConsolidateVMDisks_Task", fault="FileLocked", task=True)
     assert report(lab, "replicate", VM, **IMPATIENT)["removal_pending"]
     refused(lab, run(lab, "replicate", VM, **IMPATIENT), 4, ErrorCode.CONSOLIDATION_NEEDED)
+    assert any("consolidate" in step for step in report(lab, "replicate", VM, "--dry-run")["steps"])
     lab.vcenter.clear_faults()
     report(lab, "replicate", VM)
     assert pending(lab) == []

@@ -36,6 +36,10 @@ class VCenter:
         """Return what the simulator knows of a machine: power, disks with their layers, snapshots."""
         return self._json(self.http.get(f"{_path(name)}"))
 
+    def has(self, name: str) -> bool:
+        """Return whether the simulator has this machine (still)."""
+        return self.http.get(_path(name)).is_success
+
     def write(self, name: str, disk: int, offset: int, data: bytes) -> None:
         """Have the guest write."""
         self._json(self.http.put(f"{_path(name)}/disks/{disk}", params={"offset": offset}, content=data))

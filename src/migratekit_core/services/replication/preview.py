@@ -10,7 +10,7 @@ from migratekit_core.common.units import human_bytes
 from migratekit_core.config.load import require
 from migratekit_core.context import Runtime
 from migratekit_core.db.schema import require_schema
-from migratekit_core.services.replication import forecast, replica, targets
+from migratekit_core.services.replication import forecast, leftover, replica, targets
 from migratekit_core.services.replication.room import readable
 from migratekit_core.services.replication.sync import check_source, failed_over, refuse_unfit_oma
 
@@ -47,6 +47,10 @@ def preview(runtime: Runtime, name: str, compare: bool = False) -> SyncPlan:
     finally:
         daemon.close()
     steps = []
+    if pending := leftover.pending(runtime.databases.oma, vm.uuid):
+        steps.append(f"finish the removal of an earlier snapshot ({pending})")
+    if vm.consolidation_needed:
+        steps.append("consolidate the machine's disks")
     if not vm.cbt_enabled:
         steps.append("switch changed-block tracking on (a short snapshot makes it effective)")
     kind = replica.INCREMENTAL

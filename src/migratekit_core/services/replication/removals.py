@@ -111,7 +111,7 @@ def finish(runtime: Runtime, step: Step, vm: VirtualMachine, managed: Any, *, ki
             if error.code is ErrorCode.VM_ASKS:
                 raise
             raise BusyError(
-                f"vSphere still removes an earlier snapshot of {vm.name}",
+                f"an earlier snapshot of {vm.name} is not removed yet",
                 error.why,
                 "wait for that task, then run the command again",
                 code=ErrorCode.REMOVAL_PENDING,
