@@ -33,6 +33,17 @@ def machines(lab: Lab, state: str = "") -> list[str]:
     return [vm["id"] for vm in found if not state or vm["state"] == state]
 
 
+def oma_of(lab: Lab) -> dict[str, Any]:
+    return next(vm for vm in lab.cloud.state()["virtualmachines"] if vm["name"] == "oma01")
+
+
+def let_go(lab: Lab) -> None:
+    """Detach the machine's replica from the OMA; what a rehearsal has stays where it is."""
+    for volume in report(lab, "volumes", "list")["volumes"]:
+        if volume["tags"].get("migratekit-vm") == VM and volume["vm_id"] == oma_of(lab)["id"]:
+            report(lab, "volumes", "detach", volume["id"], "--yes")
+
+
 def api_calls(lab: Lab, command: str) -> list[dict[str, Any]]:
     return [event for event in lab.cloud.state()["events"] if event["command"] == command]
 
@@ -140,9 +151,7 @@ def test_a_role_without_list_tags_reads_whole_lists(lab: Lab) -> None:
 def test_a_restart_in_the_middle_of_a_command_is_outlived(lab: Lab, command: tuple[str, ...]) -> None:
     if command[0] == "replicate":
         # Something for the daemon to change: the volumes are attached, and so no call would be made.
-        for volume in report(lab, "volumes", "list")["volumes"]:
-            if volume["tags"].get("migratekit-vm") == VM and volume["vm_id"]:
-                report(lab, "volumes", "detach", volume["id"], "--yes")
+        let_go(lab)
     with restarted(lab):
         report(lab, *command)
     if command[0] == "cleanup":
@@ -171,11 +180,9 @@ def test_a_machine_whose_deployment_a_restart_has_ended_is_not_used(lab: Lab) ->
 
 
 def test_vm_snapshots_of_the_oma_are_told_before_anything_is_made(lab: Lab) -> None:
-    oma = next(vm for vm in lab.cloud.state()["virtualmachines"] if vm["name"] == "oma01")
+    oma = oma_of(lab)
     # One of the volumes of the next sync would have to be attached.
-    for volume in report(lab, "volumes", "list")["volumes"]:
-        if volume["tags"].get("migratekit-vm") == VM and volume["vm_id"]:
-            report(lab, "volumes", "detach", volume["id"], "--yes")
+    let_go(lab)
     lab.cloud.api().createVMSnapshot(virtualmachineid=oma["id"])
     try:
         before = lab.cloud.state()["volumes"]
@@ -260,7 +267,7 @@ def report_of_doctor(lab: Lab) -> list[dict[str, Any]]:
 def test_a_failover_is_taken_back_also_where_the_oma_takes_no_disk(lab: Lab) -> None:
     report(lab, "replicate", VM)
     report(lab, "failover", VM, "--yes", **NO_ADDRESSES)
-    oma = next(vm for vm in lab.cloud.state()["virtualmachines"] if vm["name"] == "oma01")
+    oma = oma_of(lab)
     lab.cloud.api().createVMSnapshot(virtualmachineid=oma["id"])
     try:
         back = report(lab, "rollback", VM, "--yes")

@@ -128,7 +128,7 @@ class Operations:
                 if key:
                     db.flush()
                     db.add(IdempotencyKey(key=key, operation_id=operation.id, request_digest=digest))
-        self._pool.submit(self._run, operation.id)
+        self._pool.submit(self._run, operation.id, kind)
         return operation
 
     def _within(self, kind: str, volume_id: str, request: dict[str, Any], origin: Origin) -> None:
@@ -140,7 +140,7 @@ class Operations:
             self._refuse_second_writer(volume_id)
             operation = _new(kind, request, volume_id, origin)
             db.add(operation)
-        error = self._run(operation.id)
+        error = self._run(operation.id, kind)
         if error is not None:
             raise error
 
@@ -195,7 +195,7 @@ class Operations:
             query = select(VolumeOperation).where(col(VolumeOperation.status).in_(OPEN))
             left = db.exec(query.order_by(col(VolumeOperation.created_at))).all()
         for operation in left:
-            self._pool.submit(self._run, operation.id)
+            self._pool.submit(self._run, operation.id, operation.type)
         return len(left)
 
     def close(self) -> None:
@@ -221,14 +221,12 @@ class Operations:
                 facts={"volume_id": volume_id, "operation_id": holder.id},
             )
 
-    def _run(self, operation_id: str) -> MigrateKitError | None:
+    def _run(self, operation_id: str, kind: str) -> MigrateKitError | None:
         """Run an operation to its end, and return what it failed with."""
         error: MigrateKitError | None = None
         response: dict[str, Any] | None = None
-        kind = ""
         began = time.monotonic()
         try:
-            kind = write(self._databases.volumes, lambda db: _found(db, operation_id)).type
             with self._metrics.running(kind):
                 response = self._act(operation_id, kind)
         except MigrateKitError as caught:
