@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,6 +17,11 @@ from migratekit_cli.ui import render
 from migratekit_cli.ui.ask import confirm
 from migratekit_cli.ui.render import count
 from migratekit_core.common.units import human_age
+
+if TYPE_CHECKING:
+    from migratekit_core.joblog.prune import Pruned
+
+SAY_SECONDS = 10.0
 
 
 @reported
@@ -39,21 +47,40 @@ def command(
         if not dry_run and not yes:
             found = core.prune(opened.databases, before, dry_run=True)
             confirm(f"Delete {count(found.jobs, 'job')} that ended more than {human_age(age)} ago?", yes)
-        done = core.prune(opened.databases, before, dry_run)
+        done = core.prune(opened.databases, before, dry_run, _now_and_then(opened.observer.note))
     verb = "would be deleted" if dry_run else "deleted"
-    text = f"{count(done.jobs, 'job')}, {count(done.steps, 'step')}, {count(done.events, 'event')} {verb}"
-    more = (
-        (done.syncs, "sync"),
-        (done.operations, "operation"),
-        (done.cloudstack_jobs, "CloudStack job"),
-        (done.attempts, "wave attempt"),
-    )
-    for number, name in more:
-        if number:
-            text += f"; {count(number, name)}"
+    text = f"{_told(done)} {verb}"
     if done.kept:
         text += f"; {count(done.kept, 'job')} kept: not over long enough"
     if done.audit:
         text += f"; {count(done.audit, 'job')} kept: the record of cut-overs"
     data = {"before": before.isoformat(), **asdict(done)}
     render.result(output, f"migratekit.jobs-prune{'-plan' if dry_run else ''}/1", data, text=text)
+
+
+def _told(done: Pruned) -> str:
+    more = (
+        (done.syncs, "sync"),
+        (done.operations, "operation of the volume daemon", "operations of the volume daemon"),
+        (done.cloudstack_jobs, "CloudStack job"),
+        (done.attempts, "wave attempt"),
+    )
+    always = [count(done.jobs, "job"), count(done.steps, "step"), count(done.events, "event")]
+    return ", ".join(always + [_count(*each) for each in more if each[0]])
+
+
+def _count(number: int, one: str, several: str = "") -> str:
+    return f"{number} {several}" if several and number != 1 else count(number, one)
+
+
+def _now_and_then(note: Callable[[str], None]) -> Callable[[Pruned], None]:
+    """Return what tells how far it is, every few seconds: a year's past takes a while."""
+    said = time.monotonic()
+
+    def tell(done: Pruned) -> None:
+        nonlocal said
+        if time.monotonic() - said >= SAY_SECONDS:
+            said = time.monotonic()
+            note(f"so far {_told(done)}")
+
+    return tell
