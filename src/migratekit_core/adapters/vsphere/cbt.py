@@ -15,6 +15,7 @@ from migratekit_core.adapters.vsphere.session import answer_within
 from migratekit_core.adapters.vsphere.tasks import wait
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError, PreconditionError
+from migratekit_core.common.vsphere_names import shown
 
 EVERYTHING = "*"
 """The change id that asks for all allocated areas."""
@@ -53,10 +54,10 @@ def enable(vm: Any) -> bool:
     """
     tracking = read_tracking(vm)
     has_snapshots = vm.snapshot is not None
-    refuse_unfit(vm.name, tracking.flag or tracking.setting, tracking.excluded, has_snapshots)
+    refuse_unfit(shown(vm.name), tracking.flag or tracking.setting, tracking.excluded, has_snapshots)
     if tracking.flag or has_snapshots:
         return False
-    with faults(f"change tracking of {vm.name}"):
+    with faults(f"change tracking of {shown(vm.name)}"):
         carry_out(
             vm,
             lambda: wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(changeTrackingEnabled=True))) or True,
@@ -123,11 +124,11 @@ def changed_areas(vm: Any, snapshot: Any, disk_key: int, capacity: int, change_i
                 )
         except (vim.fault.FileFault, vmodl.fault.InvalidArgument) as fault:
             raise EpochLostError(
-                f"vSphere does not know what changed on disk {disk_key} of {vm.name}",
+                f"vSphere does not know what changed on disk {disk_key} of {shown(vm.name)}",
                 f"change id {change_id}: {fault_text(fault)}",
                 "a full sync is needed",
                 code=ErrorCode.CBT_EPOCH_LOST,
-                facts={"vm": vm.name, "disk": disk_key},
+                facts={"vm": shown(vm.name), "disk": disk_key},
             ) from None
         for area in info.changedArea or []:
             # Never trusted beyond the disk: what lies behind its end is not ours to write.
@@ -137,10 +138,10 @@ def changed_areas(vm: Any, snapshot: Any, disk_key: int, capacity: int, change_i
         following = info.startOffset + info.length
         if following <= offset:
             raise OperationFailedError(
-                f"changed areas of disk {disk_key} of {vm.name} do not advance",
+                f"changed areas of disk {disk_key} of {shown(vm.name)} do not advance",
                 f"vSphere answered {info.length} bytes at offset {info.startOffset}",
                 "run the command again; if it stays so, switch change tracking off and on",
                 code=ErrorCode.BAD_ANSWER,
-                facts={"vm": vm.name, "disk": disk_key},
+                facts={"vm": shown(vm.name), "disk": disk_key},
             )
         offset = following

@@ -14,6 +14,7 @@ from migratekit_core.adapters.vsphere.tasks import wait
 from migratekit_core.common import failpoints as points
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
+from migratekit_core.common.vsphere_names import shown
 
 
 def needed(vm: Any) -> bool:
@@ -29,16 +30,16 @@ def consolidate(vm: Any) -> bool:
     """
     if not needed(vm):
         return False
-    with faults(f"consolidation of {vm.name}"):
+    with faults(f"consolidation of {shown(vm.name)}"):
         try:
             with feeling(replace(mood(), undoing=True)), points.call("ConsolidateVMDisks"):
                 carry_out(vm, lambda: wait(vm.ConsolidateVMDisks_Task()) or True, lambda: None if needed(vm) else True)
         except (vmodl.fault.ManagedObjectNotFound, vmodl.fault.SecurityError, vim.fault.QuestionPending):
             raise
         except vmodl.MethodFault as fault:
-            raise _refused(vm.name, fault_text(fault)) from None
+            raise _refused(shown(vm.name), fault_text(fault)) from None
     if needed(vm):
-        raise _refused(vm.name, "vSphere has done so, and asks for it again")
+        raise _refused(shown(vm.name), "vSphere has done so, and asks for it again")
     return True
 
 

@@ -14,6 +14,7 @@ from migratekit_core.adapters.vsphere.tasks import wait
 from migratekit_core.common import failpoints as points
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import PreconditionError
+from migratekit_core.common.vsphere_names import shown
 
 POLL_SECONDS = 1.0
 
@@ -39,13 +40,13 @@ def shut_down(vm: Any, timeout: float, power_off: bool) -> str:
         reason = f"the guest did not shut down within {timeout:.0f} s"
     if not power_off:
         raise PreconditionError(
-            f"{vm.name} was not shut down",
+            f"{shown(vm.name)} was not shut down",
             reason,
             "shut it down by hand, or allow it with --power-off",
             code=ErrorCode.SOURCE_RUNS,
-            facts={"vm": vm.name},
+            facts={"vm": shown(vm.name)},
         )
-    with faults(f"power off of {vm.name}"):
+    with faults(f"power off of {shown(vm.name)}"):
         try:
             with points.call("PowerOffVM"):
                 carry_out(vm, lambda: wait(vm.PowerOffVM_Task()) or True, lambda: is_off(vm) or None)
@@ -71,7 +72,7 @@ def _ask_guest(vm: Any, power_off: bool) -> str:
     Raises BusyError for a machine that another task works on, unless it may be powered off.
     """
     unanswered = False
-    with faults(f"shutdown of {vm.name}"):
+    with faults(f"shutdown of {shown(vm.name)}"):
         try:
             with points.call("ShutdownGuest"):
                 try:
@@ -103,7 +104,7 @@ def start(vm: Any) -> bool:
     """Power the machine on; return whether it was off."""
     if not is_off(vm):
         return False
-    with faults(f"power on of {vm.name}"):
+    with faults(f"power on of {shown(vm.name)}"):
         try:
             with points.call("PowerOnVM"):
                 carry_out(vm, lambda: wait(vm.PowerOnVM_Task()) or True, lambda: None if is_off(vm) else True)

@@ -15,6 +15,7 @@ from migratekit_core.adapters.vsphere.changes import carry_out
 from migratekit_core.adapters.vsphere.client import faults
 from migratekit_core.adapters.vsphere.tasks import settle, wait
 from migratekit_core.common import failpoints as points
+from migratekit_core.common.vsphere_names import shown
 
 PREFIX = "migratekit-"
 """How the name of each of MigrateKit's snapshots begins."""
@@ -49,7 +50,7 @@ def create(vm: Any, name: str, description: str) -> Any:
 
     Crash-consistent, as a power cut would leave the disks: it never hangs on a guest's agent.
     """
-    with faults(f"snapshot of {vm.name}"), points.call("CreateSnapshot"):
+    with faults(f"snapshot of {shown(vm.name)}"), points.call("CreateSnapshot"):
         before = {snapshot._moId for snapshot, _ in made(vm)}
         return carry_out(
             vm,
@@ -85,7 +86,7 @@ def remove(vm: Any, snapshot_id: str) -> bool:
     snapshot = find()
     if snapshot is None:
         return False
-    with faults(f"removal of the snapshot of {vm.name}"), points.call("RemoveSnapshot"):
+    with faults(f"removal of the snapshot of {shown(vm.name)}"), points.call("RemoveSnapshot"):
         try:
             carry_out(
                 vm,

@@ -42,7 +42,7 @@ def rooms(service: Any, morefs: Iterable[str]) -> list[Room]:
 def delta_bytes(vm: Any) -> int:
     """Return how much the files that the machine's disks are written to now take, where they are deltas. Raises our
     errors."""
-    with faults(f"files of {vm.name}"):
+    with faults(f"files of {shown(vm.name)}"):
         with contextlib.suppress(vmodl.MethodFault):
             vm.RefreshStorageInfo()
         layout = vm.layoutEx
