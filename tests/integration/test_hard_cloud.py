@@ -147,16 +147,14 @@ def test_a_role_without_list_tags_reads_whole_lists(lab: Lab) -> None:
     assert warned == {"not known: the daemon's role may not list VM snapshots"}
 
 
-@pytest.mark.parametrize("command", [("replicate", VM), ("test-failover", VM), ("cleanup", VM)], ids=lambda c: c[0])
-def test_a_restart_in_the_middle_of_a_command_is_outlived(lab: Lab, command: tuple[str, ...]) -> None:
-    if command[0] == "replicate":
-        # Something for the daemon to change: the volumes are attached, and so no call would be made.
-        let_go(lab)
-    with restarted(lab):
-        report(lab, *command)
-    if command[0] == "cleanup":
-        assert [name for name in machines(lab) if name not in machines(lab, "Destroyed")] == []
-        assert lab.cloud.state()["snapshots"] == []
+def test_a_restart_in_the_middle_of_a_command_is_outlived(lab: Lab) -> None:
+    # Something for the daemon to change: the volumes are attached, and so no call would be made.
+    let_go(lab)
+    for command in ("replicate", "test-failover", "cleanup"):
+        with restarted(lab):
+            report(lab, command, VM)
+    assert [name for name in machines(lab) if name not in machines(lab, "Destroyed")] == []
+    assert lab.cloud.state()["snapshots"] == []
 
 
 def test_a_machine_whose_deployment_a_restart_has_ended_is_not_used(lab: Lab) -> None:

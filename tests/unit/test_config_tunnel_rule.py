@@ -105,7 +105,6 @@ def test_a_tunnel_that_is_described_and_not_switched_on_is_refused(tmp_path: Pat
     with pytest.raises(UsageError) as caught:
         loaded(tmp_path, f'[tunnel]\n{setting} = "/somewhere"\n')
     assert setting in caught.value.why
-    assert "nothing would go through the tunnel" in caught.value.why
 
 
 @pytest.mark.parametrize("missing", ["host", "ca_file", "cert_file"])

@@ -355,7 +355,7 @@ def test_another_size_is_another_disk(linux: Linux, size: int) -> None:
     linux.link(f"virtio-{PLAIN[:20]}", device)
     with raises(OperationFailedError, ErrorCode.SIZE_MISMATCH) as caught:
         devices.wait_for(linux.places, ID, SIZE, 0)
-    assert caught.value.why == f"it has {size} bytes, CloudStack says {SIZE}"
+    assert caught.value.facts == {"volume_id": ID, "size": size, "wanted": SIZE}
 
 
 def test_a_device_that_may_not_be_opened_is_told_as_such(linux: Linux, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, UsageError
-from migratekit_core.common.hints import Hint
 from migratekit_core.config.profiles import chosen
 from migratekit_core.config.schema import Config
 from migratekit_core.services.waves.model import Machine, Wave
@@ -45,17 +44,18 @@ def config_for(config: Config, wave: Wave, machine: Machine) -> Config:
 
 def check(config: Config, wave: Wave) -> None:
     """Raise UsageError, naming all of them, where machines name vCenters or OMAs that the configuration has not."""
-    problems: dict[str, Hint] = {}
+    problems: list[MigrateKitError] = []
     for machine in wave.machines:
         try:
             config_for(config, wave, machine)
         except MigrateKitError as error:
-            problems.setdefault(error.what, error.todo)
+            if error.facts not in [known.facts for known in problems]:
+                problems.append(error)
     if problems:
         raise UsageError(
             f"wave {wave.name} does not fit the configuration",
-            "; ".join(problems),
-            next(iter(problems.values())),
+            "; ".join(error.what for error in problems),
+            problems[0].todo,
             code=ErrorCode.WAVE_INVALID,
-            facts={"wave": wave.name},
+            facts={"wave": wave.name, "setting": problems[0].facts.get("setting"), "problems": len(problems)},
         )

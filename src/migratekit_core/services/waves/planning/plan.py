@@ -50,7 +50,13 @@ def plan(
         blocked = any(each.kind == BLOCKED for each in left_out)
         todo = "mend what blocks them, or accept it with --baseline; " if blocked else ""
         todo += "look at select and leave_out of the rule file"
-        raise PreconditionError("there is nothing to plan", why, todo, code=ErrorCode.NOTHING_TO_PLAN)
+        raise PreconditionError(
+            "there is nothing to plan",
+            why,
+            todo,
+            code=ErrorCode.NOTHING_TO_PLAN,
+            facts={"left_out": len(left_out)},
+        )
     needs, notes = machine_needs(candidates, left_out, rules)
     if own := who_is_left_out(found.vm for found in machines):
         notes = (*notes, f"not planned: {own}")
