@@ -70,14 +70,14 @@ class Runtime:
 
         That they wait is said at once, on the screen and in the joblog.
         """
-        from migratekit_core.adapters.vsphere.patience import Mood, feeling
+        from migratekit_core.adapters.vsphere.patience import CallMode, in_mode
 
         def note(message: str) -> None:
             self.observer.note(message)
             with suppress(MigrateKitError):  # the database may be away, too
                 job.log(EventKind.UNDO_WAITS, level="warning", text=message)
 
-        with feeling(Mood(undoing=True, note=note)):
+        with in_mode(CallMode(undoing=True, note=note)):
             yield
 
     def traces(self) -> Traces:

@@ -15,7 +15,7 @@ from pyVmomi import vim, vmodl
 
 from migratekit_core.adapters.vsphere import client, power, snapshots
 from migratekit_core.adapters.vsphere.inventory import find_vm, managed_object
-from migratekit_core.adapters.vsphere.patience import Mood, UnansweredError, feeling
+from migratekit_core.adapters.vsphere.patience import CallMode, UnansweredError, in_mode
 from migratekit_core.adapters.vsphere.tasks import wait
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, BusyError, MigrateKitError, UnreachableError
@@ -133,7 +133,7 @@ def test_undoing_waits_and_says_so(source: Source) -> None:
     said: list[str] = []
     with machine(source, timeout=2.0) as vm:
         source.lab.fault(mode="down", seconds=3, restart=True, method="Fetch", property="name", max=1)
-        with feeling(Mood(undoing=True, note=said.append)):
+        with in_mode(CallMode(undoing=True, note=said.append)):
             assert vm.name == "web01"
     assert len(said) == 1
 
@@ -164,13 +164,13 @@ def test_a_login_waits_for_a_vcenter_that_starts(source: Source) -> None:
         assert vm.name == "web01"
 
 
-def test_a_vcenter_that_has_just_started_is_ill(source: Source) -> None:
+def test_a_vcenter_that_has_just_started_is_not_ready(source: Source) -> None:
     """It answers, and knows nothing of its hosts yet: who takes something back waits, others are told."""
     with machine(source) as vm:
         source.lab.fault(method="Fetch", fault="HostNotConnected", max=2)
         with pytest.raises(vmodl.fault.HostNotConnected):
             _ = vm.name
-        with feeling(Mood(undoing=True)):
+        with in_mode(CallMode(undoing=True)):
             assert vm.name == "web01"
 
 
@@ -234,5 +234,5 @@ def test_a_busy_machine_is_waited_for_only_to_take_something_back(source: Source
             snapshots.remove(vm, taken._moId)
         source.lab.clear_faults()
         source.lab.fault(method="RemoveSnapshot_Task", fault="TaskInProgress", max=2)
-        with feeling(Mood(undoing=True)):
+        with in_mode(CallMode(undoing=True)):
             assert snapshots.remove(vm, taken._moId)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pyVmomi import vim, vmodl
 
 from migratekit_core.adapters.vsphere import tasks
-from migratekit_core.adapters.vsphere.patience import UnansweredError, mood
+from migratekit_core.adapters.vsphere.patience import UnansweredError, call_mode
 from migratekit_core.common.errors import MigrateKitError
 from migratekit_core.common.patience import QUIET_SECONDS, growing
 
@@ -36,7 +36,7 @@ def carry_out(vm: Any, ask: Callable[[], T], look: Callable[[], T | None]) -> T:
 
     Where its answer is lost, what the machine works on is waited for, and then what `look` finds is the answer; where
     that is None, it was not carried out, and is asked for again, within the connection's patience. While something is
-    taken back (`Mood.undoing`), so is what vSphere refuses for the moment. Raises what `ask` raises otherwise.
+    taken back (`CallMode.undoing`), so is what vSphere refuses for the moment. Raises what `ask` raises otherwise.
     """
     began, unanswered, said = time.monotonic(), False, False
     for attempt in count(1):
@@ -50,10 +50,10 @@ def carry_out(vm: Any, ask: Callable[[], T], look: Callable[[], T | None]) -> T:
         except (UnansweredError, vim.fault.NotAuthenticated) as error:
             unanswered, last = True, error
         except PASSING as fault:
-            if not (unanswered or mood().undoing):
+            if not (unanswered or call_mode().undoing):
                 raise
             last = fault
-        waited, note = time.monotonic() - began, mood().note
+        waited, note = time.monotonic() - began, call_mode().note
         if note is not None and not said and waited >= QUIET_SECONDS:
             said = True
             note(f"waiting until the machine can be changed: {_text(last)}")

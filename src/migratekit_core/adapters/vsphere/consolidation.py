@@ -9,7 +9,7 @@ from pyVmomi import vim, vmodl
 
 from migratekit_core.adapters.vsphere.changes import carry_out
 from migratekit_core.adapters.vsphere.client import fault_text, faults
-from migratekit_core.adapters.vsphere.patience import feeling, mood
+from migratekit_core.adapters.vsphere.patience import call_mode, in_mode
 from migratekit_core.adapters.vsphere.tasks import wait
 from migratekit_core.common import failpoints as points
 from migratekit_core.common.codes import ErrorCode
@@ -32,7 +32,7 @@ def consolidate(vm: Any) -> bool:
         return False
     with faults(f"consolidation of {shown(vm.name)}"):
         try:
-            with feeling(replace(mood(), undoing=True)), points.call("ConsolidateVMDisks"):
+            with in_mode(replace(call_mode(), undoing=True)), points.call("ConsolidateVMDisks"):
                 carry_out(vm, lambda: wait(vm.ConsolidateVMDisks_Task()) or True, lambda: None if needed(vm) else True)
         except (vmodl.fault.ManagedObjectNotFound, vmodl.fault.SecurityError, vim.fault.QuestionPending):
             raise

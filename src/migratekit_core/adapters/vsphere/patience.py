@@ -103,7 +103,7 @@ class Seats:
 
 
 @dataclass(frozen=True)
-class Mood:
+class CallMode:
     """How patient the calls of this thread are, instead of the connection's usual patience."""
 
     undoing: bool = False
@@ -112,20 +112,20 @@ class Mood:
     """Told in a line for people what is waited for."""
 
 
-USUAL = Mood()
-_mood: ContextVar[Mood] = ContextVar("mood", default=USUAL)
+USUAL = CallMode()
+_mode: ContextVar[CallMode] = ContextVar("call_mode", default=USUAL)
 
 
-def mood() -> Mood:
+def call_mode() -> CallMode:
     """Return how patient the calls of this thread are."""
-    return _mood.get()
+    return _mode.get()
 
 
 @contextmanager
-def feeling(wanted: Mood) -> Iterator[None]:
+def in_mode(wanted: CallMode) -> Iterator[None]:
     """Have the calls within the block be so patient."""
-    token = _mood.set(wanted)
+    token = _mode.set(wanted)
     try:
         yield
     finally:
-        _mood.reset(token)
+        _mode.reset(token)

@@ -32,7 +32,7 @@ from migratekit_core.adapters.vsphere.patience import (
     Calls,
     Seats,
     UnansweredError,
-    mood,
+    call_mode,
 )
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
@@ -52,7 +52,7 @@ READS = re.compile(r"Fetch|Retrieve|Query|Find|Has|CurrentTime|CreateContainerVi
 """How the names of calls begin that may be made twice. What they make ends with the session, or by itself."""
 BOUND = re.compile(r"Continue|Cancel|Destroy|WaitForUpdates|CheckForUpdates|Login|Logout")
 """How the names of calls begin that are about something of their session: in another one they mean nothing."""
-ILL = (vmodl.fault.SystemError, vmodl.fault.HostCommunication, vmodl.fault.RequestCanceled)
+NOT_READY = (vmodl.fault.SystemError, vmodl.fault.HostCommunication, vmodl.fault.RequestCanceled)
 """What a vCenter says of itself that has just started, or stops. Only who takes something back waits for its end."""
 VERSIONS_BYTES = 1 << 20
 """More is not read of what should be a list of versions."""
@@ -121,7 +121,7 @@ def no_vsphere(where: str, why: str, kind: type[UnreachableError] = UnreachableE
     )
 
 
-def _ill(where: str, fault: Any) -> UnreachableError:
+def _not_ready(where: str, fault: Any) -> UnreachableError:
     return UnreachableError(
         f"{where} cannot answer",
         redact(str(fault.msg or type(fault).__name__)),
@@ -200,23 +200,23 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
         # What cannot be made again is not: its session, and what it is about, may be gone.
         if BOUND.match(name):
             return self._in_session(name, lambda: once(kind))
-        policy = Calls(self.patience(), mood().undoing)
+        policy = Calls(self.patience(), call_mode().undoing)
 
         def ask() -> T:
             try:
                 return self._in_session(name, lambda: once(kind))
-            except ILL as fault:
-                if kind is UnansweredError or not mood().undoing:
+            except NOT_READY as fault:
+                if kind is UnansweredError or not call_mode().undoing:
                     raise
-                raise _ill(self.where, fault) from None
+                raise _not_ready(self.where, fault) from None
 
-        return patiently(policy, name, ask, mood().note or self.note)
+        return patiently(policy, name, ask, call_mode().note or self.note)
 
     def patience(self) -> float:
         """Return for how many seconds the calls of this thread wait for a vCenter that is away."""
-        if mood().at_once:
+        if call_mode().at_once:
             return 0.0
-        return self._vcenter.patience if mood().undoing else min(OUTAGE_SECONDS, self._vcenter.patience)
+        return self._vcenter.patience if call_mode().undoing else min(OUTAGE_SECONDS, self._vcenter.patience)
 
     def _in_session(self, name: str, once: Callable[[], T]) -> T:
         """Return the answer to a call; log in before it is made again if the session has ended."""
@@ -270,7 +270,7 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
                 facts={"user": user, "privilege": fault.privilegeId},
             ) from None
         except (vmodl.RuntimeFault, vim.fault.HostConnectFault) as fault:
-            raise _ill(self.where, fault) from None
+            raise _not_ready(self.where, fault) from None
         self._logins += 1
 
     def _plain(self, managed: Any, method: str, *arguments: Any) -> Any:
@@ -322,7 +322,7 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
         try:
             connection = self._connected()
         except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, ssl.SSLCertVerificationError) and mood().undoing:
+            if isinstance(error, ssl.SSLCertVerificationError) and call_mode().undoing:
                 with suppress(PreconditionError):  # somebody may put the file right meanwhile
                     self.schemeArgs["context"] = trust(self._vcenter)
             raise unreachable(self.where, error) from None

@@ -16,7 +16,7 @@ from typing import Any
 
 from pyVmomi import vim, vmodl
 
-from migratekit_core.adapters.vsphere.patience import UnansweredError, feeling, mood
+from migratekit_core.adapters.vsphere.patience import UnansweredError, call_mode, in_mode
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import BusyError, MigrateKitError
 from migratekit_core.common.patience import QUIET_SECONDS, growing
@@ -124,7 +124,7 @@ def follow(task: Any) -> Any:
     for attempt in count(1):
         try:
             # A vCenter that restarts is waited for as long as it may take: the task goes on without it.
-            with feeling(replace(mood(), undoing=True)):
+            with in_mode(replace(call_mode(), undoing=True)):
                 info = task.info
         except vmodl.fault.ManagedObjectNotFound:
             return None
@@ -137,7 +137,7 @@ def follow(task: Any) -> Any:
             watch.tell(Waiting(str(info.descriptionId), info.progress, waited, question))
         if question is not None and watch is NOBODY and not said:
             said = True
-            note = mood().note or getattr(task._stub, "note", None) or (lambda line: None)
+            note = call_mode().note or getattr(task._stub, "note", None) or (lambda line: None)
             note(f"{info.entityName} asks something in vCenter, and its task waits for the answer: {question.text}")
         if watch.over:
             raise _still_running(info, question)

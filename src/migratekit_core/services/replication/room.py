@@ -13,7 +13,7 @@ from pyVmomi import vmodl
 
 from migratekit_core.adapters.vsphere import space
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine
-from migratekit_core.adapters.vsphere.patience import Mood, feeling
+from migratekit_core.adapters.vsphere.patience import CallMode, in_mode
 from migratekit_core.adapters.vsphere.space import Room
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, PreconditionError
@@ -64,7 +64,7 @@ def guarded(settings: Source, step: Step, vm: VirtualMachine, managed: Any, engi
     stores = datastores(vm)
 
     def look(number: int) -> PreconditionError | None:
-        with feeling(Mood(at_once=True)):
+        with in_mode(CallMode(at_once=True)):
             rooms, delta = space.rooms(managed, stores), space.delta_bytes(managed)
         low = lacking(settings, rooms)
         if low is not None or number % RECORDED == 0:

@@ -19,7 +19,7 @@ from xml.etree.ElementTree import Element, ParseError, fromstring
 from pyVmomi import vim, vmodl
 
 from migratekit_core.adapters.vsphere.inventory import wire
-from migratekit_core.adapters.vsphere.patience import Mood, Patience, feeling
+from migratekit_core.adapters.vsphere.patience import CallMode, Patience, in_mode
 from migratekit_core.adapters.vsphere.session import Connection, answer_within
 from migratekit_core.common.errors import MigrateKitError
 
@@ -133,7 +133,7 @@ class Retrieval:
         view, self._view = self._view, None
         if view is not None:
             # It goes with the session anyhow.
-            with contextlib.suppress(Exception), feeling(Mood(at_once=True)):
+            with contextlib.suppress(Exception), in_mode(CallMode(at_once=True)):
                 view.Destroy()
 
 
@@ -143,7 +143,7 @@ def _in_background(ask: Callable[..., bytes], *arguments: str) -> Future[bytes]:
 
     def run() -> None:
         try:
-            with feeling(Mood(at_once=True)):  # a Retrieval has a patience of its own
+            with in_mode(CallMode(at_once=True)):  # a Retrieval has a patience of its own
                 future.set_result(ask(*arguments))
         except BaseException as error:
             future.set_exception(error)

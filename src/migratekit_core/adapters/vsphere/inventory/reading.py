@@ -24,7 +24,7 @@ from migratekit_core.adapters.vsphere.inventory.machine import (
 )
 from migratekit_core.adapters.vsphere.inventory.model import Disk, VirtualMachine, excluded_disks, tracking_set
 from migratekit_core.adapters.vsphere.inventory.places import Places
-from migratekit_core.adapters.vsphere.patience import Mood, feeling
+from migratekit_core.adapters.vsphere.patience import CallMode, in_mode
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import MigrateKitError, PreconditionError
 from migratekit_core.common.vsphere_names import forms, shown
@@ -134,7 +134,7 @@ def managed_object(service: Any, vm: VirtualMachine) -> Any:
 def deleted(managed: Any) -> bool:
     """Return whether vCenter says that pyVmomi's machine is gone; where it says nothing, that is not known."""
     try:
-        with feeling(Mood(at_once=True)):
+        with in_mode(CallMode(at_once=True)):
             retrieve_one(managed, ["name"])
     except vmodl.fault.ManagedObjectNotFound:
         return True
