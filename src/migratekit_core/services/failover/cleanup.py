@@ -141,16 +141,21 @@ def clean(runtime: Runtime, name: str) -> Cleaned:
 
 
 def _remove_source_snapshots(runtime: Runtime, job: Job, subject: Subject) -> tuple[str, ...]:
-    """Remove what a sync or a verification that ended has left in vCenter; return the snapshots' names."""
-    if not leftover.owed(runtime.databases.oma, subject.uuid):
+    """Remove what a sync or a verification that ended has left in this vCenter; return the snapshots' names."""
+    left = leftover.owed(runtime.databases.oma, subject.uuid)
+    if not left:
         return ()
     require(runtime.config, "vcenter")
-    with (
-        job.step("remove-snapshot") as step,
-        vm_lock(runtime.databases.oma, subject.uuid, f"cleanup {subject.name}"),
-        client.connect(runtime.vcenter, runtime.observer.note) as service,
-        runtime.undoing(job),
-    ):
+    if all(one.vcenter_host != runtime.vcenter.host for one in left):
+        return ()
+    with ExitStack() as held:
+        try:
+            held.enter_context(vm_lock(runtime.databases.oma, subject.uuid, f"cleanup {subject.name}"))
+        except BusyError:
+            return ()  # the sync that is under way removes them before it begins
+        step = held.enter_context(job.step("remove-snapshot"))
+        service = held.enter_context(client.connect(runtime.vcenter, runtime.observer.note))
+        held.enter_context(runtime.undoing(job))
         try:
             vm = find_vm(service, subject.uuid)
         except PreconditionError as error:

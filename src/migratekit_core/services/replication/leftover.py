@@ -20,6 +20,7 @@ class Left:
 
     vm_uuid: str
     vm_name: str
+    vcenter_host: str
     snapshot_id: str
     job_id: str
     reason: str
@@ -90,7 +91,7 @@ def owed(engine: Engine, vm_uuid: str | None = None) -> list[Left]:
         rows = db.exec(query).all()
         at_work = running(db, {row.job_id for row in rows})
         return [
-            Left(row.vm_uuid, row.vm_name, row.snapshot_id, row.job_id, row.reason or "")
+            Left(row.vm_uuid, row.vm_name, row.vcenter_host, row.snapshot_id, row.job_id, row.reason or "")
             for row in rows
             if row.job_id not in at_work
         ]
