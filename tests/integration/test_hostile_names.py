@@ -7,7 +7,7 @@ import io
 
 from tests.hostile.names import COPY, NAMES, OF_VSPHERE, harmful
 from tests.integration.machines import HOSTILE
-from tests.integration.support import report, run
+from tests.integration.support import run
 from tests.lab.lab import Lab
 
 
@@ -35,4 +35,4 @@ def test_commands_over_hostile_names(lab: Lab) -> None:
     finally:
         lab.vcenter.properties("VirtualMachine", moref, {"name": HOSTILE})
         for volumes in made:
-            report(lab, "volumes", "delete", *volumes, "--yes")
+            lab.cloud.api().deleteVolume(id=volumes[0])
