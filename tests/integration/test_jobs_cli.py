@@ -33,6 +33,7 @@ def running(lab: Lab, vm: str) -> str | None:
 
 
 def test_a_sync_is_watched_and_cancelled_from_elsewhere_and_goes_on_later(lab: Lab) -> None:
+    lab.vcenter.new_epoch("cancel01")  # something to copy, whichever test was first
     with (
         gate(lab.vcenter.port, 8 * MIB) as slow,
         started(lab, "replicate", "cancel01", **slow.settings, **ONE) as command,
