@@ -175,9 +175,17 @@ def test_a_copy_that_a_restart_has_ended_is_not_waited_for_as_one_under_way(monk
         return look()
 
     monkeypatch.setattr(actions, "await_result", await_result)
+    owned: list[str] = []
+    record = SimpleNamespace(
+        CREATED="created",
+        own=lambda engine, volume_id, origin: owned.append(volume_id),
+        disown=lambda engine, volume_id: owned.remove(volume_id),
+    )
+    monkeypatch.setattr(actions, "ownership", record)
     storage, step = Filling(), SimpleNamespace(log=lambda *told, **fields: None)
     context: Any = SimpleNamespace(
         storage=storage,
+        volumes=None,
         settings=SimpleNamespace(settle_timeout=1.5),
         job=SimpleNamespace(step=lambda name: nullcontext(step)),
         jobs=lambda operation: Untracked(),
@@ -190,6 +198,7 @@ def test_a_copy_that_a_restart_has_ended_is_not_waited_for_as_one_under_way(monk
     assert waited, "it is given a moment"
     assert max(waited) <= 1.5, "nobody fills it any more"
     assert storage.deleted
+    assert owned == [], "it is nobody's any more"
 
 
 class Refusing(Cloud):
