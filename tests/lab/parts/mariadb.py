@@ -55,6 +55,8 @@ def start(run: Path, cache: Path, port: int, password: str, socket: Path, fresh:
     if fresh:
         shutil.rmtree(data, ignore_errors=True)
         shutil.copytree(template(cache), data)
+    temporary = run / "mariadb-tmp"  # not among those of other labs, and gone with this one
+    temporary.mkdir(exist_ok=True)
     init = run / "mariadb-init.sql"
     statements = [f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4;" for name in DATABASES]
     statements.append(f"CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED BY '{password}';")
@@ -64,6 +66,7 @@ def start(run: Path, cache: Path, port: int, password: str, socket: Path, fresh:
         "mariadbd",
         "--no-defaults",
         f"--datadir={data}",
+        f"--tmpdir={temporary}",
         f"--user={getpass.getuser()}",
         "--bind-address=127.0.0.1",
         f"--port={port}",
