@@ -16,7 +16,7 @@ from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError, UnreachableError
 from migratekit_core.db import engine as engines
 from migratekit_core.db import migrate
-from migratekit_core.db.engine import session
+from migratekit_core.db.engine import Databases, session
 from migratekit_core.joblog import Tracker
 from tests.coded import raises
 from tests.integration.database_server import Server, running
@@ -30,6 +30,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for this file."""
     with running(tmp_path_factory.mktemp("limits")) as started:
         yield started
+
+
+@contextmanager
+def opened(server: Server) -> Iterator[Databases]:
+    """The databases, and no connection of theirs when the block has ended: it would be one of the room."""
+    found = server.open()
+    try:
+        yield found
+    finally:
+        found.dispose()
 
 
 @contextmanager
@@ -81,7 +91,7 @@ def test_a_command_that_starts_while_the_server_is_full_tries_again(
         leaving = threading.Thread(target=lambda: refusals.wait(60) and held.pop().__exit__(None, None, None))
         refusals.clear()
         leaving.start()
-        with server.open().oma.connect() as connection:
+        with opened(server) as databases, databases.oma.connect() as connection:
             assert connection.execute(text("SELECT 1")).scalar() == 1
         leaving.join()
     assert refusals.is_set(), "it was refused at first"
@@ -89,15 +99,17 @@ def test_a_command_that_starts_while_the_server_is_full_tries_again(
 
 def test_a_server_that_stays_full_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "CROWDED_SECONDS", 1)
-    with full(server), raises(UnreachableError, ErrorCode.DATABASE_BUSY), session(server.open().oma) as db:
-        db.connection()
+    with full(server), opened(server) as databases, raises(UnreachableError, ErrorCode.DATABASE_BUSY):
+        with session(databases.oma) as db:
+            db.connection()
 
 
 def test_a_query_that_takes_too_long_is_ended(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "STATEMENT_SECONDS", 1)
     endless = "SELECT COUNT(*) FROM information_schema.columns a, information_schema.columns b, seq_1_to_1000000000 c"
-    with raises(OperationFailedError, ErrorCode.DATABASE_SLOW), session(server.open().oma) as db:
-        db.connection().exec_driver_sql(endless)
+    with opened(server) as databases, raises(OperationFailedError, ErrorCode.DATABASE_SLOW):
+        with session(databases.oma) as db:
+            db.connection().exec_driver_sql(endless)
     with connected(server) as cursor:
         cursor.execute("SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE '%seq_1_to_1000000000 c'")
         assert cursor.fetchone() == (0,)
