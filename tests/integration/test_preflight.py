@@ -11,6 +11,9 @@ from migratekit_core.common.codes import ErrorCode
 from tests.integration.support import refused, report, run, sql
 from tests.lab.lab import Lab
 
+# A machine is looked at, and failed over in the end.
+pytestmark = pytest.mark.story
+
 VM = "deploy01"
 DEBIAN = "Debian GNU/Linux 12 (64-bit)"
 

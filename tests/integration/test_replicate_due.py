@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.db.locks import vm_lock
 from tests.integration.gate import gate
@@ -22,6 +24,9 @@ from tests.integration.support import (
 )
 from tests.integration.test_lock import lab_engine
 from tests.lab.lab import Lab
+
+# A machine that was never synced, and then has been.
+pytestmark = pytest.mark.story
 
 QUICK = {"MIGRATEKIT_SCHEDULE__JITTER": "0"}
 
