@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,7 +19,7 @@ def start_tunnel(run: Path, port: int, pki: Path, services: dict[str, int], addr
         cert_file=pki / "oma.pem",
         ca_file=pki / "ca.pem",
         crl_file=pki / "crl.pem",
-        stats_socket=_short(run / "oma-admin.sock"),
+        stats_socket=_admin(run),
         **{name: f"127.0.0.1:{service}" for name, service in services.items()},
     )
     write_config(config, render(settings))
@@ -30,11 +28,10 @@ def start_tunnel(run: Path, port: int, pki: Path, services: dict[str, int], addr
     return part
 
 
-def _short(path: Path) -> Path:
-    """Return a path for a socket; HAProxy puts more behind its name while it makes it, and 107 bytes are the limit."""
-    if len(str(path)) < 80:
-        return path
-    return Path(tempfile.gettempdir()) / f"mk-{hashlib.sha256(str(path).encode()).hexdigest()[:16]}.sock"
+def _admin(run: Path) -> Path:
+    """Return a short path for a socket: in the folder of the lab's sockets, where there is one."""
+    sockets = run / "sockets"
+    return (Path(sockets.read_text()) if sockets.is_file() else run) / "admin.sock"
 
 
 def start_exporter(run: Path, command: Path, config: Path, port: int) -> Part:
