@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from migratekit_core.adapters.tunnel import kinds
 from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.common.units import human_age, human_bytes
@@ -80,7 +81,8 @@ def key(site: Site) -> Iterator[Answer]:
 @check("database.size", "database size")
 def size(site: Site) -> Iterator[Answer]:
     """Look how large the databases are, how fast they grow, and whether somebody prunes them."""
-    local = site.config.database.kind == "sqlite" or site.config.tunnel.kind == "none"
+    tunnel = site.config.tunnel
+    local = site.config.database.kind == "sqlite" or kinds.of(tunnel).socket(tunnel, "db") is None
     try:
         found = measure(site.needs(site.databases), local)
     except OperationFailedError:
