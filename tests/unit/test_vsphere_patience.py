@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from migratekit_core.adapters.vsphere.patience import STARTING, Calls, Seats, UnansweredError
+from migratekit_core.adapters.vsphere.patience import STARTING, Calls, FirstLogin, UnansweredError
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, MigrateKitError, OperationFailedError, UnreachableError
 
@@ -51,10 +51,10 @@ def test_a_wrong_password_locks_no_account_out() -> None:
 
 
 def test_a_first_login_waits_for_a_proxy_only() -> None:
-    seats = Seats(10.0)
+    policy = FirstLogin(10.0)
     for status in STARTING:
         error = UnreachableError("starts", code=ErrorCode.VCENTER_UNREACHABLE, facts={"status": status})
-        assert seats.pause(error, "log in", 0.0, 1) is not None
-        assert seats.pause(error, "log in", 9.9, 6) is None
+        assert policy.pause(error, "log in", 0.0, 1) is not None
+        assert policy.pause(error, "log in", 9.9, 6) is None
     for error in (AWAY, UnreachableError("no", code=ErrorCode.VCENTER_UNREACHABLE, facts={"status": 404}), UNTRUSTED):
-        assert seats.pause(error, "log in", 0.0, 1) is None
+        assert policy.pause(error, "log in", 0.0, 1) is None

@@ -17,7 +17,7 @@ from migratekit_core.common.patience import growing
 
 OUTAGE_SECONDS = 150.0
 """For which a call of ours waits for a vCenter that is away, unless `vcenter.patience` is shorter."""
-SEATS_SECONDS = 10.0
+LOGIN_WAIT_SECONDS = 10.0
 """For which a login waits that vCenter's proxy answers (STARTING): vCenter starts, or has no session left for us."""
 STARTING = (408, 502, 503, 504)
 """What the proxy before vCenter answers while vCenter itself does not."""
@@ -87,7 +87,7 @@ class Calls:
 
 
 @dataclass(frozen=True)
-class Seats:
+class FirstLogin:
     """The same for a login of a command that begins: only STARTING is waited for, and not for long."""
 
     seconds: float

@@ -27,10 +27,10 @@ from xml.etree.ElementTree import ParseError, fromstring
 from pyVmomi import SoapAdapter, VmomiSupport, vim, vmodl
 
 from migratekit_core.adapters.vsphere.patience import (
+    LOGIN_WAIT_SECONDS,
     OUTAGE_SECONDS,
-    SEATS_SECONDS,
     Calls,
-    Seats,
+    FirstLogin,
     UnansweredError,
     call_mode,
 )
@@ -166,8 +166,8 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
         Raises AuthError for a refused login, UnreachableError where nothing answers, where it is no vSphere, or where
         the certificate is not trusted.
         """
-        seats = Seats(min(SEATS_SECONDS, self._vcenter.patience))
-        patiently(seats, "log in", self._first_login, self.note)
+        policy = FirstLogin(min(LOGIN_WAIT_SECONDS, self._vcenter.patience))
+        patiently(policy, "log in", self._first_login, self.note)
         return vim.ServiceInstance("ServiceInstance", self)
 
     def _first_login(self) -> None:
