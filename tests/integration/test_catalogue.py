@@ -42,12 +42,12 @@ OURS = {
         "DROP INDEX theirs ON vm_disks",
     ),
     "no index": (
-        "DROP INDEX ix_joblog_jobs_status ON joblog_jobs",
-        "CREATE INDEX ix_joblog_jobs_status ON joblog_jobs (status)",
+        "DROP INDEX ix_failover_jobs_status ON failover_jobs",
+        "CREATE INDEX ix_failover_jobs_status ON failover_jobs (status)",
     ),
     "an index of something else": (
-        "ALTER TABLE joblog_jobs DROP INDEX ix_joblog_jobs_status, ADD INDEX ix_joblog_jobs_status (kind)",
-        "ALTER TABLE joblog_jobs DROP INDEX ix_joblog_jobs_status, ADD INDEX ix_joblog_jobs_status (status)",
+        "ALTER TABLE failover_jobs DROP INDEX ix_failover_jobs_status, ADD INDEX ix_failover_jobs_status (job_type)",
+        "ALTER TABLE failover_jobs DROP INDEX ix_failover_jobs_status, ADD INDEX ix_failover_jobs_status (status)",
     ),
 }
 THEIRS = {
@@ -106,7 +106,7 @@ def test_what_a_site_adds_is_not_looked_at(databases: dict[str, Engine], change:
 
 def test_a_key_of_first_characters_only_is_another_one(databases: dict[str, Engine]) -> None:
     oma = databases["oma"]
-    swap = "ALTER TABLE joblog_jobs DROP INDEX ix_joblog_jobs_status, ADD INDEX ix_joblog_jobs_status (status{})"
+    swap = "ALTER TABLE failover_jobs DROP INDEX ix_failover_jobs_status, ADD INDEX ix_failover_jobs_status (status{})"
     with oma.begin() as connection:
         connection.exec_driver_sql(swap.format("(4)"))
     assert not said(oma)[0]

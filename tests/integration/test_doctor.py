@@ -146,8 +146,8 @@ def test_a_stopped_daemon_is_exit_6(lab: Lab) -> None:
         lines = doctor(lab, *topics("tunnel", "daemon", "database"), code=6)
     finally:
         lab.restart_daemon()
-    # One that is stopped in order takes its exporter with it.
-    assert wrong(lines).keys() == {"volume daemon", "exporter"}
+    # Its exporter goes on: copies need it.
+    assert wrong(lines).keys() == {"volume daemon"}
     assert {"tunnel", "database"} <= wrong(lines, "ok").keys()
 
 

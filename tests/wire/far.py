@@ -63,11 +63,11 @@ def far(wire: Wire, folder: Path, *target: str, plain: bool = False) -> Iterator
     """
     pki.init(folder / "pki")
     files = {"ca_file": folder / "pki" / "ca.pem", "crl_file": folder / "pki" / "crl.pem"}
-    files["stats_socket"] = folder / "admin.sock"
     services = dict.fromkeys(SERVICES, f"127.0.0.1:{NBD_PORT}")
     settings = TunnelServer(
-        listen=f"{wire.address}:{TLS_PORT}", cert_file=folder / "pki" / "oma.pem", **files, **services
-    )
+        listen=f"{wire.address}:{TLS_PORT}", cert_file=folder / "pki" / "oma.pem",
+        stats_socket=folder / "admin.sock", **files, **services,
+    )  # fmt: skip
     config = folder / "oma.cfg"
     haproxy.write_config(config, render(settings))
     parts = []

@@ -47,7 +47,12 @@ MOST_SIZES = 256
 _Tags = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=128)], Annotated[str, Field(max_length=255)]],
     Field(
-        max_length=32, description="Tags of the volume in CloudStack; `migratekit` has to be one: it marks it as ours."
+        max_length=32,
+        description="Tags of the volume in CloudStack; `migratekit` has to be one: it marks it as ours.",
+        json_schema_extra={
+            "required": [TAG],
+            "properties": {TAG: {"type": "string", "minLength": 1, "maxLength": 255}},
+        },
     ),
     AfterValidator(_with_ours),
 ]
