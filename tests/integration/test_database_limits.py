@@ -14,9 +14,12 @@ from sqlalchemy import text
 
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError, UnreachableError
+from migratekit_core.common.files import write_private
+from migratekit_core.config.schema import Database
+from migratekit_core.config.secret import SecretSource
 from migratekit_core.db import engine as engines
 from migratekit_core.db import migrate
-from migratekit_core.db.engine import Databases, session
+from migratekit_core.db.engine import Databases, answers, open_databases, session
 from migratekit_core.joblog import Tracker
 from tests.coded import raises
 from tests.integration.database_server import Server, running
@@ -102,6 +105,16 @@ def test_a_server_that_stays_full_is_told(server: Server, monkeypatch: pytest.Mo
     with full(server), opened(server) as databases, raises(UnreachableError, ErrorCode.DATABASE_BUSY):
         with session(databases.oma) as db:
             db.connection()
+
+
+def test_a_database_that_refuses_the_login_does_not_answer(server: Server) -> None:
+    """A snapshot is removed first then, as where nothing answers: nothing can be written down either way."""
+    secret = server.run / "wrong"
+    write_private(secret, "not-the-password")
+    found = open_databases(Database(kind="mariadb", port=server.port, password=SecretSource(file=secret)))
+    assert not answers(found.oma)
+    with opened(server) as databases:
+        assert answers(databases.oma)
 
 
 def test_a_query_that_takes_too_long_is_ended(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from migratekit_core.common.errors import (
 )
 from migratekit_core.common.foreign import Row, classify
 from migratekit_core.common.hints import hint, migratekit
+from migratekit_core.common.patience import growing
 from migratekit_core.config.folders import sqlite_dir
 from migratekit_core.config.schema import Database
 from migratekit_core.db.outage import Outage
@@ -123,14 +124,16 @@ def open_engine(database: Database, name: Name, socket: Path | None = None) -> E
 
 def _patiently(dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
     """Connect, and try again for some seconds where MariaDB has no room: others end theirs every moment."""
-    from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
-
-    return Retrying(
-        retry=retry_if_exception(lambda error: error.args[:1] == (NO_ROOM,)),
-        wait=wait_random_exponential(multiplier=0.2, max=2),
-        stop=stop_after_delay(CROWDED_SECONDS),
-        reraise=True,
-    )(dialect.connect, *arguments, **options)
+    until = time.monotonic() + CROWDED_SECONDS
+    for attempt in itertools.count(1):
+        try:
+            return dialect.connect(*arguments, **options)
+        except dialect.loaded_dbapi.OperationalError as error:
+            pause = growing(attempt, 0.1, 2.0)
+            if error.args[:1] != (NO_ROOM,) or time.monotonic() + pause > until:
+                raise
+        time.sleep(pause)
+    raise AssertionError("it counts without end")
 
 
 def _sqlite(directory: Path, name: Name) -> Engine:
@@ -200,11 +203,11 @@ def write(engine: Engine, change: Callable[[Session], T]) -> T:
 
 
 def answers(engine: Engine) -> bool:
-    """Return whether a database answers, without waiting for one that is away."""
+    """Return whether a database answers, and lets us in, without waiting for one that is away."""
     try:
         with session(engine) as db:
             db.connection().exec_driver_sql("SELECT 1")
-    except UnreachableError:
+    except MigrateKitError:
         return False
     return True
 
