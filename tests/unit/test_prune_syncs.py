@@ -21,11 +21,12 @@ from migratekit_core.db.models.volumes import IdempotencyKey, VolumeOperation
 from migratekit_core.db.sources import note_sync, note_volume
 from migratekit_core.joblog import prune as module
 from migratekit_core.joblog.prune import Pruned, prune
+from migratekit_core.services.replication.surplus import origins
 
 BEFORE = utcnow() - timedelta(days=90)
 
 
-def sync(databases: Databases, vm: str, days: float, status: str = "completed") -> str:
+def sync(databases: Databases, vm: str, days: float, status: str = "completed", volume: str = "") -> str:
     """Add a sync of `vm`, with one disk."""
     began, job_id = utcnow() - timedelta(days=days), f"{vm}-{days}"
     with session(databases.oma) as db:
@@ -36,11 +37,12 @@ def sync(databases: Databases, vm: str, days: float, status: str = "completed") 
         db.add(job)
         db.flush()
         note_sync(db, job)
-        note_volume(db, vm, "2000", f"volume-{vm}")
+        volume = volume or f"volume-{vm}"
+        note_volume(db, vm, "2000", volume)
         db.add(
             VmDisk(
                 job_id=job_id, disk_id="2000", vmdk_path="x", size_gb=1, datastore="d", unit_number=0, label="disk",
-                capacity_bytes=1 << 30, provisioning_type="thin", ossea_volume_id=f"volume-{vm}",
+                capacity_bytes=1 << 30, provisioning_type="thin", ossea_volume_id=volume,
                 sync_status="completed", created_at=began,
             )
         )  # fmt: skip
@@ -91,6 +93,17 @@ def test_syncs_go_but_for_the_newest_and_those_that_something_refers_to(database
             "idle": (idle[1], idle[1]),
             "db": (young, young),
         }
+
+
+def test_a_volume_that_no_later_sync_has_is_still_known_as_surplus(databases: Databases) -> None:
+    sync(databases, "web", 400, volume="replaced")
+    last = sync(databases, "web", 300, volume="replaced")
+    sync(databases, "web", 200)
+    newest = sync(databases, "web", 1)
+    assert prune(databases, BEFORE).syncs == 2
+    assert left(databases) == {last, newest}
+    found = origins(databases.oma, ["replaced"])["replaced"]
+    assert (found.vm_uuid, found.gone != "") == ("web", True)
 
 
 def test_a_sync_that_runs_is_kept(databases: Databases) -> None:

@@ -2,9 +2,9 @@
 daemon, CloudStack's jobs, and attempts of waves that came to nothing.
 
 What describes the present stays, however old: the newest sync of each machine and its newest completed one, a sync that
-a failover or a checkpoint refers to, whatever still runs, and the record of each cut-over and rollback. A lot is one
-transaction of about LOT_SECONDS, children before their parents: a run that is killed leaves nothing half, and the next
-one goes on where it was.
+a failover or a checkpoint refers to, the last of each volume, whatever still runs, and the record of each cut-over and
+rollback. A lot is one transaction of about LOT_SECONDS, children before their parents: a run that is killed leaves
+nothing half, and the next one goes on where it was.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Table, delete, func
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, SQLModel, col, select
 
 from migratekit_core.db.engine import Databases, session, write
@@ -187,6 +188,9 @@ def _jobs(engine: Engine, before: datetime, held: set[str], dry_run: bool) -> It
 def _syncs(engine: Engine, before: datetime, dry_run: bool) -> Iterator[tuple[int, int]]:
     """Yield how many syncs of each lot are old, and how many disks they have."""
     job = col(ReplicationJob.id)
+    mine, later = aliased(VmDisk), aliased(VmDisk)
+    same = col(later.ossea_volume_id) == col(mine.ossea_volume_id)
+    newer = select(later.id).where(same, col(later.id) > col(mine.id)).exists()
     old = (
         col(ReplicationJob.created_at) < before,
         col(ReplicationJob.status) != RUNNING,
@@ -194,6 +198,8 @@ def _syncs(engine: Engine, before: datetime, dry_run: bool) -> Iterator[tuple[in
         ~select(SourceVm.vm_id).where(col(SourceVm.completed_job_id) == job).exists(),
         ~select(FailoverJob.id).where(col(FailoverJob.replication_job_id) == job).exists(),
         ~select(ReplicationCheckpoint.volume_id).where(col(ReplicationCheckpoint.job_id) == job).exists(),
+        # The last that is known of a volume: of a disk that was removed or replaced, it is all that tells whose it was.
+        ~select(mine.id).where(mine.job_id == job, col(mine.ossea_volume_id).is_not(None), ~newer).exists(),
     )
     for ids in _by_time(engine, ReplicationJob, ReplicationJob.created_at, old):
 
