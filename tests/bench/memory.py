@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 import re
 import subprocess
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
-from migratekit_core.engine.job import Done, Failure, Job, Progress, decode, write_job
+from migratekit_core.engine.job import Done, Failure, Job, decode, write_job
 from migratekit_core.engine.process import command
 from tests.bench.measure import Row, server
 
@@ -51,16 +54,18 @@ def measure(folder: Path, size: int, count: int, window: int | None = None) -> t
         ) as engine:
             assert engine.stdin is not None and engine.stdout is not None, "both are pipes"
             write_job(engine.stdin, job, _areas(size, count))
-            peak = 0
-            for line in engine.stdout:
-                event = decode(line)
-                if isinstance(event, Failure):
-                    raise RuntimeError(f"{event.what}: {event.why}")
-                if isinstance(event, Progress):
-                    peak = max(peak, _peak(engine.pid))
-                if isinstance(event, Done) and peak:
-                    return peak, event
-    raise RuntimeError("the engine ended without a word, or before it could be looked at")
+            with ThreadPoolExecutor(1) as pool:
+                # Not at each progress: a small copy may have none, and one that has ended has no memory any more.
+                watching = pool.submit(_watch, engine)
+                for line in engine.stdout:
+                    event = decode(line)
+                    if isinstance(event, Failure):
+                        raise RuntimeError(f"{event.what}: {event.why}")
+                    if isinstance(event, Done):
+                        engine.wait(60)
+                        return watching.result(), event
+                engine.wait(60)
+    raise RuntimeError("the engine ended without a word")
 
 
 def _areas(size: int, count: int) -> Iterator[tuple[int, int]]:
@@ -70,7 +75,14 @@ def _areas(size: int, count: int) -> Iterator[tuple[int, int]]:
         yield number * step, rng.choices((4, 8, 16, 64), (70, 20, 8, 2))[0] * KIB
 
 
-def _peak(pid: int) -> int:
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    # One that has just ended has no memory any more.
-    return int(found[1]) * KIB if found else 0
+def _watch(engine: subprocess.Popen[str]) -> int:
+    """Return the largest that `engine` was: the kernel's own high-water mark, read until it has ended."""
+    status = Path(f"/proc/{engine.pid}/status")
+    peak = 0
+    while engine.poll() is None:
+        # One that has just ended has no memory any more, or no entry.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+            peak = max(peak, int(found[1]) * KIB if found else 0)
+        time.sleep(0.005)
+    return peak

@@ -130,7 +130,7 @@ def _patiently(dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
             return dialect.connect(*arguments, **options)
         except dialect.loaded_dbapi.OperationalError as error:
             pause = growing(attempt, 0.1, 2.0)
-            if error.args[:1] != (NO_ROOM,) or time.monotonic() + pause > until:
+            if _number(error) != NO_ROOM or time.monotonic() + pause > until:
                 raise
         time.sleep(pause)
     raise AssertionError("it counts without end")
@@ -230,11 +230,16 @@ def crowded(engine: Engine, error: PoolTimeoutError) -> UnreachableError:
     )
 
 
+def _number(error: BaseException | None) -> object:
+    """Return MariaDB's error number, which PyMySQL gives first, or None."""
+    return next(iter(getattr(error, "args", ())), None)
+
+
 def database_error(error: DBAPIError, engine: Engine) -> MigrateKitError:
     """Return our error for one of the database driver's."""
     where = f"{engine.url.database}" if engine.dialect.name == "sqlite" else f"MariaDB ({engine.url.database})"
+    number = _number(error.orig)
     arguments = getattr(error.orig, "args", ())
-    number = arguments[0] if arguments else None
     reason = str(arguments[-1]) if arguments else type(error).__name__
     if number in ACCESS_DENIED:
         return AuthError(
