@@ -103,6 +103,31 @@ class VCenter:
         """Have it say that the account lacks none."""
         self._json(self.http.delete("/lab/privileges"))
 
+    def nfc(self) -> dict[str, Any]:
+        """Return what the NFC hosts have seen: connections, open files, bytes, requests in flight, violations."""
+        return self._json(self.http.get("/lab/nfc"))
+
+    def nfc_forget(self) -> None:
+        """Have the NFC hosts begin their figures anew."""
+        self._json(self.http.delete("/lab/nfc"))
+
+    def nfc_switch(self, **switches: Any) -> None:
+        """Have the NFC hosts be others as a whole; see the simulator's README."""
+        self._json(self.http.put("/lab/nfc/switches", json=switches))
+
+    def nfc_fault(self, **rule: Any) -> None:
+        """Have a step of an NFC connection break; see the simulator's README."""
+        self._json(self.http.post("/lab/nfc/faults", json=rule))
+
+    def nfc_mend(self) -> None:
+        """Have the NFC hosts be as they are without switches and faults."""
+        self._json(self.http.delete("/lab/nfc/switches"))
+        self._json(self.http.delete("/lab/nfc/faults"))
+
+    def nfc_drop(self) -> int:
+        """Cut all NFC connections; return how many there were."""
+        return int(self._json(self.http.post("/lab/nfc/drop"))["dropped"])
+
     def flat_file(self, name: str, disk: int) -> Path:
         """Return the flat file of a disk on the simulator's datastore: the disk itself where there is no snapshot."""
         report = self.vm(name)

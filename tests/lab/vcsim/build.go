@@ -66,7 +66,7 @@ func (l *Lab) modelOf(inv *Inventory) *simulator.Model {
 	}
 	l.datacenter = "DC0"
 	model := simulator.VPX()
-	model.Host, model.Cluster, model.ClusterHost = 0, 1, 2
+	model.Host, model.Cluster, model.ClusterHost = 0, 1, inv.Hosts
 	model.Datastore, model.Machine = 0, 0
 	model.Portgroup, model.OpaqueNetwork = *inv.Portgroups, inv.OpaqueNetworks
 	return model

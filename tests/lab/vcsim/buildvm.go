@@ -46,8 +46,8 @@ func (l *Lab) buildVM(ctx context.Context, client *vim25.Client, finder *find.Fi
 		return err
 	}
 	vm := &vmState{
-		space: &l.space,
-		dir:   dir, spec: spec, name: escaped(spec.Name), cbt: spec.CBT,
+		space: &l.space, locks: l.locks,
+		dir: dir, spec: spec, name: escaped(spec.Name), cbt: spec.CBT,
 		points: map[types.ManagedObjectReference]points{},
 		vmsn:   map[types.ManagedObjectReference]string{},
 	}
@@ -135,7 +135,15 @@ func (l *Lab) createVM(ctx context.Context, finder *find.Finder, vm *vmState) (t
 		Files:        &types.VirtualMachineFileInfo{VmPathName: fmt.Sprintf("[%s] %s/%s.vmx", datastoreName, vm.dir, fileNames.Replace(vm.spec.Name))},
 		DeviceChange: change,
 	}
-	task, err := folder.CreateVM(ctx, config, pool, nil)
+	var host *object.HostSystem
+	if vm.spec.Host != nil {
+		hosts, err := finder.HostSystemList(ctx, "*/*")
+		if err != nil {
+			return none, err
+		}
+		host = hosts[*vm.spec.Host]
+	}
+	task, err := folder.CreateVM(ctx, config, pool, host)
 	if err != nil {
 		return none, err
 	}

@@ -30,6 +30,7 @@ type call struct {
 
 	seconds float64 // WaitForUpdatesEx: how long it may wait at most
 	target  mo.Reference
+	about   types.ManagedObjectReference // the machine that a ticket is asked for
 }
 
 // maxCalls bounds the log; the oldest are dropped.
@@ -54,6 +55,9 @@ func (l *Lab) callOf(r *http.Request) (*call, error) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	c.readSOAP(body)
 	c.target = l.registry().Get(types.ManagedObjectReference{Type: c.Type, Value: c.Object})
+	if c.about.Value != "" {
+		c.target = l.registry().Get(c.about)
+	}
 	if vm := l.machineOf(c.target); vm != nil {
 		c.VM = vm.label()
 	}
@@ -100,6 +104,10 @@ func (c *call) take(element, kind, text string) {
 	case "obj":
 		if c.Type == "PropertyCollector" && text != "" {
 			c.Type, c.Object = kind, text
+		}
+	case "vm":
+		if c.Type == "NfcService" && text != "" {
+			c.about = types.ManagedObjectReference{Type: kind, Value: text}
 		}
 	case "prop", "pathSet":
 		if text != "" && !slices.Contains(c.Properties, text) {

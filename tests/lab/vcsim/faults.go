@@ -107,6 +107,8 @@ func (l *Lab) concerns(obj mo.Reference, name string) bool {
 	switch o := obj.(type) {
 	case *snapshot:
 		ref = o.Vm
+	case *nfcService:
+		ref = o.vm
 	case *simulator.VirtualMachineSnapshot:
 		ref = o.Vm
 	case mo.Entity:

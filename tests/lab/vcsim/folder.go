@@ -49,6 +49,14 @@ func (s *server) serveFolder(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not a file", http.StatusForbidden)
 		return
 	}
+	if s.lab.nfc.Switches().FolderLocks {
+		lock := datastoreFile(datastoreName, name)
+		if !s.lab.locks.browse(lock) {
+			http.Error(w, "the file is in use", http.StatusInternalServerError)
+			return
+		}
+		defer s.lab.locks.browsed(lock)
+	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	http.ServeContent(w, r, "", info.ModTime(), file)
 }

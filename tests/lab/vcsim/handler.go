@@ -55,6 +55,9 @@ func (l *Lab) handle(ctx *simulator.Context, method *simulator.Method) (mo.Refer
 		return nil, new(types.InvalidCollectorVersion)
 	}
 	stand := l.standInForCollector(ctx, method)
+	if stand == nil {
+		stand = l.standInForNFC(method)
+	}
 	switch obj := l.registry().Get(method.This).(type) {
 	case *simulator.Task:
 		if method.Name == "CancelTask" && !obj.Info.Cancelable {

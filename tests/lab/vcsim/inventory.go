@@ -14,6 +14,7 @@ type Inventory struct {
 	// Portgroups and OpaqueNetworks say how many networks of each kind there are besides "VM Network".
 	Portgroups     *int     `json:"portgroups"` // DC0_DVPG0 …; 1 if left out
 	OpaqueNetworks int      `json:"opaque_networks"`
+	Hosts          int      `json:"hosts"` // of the cluster of a vCenter; 2 if left out
 	VMs            []VMSpec `json:"vms"`
 }
 
@@ -30,6 +31,7 @@ type VMSpec struct {
 	CBT             bool       `json:"cbt"`
 	Tools           string     `json:"tools"`
 	Shutdown        string     `json:"shutdown"` // "ignored": the guest takes a shutdown request and goes on
+	Host            *int       `json:"host"`     // the number of its host in the cluster; any if left out
 	Disks           []DiskSpec `json:"disks"`
 	NICs            []NICSpec  `json:"nics"`
 }
@@ -72,7 +74,13 @@ func loadInventory(file string) (*Inventory, error) {
 		one := 1
 		inv.Portgroups = &one
 	}
+	if inv.Hosts == 0 {
+		inv.Hosts = 2
+	}
 	for i := range inv.VMs {
+		if host := inv.VMs[i].Host; host != nil && (*host < 0 || *host >= inv.Hosts) {
+			return nil, fmt.Errorf("%s: vms[%d]: host %d of %d", file, i, *host, inv.Hosts)
+		}
 		if err := inv.VMs[i].complete(); err != nil {
 			return nil, fmt.Errorf("%s: vms[%d]: %w", file, i, err)
 		}

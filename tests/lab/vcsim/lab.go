@@ -10,6 +10,8 @@ import (
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"migratekit.invalid/lab/vcsim/nfc"
 )
 
 // Lab is the simulator together with what we know about its virtual machines.
@@ -39,6 +41,10 @@ type Lab struct {
 	asBuilt spaceReport // what vcsim says
 
 	sessions map[string]*liveSession // by key
+
+	nfc      *nfc.Service
+	nfcHosts map[types.ManagedObjectReference]*nfc.Host // complete before the first call
+	locks    *fileLocks
 	switches switches
 }
 
@@ -61,6 +67,10 @@ func newLab(inv *Inventory, datastore string) (*Lab, error) {
 
 		sessions: map[string]*liveSession{},
 		switches: standardSwitches(),
+
+		nfc:      nfc.NewService(),
+		nfcHosts: map[types.ManagedObjectReference]*nfc.Host{},
+		locks:    newFileLocks(),
 	}
 	if err := lab.build(inv); err != nil {
 		lab.close()
@@ -72,6 +82,7 @@ func newLab(inv *Inventory, datastore string) (*Lab, error) {
 func (l *Lab) registry() *simulator.Registry { return l.model.Map() }
 
 func (l *Lab) close() {
+	l.nfc.Close()
 	if l.model != nil && l.model.Service != nil {
 		l.model.Remove()
 	}

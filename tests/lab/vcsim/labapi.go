@@ -59,6 +59,16 @@ func (s *server) routeLab(mux *http.ServeMux) {
 		"PUT /lab/properties/{type}/{id}":      s.labProperties,
 		"POST /lab/privileges":                 s.labDeny,
 		"DELETE /lab/privileges":               s.labAllow,
+		"GET /lab/nfc":                         s.labNFC,
+		"DELETE /lab/nfc":                      s.labForgetNFC,
+		"GET /lab/nfc/switches":                s.labNFCSwitches,
+		"PUT /lab/nfc/switches":                s.labNFCSwitch,
+		"DELETE /lab/nfc/switches":             s.labNFCSwitchBack,
+		"GET /lab/nfc/faults":                  s.labNFCFaults,
+		"POST /lab/nfc/faults":                 s.labNFCFault,
+		"DELETE /lab/nfc/faults":               s.labClearNFCFaults,
+		"DELETE /lab/nfc/tickets":              s.labRevokeTickets,
+		"POST /lab/nfc/drop":                   s.labDropNFC,
 		"/lab/": func(http.ResponseWriter, *http.Request) (any, error) {
 			return nil, fail(http.StatusNotFound, "no such endpoint")
 		},

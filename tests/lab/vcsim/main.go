@@ -73,6 +73,13 @@ func run(o options) error {
 	if err != nil {
 		return err
 	}
+	ip, _, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		return err
+	}
+	if err := lab.startNFC(ip); err != nil {
+		return err
+	}
 	server := newServer(lab, account{o.user, strings.TrimSuffix(string(password), "\n")}, listener.Addr().String(), cert)
 	return serve(stop, server, listener)
 }

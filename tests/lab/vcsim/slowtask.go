@@ -66,6 +66,9 @@ func (vm *vmState) obstacle(method string) types.BaseMethodFault {
 	if vm.question != nil && method != "PowerOffVM_Task" {
 		return &types.QuestionPending{Text: vm.question.text}
 	}
+	if file := vm.liveOpen(); file != "" && method == "PowerOnVM_Task" {
+		return fileLocked(file)
+	}
 	return nil
 }
 

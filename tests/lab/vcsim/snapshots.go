@@ -83,6 +83,9 @@ func (m *machine) RevertToCurrentSnapshotTask(ctx *simulator.Context, req *types
 func (m *machine) ConsolidateVMDisksTask(ctx *simulator.Context, _ *types.ConsolidateVMDisks_Task) soap.HasFault {
 	return &methods.ConsolidateVMDisks_TaskBody{Res: &types.ConsolidateVMDisks_TaskResponse{
 		Returnval: m.lab.startTask(ctx, m.vm, "consolidateVMDisks", "ConsolidateVMDisks_Task", func() (types.AnyType, types.BaseMethodFault) {
+			if file := m.lab.locked(m.vm, m.vm.leftOver); file != "" {
+				return nil, fileLocked(file)
+			}
 			err := m.vm.consolidate()
 			m.lab.refresh(ctx, m.vm)
 			if err != nil {

@@ -45,6 +45,11 @@ func (l *Lab) moveCurrent(ctx *simulator.Context, sim *simulator.VirtualMachine,
 func (l *Lab) removed(ctx *simulator.Context, vm *vmState, method string, refs []types.ManagedObjectReference, want *bool) types.BaseMethodFault {
 	left := l.taskRule("consolidation-needed", method, vm)
 	now := left == nil && (want == nil || *want)
+	inUse := ""
+	if now {
+		inUse = l.locked(vm, func() []points { return vm.cutsOf(refs) })
+		now = inUse == ""
+	}
 	err := vm.remove(refs, now)
 	l.refresh(ctx, vm)
 	if !now {
@@ -53,6 +58,8 @@ func (l *Lab) removed(ctx *simulator.Context, vm *vmState, method string, refs [
 	switch {
 	case err != nil:
 		return diskFault(vm, err)
+	case inUse != "":
+		return fileLocked(inUse)
 	case left != nil && left.Fault != "":
 		fault, _ := newFault(*left, vm.ref)
 		return fault
@@ -83,6 +90,12 @@ func (l *Lab) reverted(ctx *simulator.Context, vm *vmState, sim *simulator.Virtu
 		if _, fault := l.inner(sim.PowerOffVMTask(ctx, &types.PowerOffVM_Task{This: vm.ref})); fault != nil {
 			return fault
 		}
+	}
+	vm.mu.RLock()
+	inUse := vm.liveOpen()
+	vm.mu.RUnlock()
+	if inUse != "" {
+		return fileLocked(inUse)
 	}
 	err := vm.revert(to)
 	l.refresh(ctx, vm)

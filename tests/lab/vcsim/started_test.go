@@ -40,8 +40,13 @@ type started struct {
 // start starts a lab with these machines, all of them on, with tools and change tracking unless the test says else.
 func start(t *testing.T, vms ...VMSpec) *started {
 	t.Helper()
+	return startInventory(t, &Inventory{Kind: "vcenter", VMs: vms})
+}
+
+func startInventory(t *testing.T, inv *Inventory) *started {
+	t.Helper()
 	one := 1
-	inv := &Inventory{Kind: "vcenter", Portgroups: &one, VMs: vms}
+	inv.Portgroups, inv.Hosts = &one, 2
 	for i := range inv.VMs {
 		if err := inv.VMs[i].complete(); err != nil {
 			t.Fatal(err)
@@ -60,6 +65,7 @@ func start(t *testing.T, vms ...VMSpec) *started {
 	if err != nil {
 		t.Fatal(err)
 	}
+	must(t, lab.startNFC("127.0.0.1"))
 	server := newServer(lab, account{"user", "password"}, listener.Addr().String(), pair)
 	go func() { _ = server.http.ServeTLS(listener, "", "") }()
 	t.Cleanup(func() {

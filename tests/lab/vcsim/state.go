@@ -16,6 +16,7 @@ type vmState struct {
 	dir   string // of its files, below the datastore
 	spec  VMSpec
 	space *space // of the datastore
+	locks *fileLocks
 
 	mu        sync.RWMutex
 	name      string
