@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pyVmomi import vim, vmodl
 
-from migratekit_core.adapters.vsphere import client, power, snapshots
+from migratekit_core.adapters.vsphere import client, patience, power, snapshots
 from migratekit_core.adapters.vsphere.inventory import find_vm, managed_object
 from migratekit_core.adapters.vsphere.patience import CallMode, UnansweredError, in_mode
 from migratekit_core.adapters.vsphere.tasks import wait
@@ -145,6 +145,7 @@ def test_undoing_waits_and_says_so(source: Source) -> None:
         ({"mode": "status", "status": 404, "text": "<html>"}, UnreachableError, ErrorCode.VCENTER_UNREACHABLE),
         ({"mode": "status", "status": 200, "text": "<html>"}, UnreachableError, ErrorCode.VCENTER_UNREACHABLE),
         ({"method": "Login", "fault": "NoPermission"}, AuthError, ErrorCode.VCENTER_PRIVILEGE_MISSING),
+        ({"method": "RetrieveServiceContent", "fault": "SystemError"}, UnreachableError, ErrorCode.VCENTER_UNREACHABLE),
         ({"method": "Login", "fault": "SystemError"}, UnreachableError, ErrorCode.VCENTER_UNREACHABLE),
         ({"method": "Login", "fault": "HostConnectFault"}, UnreachableError, ErrorCode.VCENTER_UNREACHABLE),
         ({"method": "Login", "fault": "InvalidLogin"}, AuthError, ErrorCode.VCENTER_LOGIN_REFUSED),
@@ -158,10 +159,46 @@ def test_what_a_login_may_end_with(
         pytest.fail("it logged in")
 
 
-def test_a_login_waits_for_a_vcenter_that_starts(source: Source) -> None:
-    source.lab.fault(mode="status", status=503, method="RetrieveServiceContent", max=2)
-    with machine(source) as vm:
-        assert vm.name == "web01"
+@pytest.mark.parametrize("call", ["GET /sdk", "RetrieveServiceContent", "Login"])
+@pytest.mark.parametrize("broken", ["503", "cut", "late", "restart"])
+def test_a_first_login_is_tried_again(source: Source, monkeypatch: pytest.MonkeyPatch, broken: str, call: str) -> None:
+    """Also where vCenter has carried it out: one more session, which ends by itself."""
+    monkeypatch.setattr(patience, "FIRST_LOGIN_PAUSES", (0.1, 0.5, 1.0))
+    said: list[str] = []
+    source.lab.fault(**BREAKS[broken], method=call, max=1)
+    with client.connect(settings(source), said.append) as service:
+        assert find_vm(service, "web01").name == "web01"
+    assert source.lab.faults()[0]["hits"] >= 1
+    assert len(said) == 1, "at once, and once"
+
+
+@pytest.mark.parametrize("call", ["RetrieveServiceContent", "Login"])
+def test_a_first_login_waits_for_a_vcenter_that_is_not_ready(
+    source: Source, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setattr(patience, "FIRST_LOGIN_PAUSES", (0.1,))
+    said: list[str] = []
+    source.lab.fault(fault="SystemError", method=call, max=1)
+    with client.connect(settings(source), said.append) as service:
+        assert find_vm(service, "web01").name == "web01"
+    assert len(said) == 1
+
+
+def test_a_first_login_is_tried_in_vain(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "FIRST_LOGIN_PAUSES", (0.0, 0.0, 0.0))
+    since = source.lab.calls()["next"]
+    source.lab.fault(mode="cut", after=True, method="Login")
+    with raises(UnreachableError, ErrorCode.VCENTER_UNREACHABLE), machine(source):
+        pytest.fail("it logged in")
+    assert counted(source, "Login", since) == 4
+
+
+def test_a_password_that_is_refused_is_sent_once(source: Source) -> None:
+    since = source.lab.calls()["next"]
+    source.lab.fault(method="Login", fault="InvalidLogin")
+    with raises(AuthError, ErrorCode.VCENTER_LOGIN_REFUSED), machine(source):
+        pytest.fail("it logged in")
+    assert counted(source, "Login", since) == 1
 
 
 def test_a_vcenter_that_has_just_started_is_not_ready(source: Source) -> None:

@@ -91,6 +91,10 @@ CONDITIONS = {
         "each task of vCenter is silent for longer than vcenter.timeout",
         _silent_tasks,
     ),
+    "vcenter-both": Condition(
+        "vCenter ends each session after 20 s, and each task is silent for longer than vcenter.timeout",
+        lambda lab: (lab.vcenter.switch(session_seconds=20), _silent_tasks(lab)),
+    ),
     "vcenter-no-areas": Condition(
         'vCenter refuses "*"',
         lambda lab: lab.vcenter.switch(allocated="refused"),

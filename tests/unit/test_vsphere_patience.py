@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from migratekit_core.adapters.vsphere.patience import STARTING, Calls, FirstLogin, UnansweredError
+from migratekit_core.adapters.vsphere.patience import (
+    FIRST_LOGIN_SECONDS,
+    STARTING,
+    Calls,
+    FirstLogin,
+    UnansweredError,
+)
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, MigrateKitError, OperationFailedError, UnreachableError
 
@@ -50,11 +58,31 @@ def test_a_wrong_password_locks_no_account_out() -> None:
     assert all(sum(begin <= at < begin + 180 for at in logins) < 5 for begin in logins)
 
 
-def test_a_first_login_waits_for_a_proxy_only() -> None:
-    policy = FirstLogin(10.0)
-    for status in STARTING:
-        error = UnreachableError("starts", code=ErrorCode.VCENTER_UNREACHABLE, facts={"status": status})
-        assert policy.pause(error, "log in", 0.0, 1) is not None
-        assert policy.pause(error, "log in", 9.9, 6) is None
-    for error in (AWAY, UnreachableError("no", code=ErrorCode.VCENTER_UNREACHABLE, facts={"status": 404}), UNTRUSTED):
-        assert policy.pause(error, "log in", 0.0, 1) is None
+def away(**facts: Any) -> UnreachableError:
+    return UnreachableError("away", code=ErrorCode.VCENTER_UNREACHABLE, facts=facts)
+
+
+WHAT_PASSES = [*[away(status=status) for status in STARTING], away(connected=True), away(fault="SystemError")]
+WHAT_STAYS = [away(connected=False), away(), away(status=404), UNTRUSTED, REFUSED, LACKING]
+
+
+@pytest.mark.parametrize("number", range(len(WHAT_PASSES)))
+def test_a_first_login_waits_for_who_was_reached(number: int) -> None:
+    error, waited, attempt = WHAT_PASSES[number], 0.0, 1
+    policy = FirstLogin(FIRST_LOGIN_SECONDS)
+    while (pause := policy.pause(error, "log in", waited, attempt)) is not None:
+        waited, attempt = waited + pause, attempt + 1
+    assert waited <= FIRST_LOGIN_SECONDS
+    assert 2 < attempt < 5, "five unanswered logins within three minutes may lock an account out"
+
+
+@pytest.mark.parametrize("number", range(len(WHAT_STAYS)))
+def test_a_first_login_does_not_wait_for_wrong_settings(number: int) -> None:
+    assert FirstLogin(FIRST_LOGIN_SECONDS).pause(WHAT_STAYS[number], "log in", 0.0, 1) is None
+
+
+def test_a_first_login_with_late_answers_is_tried_twice() -> None:
+    policy = FirstLogin(FIRST_LOGIN_SECONDS)
+    assert policy.pause(away(connected=True), "log in", FIRST_LOGIN_SECONDS + 5, 1) is not None
+    assert policy.pause(away(connected=True), "log in", 2 * FIRST_LOGIN_SECONDS, 2) is None
+    assert FirstLogin(0.0).pause(away(connected=True), "log in", 0.0, 1) is None

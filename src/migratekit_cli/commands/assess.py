@@ -171,6 +171,7 @@ def command(
         offline=offline,
         measure=measure,
         with_tags=(waves or "").startswith(BY_TAG),
+        note=plain.err,
     )
     if permissions:
         _show_permissions(site, output)

@@ -9,7 +9,7 @@ import typer
 
 from migratekit_cli.errors import reported
 from migratekit_cli.session import configuration
-from migratekit_cli.ui import stream
+from migratekit_cli.ui import plain, stream
 from migratekit_cli.ui.stream import ListOutput
 from migratekit_core.common.units import human_bytes
 
@@ -101,7 +101,7 @@ def command(
         from migratekit_core.adapters.vsphere.tags import read_tags as read
 
         read_tags = read(config.vcenter)
-    with client.connect(config.vcenter) as service:
+    with client.connect(config.vcenter, plain.err) as service:
         listing = _listing(output)
         for vm in inventory.list_vms(service, read_tags):
             if wanted.fits(vm):

@@ -29,10 +29,16 @@ class Policy(Protocol):
         """
 
 
-def patiently(policy: Policy, command: str, ask: Callable[[], T], note: Callable[[str], None] | None) -> T:
+def patiently(
+    policy: Policy,
+    command: str,
+    ask: Callable[[], T],
+    note: Callable[[str], None] | None,
+    quiet: float = QUIET_SECONDS,
+) -> T:
     """Return what `ask` returns, asked again as the policy allows; raise its last error otherwise.
 
-    `note` is told once, in a line for people, what is waited for.
+    `note` is told once, in a line for people, what is waited for, as soon as that takes `quiet` seconds.
     """
     began, said = time.monotonic(), False
     for attempt in count(1):
@@ -43,7 +49,7 @@ def patiently(policy: Policy, command: str, ask: Callable[[], T], note: Callable
             pause = policy.pause(error, command, waited, attempt)
             if pause is None:
                 raise
-            if note is not None and not said and waited + pause >= QUIET_SECONDS:
+            if note is not None and not said and waited + pause >= quiet:
                 said = True
                 note(f"waiting, up to {policy.longest(error):.0f} s: {error.what} ({error.why})")
             time.sleep(pause)

@@ -198,7 +198,8 @@ def thumbprint_of(vcenter: VCenter) -> str:
 
     SHA-1 is what VDDK asks for. Raises UnreachableError where nothing answers or the certificate is not trusted.
     """
-    from migratekit_core.adapters.vsphere.session import trust, unreachable
+    from migratekit_core.adapters.vsphere.session import trust
+    from migratekit_core.adapters.vsphere.unreachable import unreachable
 
     where = f"vCenter {vcenter.host}:{vcenter.port}"
     try:

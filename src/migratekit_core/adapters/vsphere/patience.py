@@ -17,10 +17,13 @@ from migratekit_core.common.patience import growing
 
 OUTAGE_SECONDS = 150.0
 """For which a call of ours waits for a vCenter that is away, unless `vcenter.patience` is shorter."""
-LOGIN_WAIT_SECONDS = 10.0
-"""For which a login waits that vCenter's proxy answers (STARTING): vCenter starts, or has no session left for us."""
+FIRST_LOGIN_SECONDS = 30.0
+"""For which the login that begins a command is tried again, unless `vcenter.patience` is shorter."""
+FIRST_LOGIN_PAUSES = (1.0, 5.0, 20.0)
+"""Seconds between its attempts. Four of them: where none is answered, nobody knows whether the password was wrong, and
+vSphere's default policy locks an account out after five within three minutes."""
 STARTING = (408, 502, 503, 504)
-"""What the proxy before vCenter answers while vCenter itself does not."""
+"""What the proxy before vCenter answers while vCenter itself does not: it starts, or has no session left for us."""
 LOGIN_SECONDS = 60.0
 """Between two logins with a password that was refused: five within three minutes lock an account out
 (vSphere's default lockout policy)."""
@@ -88,7 +91,8 @@ class Calls:
 
 @dataclass(frozen=True)
 class FirstLogin:
-    """The same for a login of a command that begins: only STARTING is waited for, and not for long."""
+    """The same for the login of a command that begins. Tried again is what was reached: vCenter starts (STARTING), is
+    not ready, broke the connection off, or is late. Not who was not reached at all, for the settings may be wrong."""
 
     seconds: float
 
@@ -98,8 +102,13 @@ class FirstLogin:
 
     def pause(self, error: MigrateKitError, command: str, waited: float, attempt: int) -> float | None:
         """Return how many seconds to wait before the next login, None where there is none; arguments as of `Calls`."""
-        pause = growing(attempt, 0.5, 4.0)
-        return pause if error.facts.get("status") in STARTING and waited + pause <= self.seconds else None
+        facts = error.facts
+        passes = facts.get("status") in STARTING or facts.get("connected") is True or "fault" in facts
+        if error.code is not ErrorCode.VCENTER_UNREACHABLE or not passes or attempt > len(FIRST_LOGIN_PAUSES):
+            return None
+        pause = FIRST_LOGIN_PAUSES[attempt - 1]
+        # Whoever waits at all tries twice, even where the first attempt ended with a time-out as long as this.
+        return pause if self.seconds and (attempt == 1 or waited + pause <= self.seconds) else None
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,14 @@ from xml.etree.ElementTree import ParseError, fromstring
 from pyVmomi import SoapAdapter, VmomiSupport, vim, vmodl
 
 from migratekit_core.adapters.vsphere.patience import (
-    LOGIN_WAIT_SECONDS,
+    FIRST_LOGIN_SECONDS,
     OUTAGE_SECONDS,
     Calls,
     FirstLogin,
     UnansweredError,
     call_mode,
 )
+from migratekit_core.adapters.vsphere.unreachable import bad_status, no_vsphere, not_ready, unreachable
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import (
     AuthError,
@@ -42,7 +43,6 @@ from migratekit_core.common.errors import (
     UnreachableError,
 )
 from migratekit_core.common.patience import patiently
-from migratekit_core.common.redact import redact
 from migratekit_core.config.schema import VCenter
 
 T = TypeVar("T")
@@ -84,53 +84,6 @@ def trust(vcenter: VCenter) -> ssl.SSLContext:
         ) from error
 
 
-def unreachable(where: str, error: Exception, kind: type[UnreachableError] = UnreachableError) -> UnreachableError:
-    """Return the error for a vCenter, named by `where`, that cannot be connected to, or does not answer."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return UnreachableError(
-            f"{where} cannot be trusted",
-            error.verify_message,
-            "set vcenter.ca_file to the CA that signed its certificate",
-            code=ErrorCode.VCENTER_UNTRUSTED,
-        )
-    return kind(
-        f"{where} does not answer",
-        redact(str(error) or type(error).__name__),
-        "check vcenter.host, vcenter.port and the network",
-        code=ErrorCode.VCENTER_UNREACHABLE,
-    )
-
-
-def _status_error(where: str, answer: Answer, kind: type[UnreachableError]) -> UnreachableError:
-    return kind(
-        f"{where} does not answer as vSphere does",
-        redact(f"HTTP {answer.status} {answer.reason}"[:200]),
-        "look whether vCenter's services run, and check vcenter.host and vcenter.port",
-        code=ErrorCode.VCENTER_UNREACHABLE,
-        facts={"status": answer.status},
-    )
-
-
-def no_vsphere(where: str, why: str, kind: type[UnreachableError] = UnreachableError) -> UnreachableError:
-    """Return the error for a server, named by `where`, that answers something else than vSphere's API."""
-    return kind(
-        f"{where} does not answer as vSphere does",
-        why,
-        "check vcenter.host and vcenter.port: is a vCenter or an ESXi host there?",
-        code=ErrorCode.VCENTER_UNREACHABLE,
-    )
-
-
-def _not_ready(where: str, fault: Any) -> UnreachableError:
-    return UnreachableError(
-        f"{where} cannot answer",
-        redact(str(fault.msg or type(fault).__name__)),
-        "look whether vCenter's services run, and its hosts are connected",
-        code=ErrorCode.VCENTER_UNREACHABLE,
-        facts={"fault": type(fault).__name__},
-    )
-
-
 class Answer(NamedTuple):
     """What came over HTTP."""
 
@@ -163,11 +116,13 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
     def log_in(self) -> Any:
         """Find out which version of the API both sides know, log in, and return the ServiceInstance.
 
+        Tried again as `FirstLogin` says, which is said at once; never with a password that was refused.
+
         Raises AuthError for a refused login, UnreachableError where nothing answers, where it is no vSphere, or where
         the certificate is not trusted.
         """
-        policy = FirstLogin(min(LOGIN_WAIT_SECONDS, self._vcenter.patience))
-        patiently(policy, "log in", self._first_login, self.note)
+        policy = FirstLogin(min(FIRST_LOGIN_SECONDS, self.patience()))
+        patiently(policy, "log in", self._first_login, self.note, quiet=0.0)
         return vim.ServiceInstance("ServiceInstance", self)
 
     def _first_login(self) -> None:
@@ -208,7 +163,7 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
             except NOT_READY as fault:
                 if kind is UnansweredError or not call_mode().undoing:
                     raise
-                raise _not_ready(self.where, fault) from None
+                raise not_ready(self.where, fault) from None
 
         return patiently(policy, name, ask, call_mode().note or self.note)
 
@@ -249,9 +204,9 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
         """Begin a new session. Its calls are made once, and were not what anybody waits for: none is unanswered."""
         self.SetSessionId(None)
         service = vim.ServiceInstance("ServiceInstance", self)
-        content = self._plain(service, "RetrieveContent")
         user, password = self._vcenter.user, self._vcenter.password.read("vcenter.password")
         try:
+            content = self._plain(service, "RetrieveContent")
             self._plain(content.sessionManager, "Login", user, password, None)
         except vim.fault.InvalidLogin:
             raise AuthError(
@@ -270,7 +225,7 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
                 facts={"user": user, "privilege": fault.privilegeId},
             ) from None
         except (vmodl.RuntimeFault, vim.fault.HostConnectFault) as fault:
-            raise _not_ready(self.where, fault) from None
+            raise not_ready(self.where, fault) from None
         self._logins += 1
 
     def _plain(self, managed: Any, method: str, *arguments: Any) -> Any:
@@ -286,7 +241,7 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
         """Return the newest version of the API that both sides know."""
         answer = self._exchange("GET", f"{PATH}/vimServiceVersions.xml", None, UnreachableError)
         if answer.status != http.HTTPStatus.OK:
-            raise _status_error(self.where, answer, UnreachableError)
+            raise bad_status(self.where, answer.status, answer.reason, UnreachableError)
         try:
             # The server is the one that is trusted with the machines, and expat limits what entities may grow to.
             known = fromstring(answer.body[:VERSIONS_BYTES])  # noqa: S314
@@ -307,7 +262,7 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
             answer = self._exchange("POST", self.path, request, kind)
             recorded.answered(answer.status, answer.body)
         if answer.status not in (http.HTTPStatus.OK, http.HTTPStatus.INTERNAL_SERVER_ERROR):
-            raise _status_error(self.where, answer, kind)
+            raise bad_status(self.where, answer.status, answer.reason, kind)
         return answer
 
     def _exchange(self, method: str, path: str, request: Any, kind: type[UnreachableError]) -> Answer:
@@ -336,7 +291,7 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
             # The server is probably sick: so are the other connections.
             connection.close()
             self.DropConnections()
-            raise unreachable(self.where, error, kind) from None
+            raise unreachable(self.where, error, kind, connected=True) from None
         self.ReturnConnection(connection)
         return Answer(answer.status, answer.reason, body, answer.getheader("Set-Cookie"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,14 @@ def collect(
     offline: Path | None = None,
     measure: float | None = None,
     with_tags: bool = False,
+    note: Callable[[str], None] | None = None,
 ) -> Site:
     """Return the site with the machines that are named, or all.
 
     `offline` is the JSON of an earlier `discover`: then vSphere is not asked. `measure`: vCenter is asked what was
-    written in the last so many seconds. `with_tags`: tags are read, too (a file has them, or not). Raises UsageError
-    where nothing is named or the file is none, PreconditionError for an unknown or ambiguous machine, and what the
-    connections raise.
+    written in the last so many seconds. `with_tags`: tags are read, too (a file has them, or not). `note` is told
+    what is waited for. Raises UsageError where nothing is named or the file is none, PreconditionError
+    for an unknown or ambiguous machine, and what the connections raise.
     """
     if not names and not everything:
         raise UsageError(
@@ -76,7 +77,7 @@ def collect(
             )
         facts["missing"]["privileges"] = "the assessment is offline (--offline)"
     else:
-        machines, chosen = _from_vsphere(config, names, everything, measure, with_tags, facts)
+        machines, chosen = _from_vsphere(config, names, everything, measure, with_tags, facts, note)
     if with_target:
         require(config, "ossea")
         facts["target"] = read_target(config)
@@ -102,6 +103,7 @@ def _from_vsphere(
     measure: float | None,
     with_tags: bool,
     facts: dict[str, Any],
+    note: Callable[[str], None] | None,
 ) -> tuple[tuple[VirtualMachine, ...], tuple[VirtualMachine, ...]]:
     from migratekit_core.adapters.vsphere import client, inventory
     from migratekit_core.adapters.vsphere.tags import read_tags
@@ -111,7 +113,7 @@ def _from_vsphere(
     require(config, "vcenter")
     assert config.vcenter is not None, "require has seen to it"
     tags = read_tags(config.vcenter) if with_tags else None
-    with client.connect(config.vcenter) as service:
+    with client.connect(config.vcenter, note) as service:
         machines = tuple(sorted(inventory.list_vms(service, tags), key=lambda vm: vm.path))
         chosen = choose(machines, names, everything)
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from migratekit_core.adapters.vsphere import client, inventory
+from migratekit_core.adapters.vsphere.patience import CallMode, in_mode
 from migratekit_core.common.errors import MigrateKitError
 from migratekit_core.config.load import require
 from migratekit_core.config.schema import Config
@@ -33,10 +34,10 @@ class Look:
 
 
 def look(config: Config) -> Look:
-    """Return what vCenter says. Raises UsageError, AuthError, UnreachableError."""
+    """Return what vCenter says, now: nothing is asked again. Raises UsageError, AuthError, UnreachableError."""
     require(config, "vcenter")
     assert config.vcenter is not None, "require has seen to it"
-    with client.connect(config.vcenter) as service:
+    with in_mode(CallMode(at_once=True)), client.connect(config.vcenter) as service:
         about = service.RetrieveContent().about
         before = time.time()
         theirs = service.CurrentTime().timestamp()

@@ -177,7 +177,7 @@ def _there(runtime: Runtime, known: Iterable[Origin]) -> tuple[Identities | None
     if not mine:
         return None, not_checked
     try:
-        with client.connect(vcenter) as service:
+        with client.connect(vcenter, runtime.observer.note) as service:
             there = identities(service)
     except MigrateKitError as error:
         return None, (*not_checked, f"{what}: {error}")
