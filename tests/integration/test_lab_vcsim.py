@@ -509,6 +509,15 @@ def test_datastore_serves_ranges_and_asks_who(labvcsim: LabVcsim) -> None:
     ranged = http.get(path, params=where, auth=(USER, PASSWORD), headers={"Range": "bytes=1002-1005"})
     assert (ranged.status_code, ranged.content) == (206, b"2345")
     assert ranged.headers["content-range"] == f"bytes 1002-1005/{8 * MIB + 512}"
+    # A password begins a session each time, one that nobody ends; its cookie is as good as any.
+    labvcsim.http.delete("/lab/calls").raise_for_status()
+    begun = []
+    for _ in range(3):
+        http.cookies.clear()
+        begun.append(http.get(path, params=where, auth=(USER, PASSWORD)).headers["set-cookie"])
+    http.cookies.clear()
+    assert labvcsim.http.get("/lab/calls").json()["calls"]["Login"] == len(set(begun)) == 3
+    assert http.head(path, params=where, headers={"Cookie": begun[0].split(";")[0]}).status_code == 200
     instance = labvcsim.login()
     cookie = {"Cookie": instance._stub.cookie.split(";")[0]}
     head = http.head(path, params=where, headers=cookie)

@@ -11,7 +11,7 @@ import (
 // serveFolder serves the files of the datastore, as https://…/folder/VM/disk1-flat.vmdk?dcPath=DC0&dsName=LocalDS_0.
 // Byte ranges and HEAD are http.ServeContent's.
 func (s *server) serveFolder(w http.ResponseWriter, r *http.Request) {
-	if !s.authenticated(r) {
+	if !s.authenticated(w, r) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="VMware HTTP server"`)
 		http.Error(w, "authentication required", http.StatusUnauthorized)
 		return

@@ -30,7 +30,7 @@ func (s *server) gate(next http.Handler) http.Handler {
 		case rule != nil:
 			s.lab.broken(c, rule.Mode)
 			s.breakCall(rule, c, next, w, r)
-		case (c.Type != "" || strings.HasSuffix(c.Object, "/session")) && s.lab.full(c.Session):
+		case (c.Type != "" || strings.HasSuffix(c.Object, "/session") || strings.HasSuffix(c.Method, " /folder")) && s.lab.full(c.Session):
 			s.lab.broken(c, "session-limit")
 			unavailable(w, http.StatusServiceUnavailable, "")
 		default:

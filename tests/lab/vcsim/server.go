@@ -7,11 +7,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	vapi "github.com/vmware/govmomi/vapi/simulator"
-	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
@@ -135,17 +135,18 @@ func reset(c net.Conn) {
 	_ = t.NetConn().Close()
 }
 
-// authenticated takes what vSphere takes for files: the user's password or the cookie of a session.
-func (s *server) authenticated(r *http.Request) bool {
-	if user, password, ok := r.BasicAuth(); ok {
-		return s.account.matches(user, password)
+// authenticated takes what vSphere takes for files: the cookie of a session, or the user's password, which begins a
+// session as any login does, and sets its cookie.
+func (s *server) authenticated(w http.ResponseWriter, r *http.Request) bool {
+	if cookie, err := r.Cookie(soap.SessionCookieName); err == nil && s.lab.sessionLives(strings.Trim(cookie.Value, `"`)) {
+		return true
 	}
-	cookie, err := r.Cookie(soap.SessionCookieName)
-	if err != nil {
+	user, password, ok := r.BasicAuth()
+	if !ok || !s.account.matches(user, password) {
 		return false
 	}
-	answer := s.lab.registry().SessionManager().SessionIsActive(s.lab.model.Service.Context,
-		&types.SessionIsActive{SessionID: cookie.Value, UserName: s.account.user})
-	body, ok := answer.(*methods.SessionIsActiveBody)
-	return ok && body.Res != nil && body.Res.Returnval
+	http.SetCookie(w, &http.Cookie{
+		Name: soap.SessionCookieName, Value: s.lab.beginFolderSession(), Quoted: true, Path: "/", HttpOnly: true, Secure: true,
+	})
+	return true
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
@@ -51,7 +52,7 @@ func (l *Lab) endSession(key string) bool {
 // waiting are the collectors that somebody may wait at.
 func (s *liveSession) waiting() []*simulator.PropertyCollector {
 	var found []*simulator.PropertyCollector
-	for ref := range s.collectors {
+	for ref := range s.collectors { // none in a session of the datastore alone
 		if collector, ok := s.session.Registry.Get(ref).(*simulator.PropertyCollector); ok {
 			found = append(found, collector)
 		}
@@ -135,4 +136,22 @@ func (l *Lab) staleVersion(ctx *simulator.Context, method *simulator.Method) boo
 		live.collectors[method.This] = true
 	}
 	return !live.collectors[method.This]
+}
+
+// beginFolderSession begins a session by a password that came with a request for a file. It counts as a login and as a
+// session, and nobody logs out of it.
+func (l *Lab) beginFolderSession() string {
+	l.count("Login")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key := rand.Text()
+	l.sessions[key] = &liveSession{nil, time.Now(), map[types.ManagedObjectReference]bool{}}
+	return key
+}
+
+// sessionLives says whether a session is there, for the datastore's files. A host does not answer SessionIsActive.
+func (l *Lab) sessionLives(key string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sessions[key] != nil
 }
