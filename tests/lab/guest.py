@@ -93,6 +93,34 @@ def inventory(images: Images) -> dict[str, object]:
     }
 
 
+ON_VSAN, WITH_SNAPSHOTS = "object01", "chained01"
+"""The machines that `with_chains` adds: one on vSAN, and one that has three snapshots already."""
+
+
+def with_chains(images: Images) -> dict[str, object]:
+    """Return the lab's machines, and two whose disks are no flat file: on vSAN, and with three earlier snapshots."""
+    made = inventory(images)
+    common = {"folder": "prod/db", "cpus": 1, "memory_mb": 512, "power": "on", "tools": "running"}
+    nic = {"network": "VM Network", "type": "vmxnet3"}
+    disks = [
+        {"size_bytes": DATA_SIZE, "provisioning": "thin", "image": str(images.data)},
+        {"size_bytes": SYSTEM_SIZE, "provisioning": "thin", "image": str(images.system)},
+    ]
+    # Each snapshot is followed by writes: within blocks, over them, and over what the one before wrote.
+    writes = [{"disk": 0, "offset": 5 * MIB + 512, "length": 300 * 1024}, {"disk": 1, "offset": 0, "length": 512}]
+    snapshots = [
+        {"name": name, "writes": [*writes, {"disk": 0, "offset": number * 7 * MIB, "length": MIB}]}
+        for number, name in enumerate(("before update", "after update", "before 2/3"), 1)
+    ]
+    made["vms"] = [
+        *made["vms"],  # type: ignore[misc]
+        {**common, "name": ON_VSAN, "datastore": "vsan01", "disks": disks[:1], "nics": [{**nic, "ip": "192.0.2.21"}]},
+        # Change tracking cannot be switched on any more where there are snapshots.
+        {**common, "name": WITH_SNAPSHOTS, "cbt": True, "disks": disks, "snapshots": snapshots, "nics": [nic]},
+    ]
+    return made
+
+
 def add_file(vcenter: VCenter, vm: str, disk: int, name: str, content: bytes, work: Path) -> int:
     """Have a guest write a file into its ext4: made on a copy, then every block that differs is written.
 

@@ -132,7 +132,7 @@ class VCenter:
         """Return the flat file of a disk on the simulator's datastore: the disk itself where there is no snapshot."""
         report = self.vm(name)
         descriptor: str = report["disks"][disk]["layers"][0]["name"]
-        return self.datastore / "LocalDS_0" / report["dir"] / descriptor.replace(".vmdk", "-flat.vmdk")
+        return self.datastore / report["datastore"] / report["dir"] / descriptor.replace(".vmdk", "-flat.vmdk")
 
     def _json(self, answer: httpx.Response) -> dict[str, Any]:
         if not answer.is_success:

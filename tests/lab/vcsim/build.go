@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/vmware/govmomi/find"
 	"github.com/vmware/govmomi/object"
@@ -34,6 +33,11 @@ func (l *Lab) build(inv *Inventory) error {
 	finder.SetDatacenter(dc)
 	if err := l.buildDatastore(ctx, finder); err != nil {
 		return err
+	}
+	if inv.needsVSAN() {
+		if err := l.buildVSAN(ctx, finder); err != nil {
+			return err
+		}
 	}
 	l.registry().Handler = l.handle
 	l.registry().AddHandler(&watcher{lab: l})
@@ -73,34 +77,9 @@ func (l *Lab) modelOf(inv *Inventory) *simulator.Model {
 }
 
 func (l *Lab) buildDatastore(ctx context.Context, finder *find.Finder) error {
-	if err := os.MkdirAll(l.store, 0o700); err != nil {
-		return err
-	}
-	// Snapshots live in memory only, so files of an earlier run cannot be taken up again.
-	entries, err := os.ReadDir(l.store)
+	ref, err := l.mount(ctx, finder, &store{name: datastoreName, dir: l.store})
 	if err != nil {
 		return err
-	}
-	if len(entries) > 0 {
-		return fmt.Errorf("datastore %s is not empty", l.store)
-	}
-	hosts, err := finder.HostSystemList(ctx, "*/*")
-	if err != nil {
-		return err
-	}
-	var ref types.ManagedObjectReference
-	for _, host := range hosts {
-		system, err := host.ConfigManager().DatastoreSystem(ctx)
-		if err != nil {
-			return err
-		}
-		store, err := system.CreateLocalDatastore(ctx, datastoreName, l.store)
-		if err != nil {
-			return err
-		}
-		if ref.Value == "" { // later hosts mount the first one's; vcsim returns no reference for them
-			ref = store.Reference()
-		}
 	}
 	return l.makeVMFS(ref)
 }

@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -41,19 +39,20 @@ func splitPath(path string) []string {
 }
 
 func (l *Lab) buildVM(ctx context.Context, client *vim25.Client, finder *find.Finder, spec VMSpec) error {
-	dir, err := l.makeDir(fileNames.Replace(spec.Name))
+	on, taken := l.storeOf(spec)
+	dir, err := on.makeDir(spec)
 	if err != nil {
 		return err
 	}
 	vm := &vmState{
-		space: &l.space, locks: l.locks,
+		store: on, space: taken, locks: l.locks,
 		dir: dir, spec: spec, name: escaped(spec.Name), cbt: spec.CBT,
 		points: map[types.ManagedObjectReference]points{},
 		vmsn:   map[types.ManagedObjectReference]string{},
 	}
 	// The files come first: vcsim would make empty ones, of whole kilobytes.
 	for i, d := range spec.Disks {
-		disk, err := blockdisk.Create(filepath.Join(l.store, dir), fmt.Sprintf("disk%d", i+1), d.SizeBytes, d.Provisioning == "thin", d.Image)
+		disk, err := blockdisk.Create(filepath.Join(on.dir, dir), fmt.Sprintf("disk%d", i+1), d.SizeBytes, d.Provisioning == "thin", d.Image)
 		if err != nil {
 			return err
 		}
@@ -71,13 +70,16 @@ func (l *Lab) buildVM(ctx context.Context, client *vim25.Client, finder *find.Fi
 	l.dressGuest(vm)
 	l.refresh(l.model.Service.Context, vm)
 	if spec.Power != "on" {
-		return nil
+		return l.buildSnapshots(ctx, client, vm)
 	}
 	task, err := object.NewVirtualMachine(client, vm.ref).PowerOn(ctx)
 	if err != nil {
 		return err
 	}
-	return task.Wait(ctx)
+	if err := task.Wait(ctx); err != nil {
+		return err
+	}
+	return l.buildSnapshots(ctx, client, vm)
 }
 
 // nameVM gives a machine the name that it shall have. vcsim doubles the devices of one whose name has to be escaped.
@@ -93,18 +95,6 @@ func (l *Lab) nameVM(vm *vmState) {
 			{Name: "name", Val: name}, {Name: "config.name", Val: name}, {Name: "summary.config.name", Val: name},
 		})
 	})
-}
-
-// makeDir makes the folder for the files: NAME, or NAME_1 … if another machine of that name has taken it.
-func (l *Lab) makeDir(name string) (string, error) {
-	dir := name
-	for i := 1; ; i++ {
-		err := os.Mkdir(filepath.Join(l.store, dir), 0o700)
-		if !errors.Is(err, os.ErrExist) {
-			return dir, err
-		}
-		dir = fmt.Sprintf("%s_%d", name, i)
-	}
 }
 
 func (l *Lab) createVM(ctx context.Context, finder *find.Finder, vm *vmState) (types.ManagedObjectReference, error) {
@@ -132,7 +122,7 @@ func (l *Lab) createVM(ctx context.Context, finder *find.Finder, vm *vmState) (t
 		Name: fileNames.Replace(vm.spec.Name), GuestId: vm.spec.GuestID, NumCPUs: vm.spec.CPUs, MemoryMB: vm.spec.MemoryMB,
 		Firmware: vm.spec.Firmware, Version: vm.spec.HardwareVersion, ChangeTrackingEnabled: &vm.spec.CBT,
 		Uuid: stableUUID("42", vm.dir), InstanceUuid: stableUUID("50", vm.dir),
-		Files:        &types.VirtualMachineFileInfo{VmPathName: fmt.Sprintf("[%s] %s/%s.vmx", datastoreName, vm.dir, fileNames.Replace(vm.spec.Name))},
+		Files:        &types.VirtualMachineFileInfo{VmPathName: datastorePath(vm, fileNames.Replace(vm.spec.Name)+".vmx")},
 		DeviceChange: change,
 	}
 	var host *object.HostSystem
@@ -207,7 +197,7 @@ func vmDevices(ctx context.Context, finder *find.Finder, vm *vmState) (object.Vi
 }
 
 func datastorePath(vm *vmState, file string) string {
-	return fmt.Sprintf("[%s] %s/%s", datastoreName, vm.dir, file)
+	return fmt.Sprintf("[%s] %s/%s", vm.store.name, vm.dir, file)
 }
 
 // stableUUID is the same in every run, with the first byte that VMware uses for the kind of thing.

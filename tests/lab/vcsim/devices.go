@@ -148,7 +148,7 @@ func (l *Lab) syncDisks(vm *vmState, sim *simulator.VirtualMachine) error {
 		}
 		stem := strings.TrimSuffix(filepath.Base(path.Path), ".vmdk")
 		thin := backing.ThinProvisioned != nil && *backing.ThinProvisioned
-		disk, err := blockdisk.Create(filepath.Join(l.store, vm.dir), stem, device.CapacityInBytes, thin, "")
+		disk, err := blockdisk.Create(filepath.Join(vm.store.dir, vm.dir), stem, device.CapacityInBytes, thin, "")
 		if err != nil {
 			return err
 		}

@@ -22,18 +22,23 @@ func (s *server) serveFolder(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	query := r.URL.Query()
-	if strings.Trim(query.Get("dcPath"), "/") != s.lab.datacenter || query.Get("dsName") != datastoreName {
+	store := s.lab.storeNamed(query.Get("dsName"))
+	if strings.Trim(query.Get("dcPath"), "/") != s.lab.datacenter || store == nil {
 		http.Error(w, "no such datacenter or datastore", http.StatusNotFound)
 		return
 	}
 	// A root keeps the path inside the datastore, symbolic links included.
-	root, err := os.OpenRoot(s.lab.store)
+	root, err := os.OpenRoot(store.dir)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	defer func() { _ = root.Close() }()
 	name := strings.TrimPrefix(path.Clean(r.URL.Path), "/folder/")
+	if store.objects && isExtent(name) {
+		http.Error(w, "cannot open "+name, http.StatusNotFound)
+		return
+	}
 	file, err := root.Open(name)
 	if err != nil {
 		status := http.StatusForbidden
@@ -50,7 +55,7 @@ func (s *server) serveFolder(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s.lab.nfc.Switches().FolderLocks {
-		lock := datastoreFile(datastoreName, name)
+		lock := datastoreFile(store.name, name)
 		if !s.lab.locks.browse(lock) {
 			http.Error(w, "the file is in use", http.StatusInternalServerError)
 			return

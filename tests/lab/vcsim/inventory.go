@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -14,7 +15,7 @@ type Inventory struct {
 	// Portgroups and OpaqueNetworks say how many networks of each kind there are besides "VM Network".
 	Portgroups     *int     `json:"portgroups"` // DC0_DVPG0 …; 1 if left out
 	OpaqueNetworks int      `json:"opaque_networks"`
-	Hosts          int      `json:"hosts"` // of the cluster of a vCenter; 2 if left out
+	Hosts          int      `json:"hosts"` // of the cluster of a vCenter; if left out 2, or 3 with vSAN
 	VMs            []VMSpec `json:"vms"`
 }
 
@@ -34,6 +35,22 @@ type VMSpec struct {
 	Host            *int       `json:"host"`     // the number of its host in the cluster; any if left out
 	Disks           []DiskSpec `json:"disks"`
 	NICs            []NICSpec  `json:"nics"`
+	Datastore       string     `json:"datastore"`
+	// Snapshots are taken one after the other, before anybody looks.
+	Snapshots []SnapshotSpec `json:"snapshots"`
+}
+
+// SnapshotSpec is a snapshot that a machine has from the beginning, and what its guest wrote after it.
+type SnapshotSpec struct {
+	Name   string      `json:"name"`
+	Writes []WriteSpec `json:"writes"`
+}
+
+// WriteSpec is a stretch of random data, the same in every run.
+type WriteSpec struct {
+	Disk   int   `json:"disk"`
+	Offset int64 `json:"offset"`
+	Length int64 `json:"length"`
 }
 
 // DiskSpec describes one disk.
@@ -67,25 +84,42 @@ func loadInventory(file string) (*Inventory, error) {
 	if err := dec.Decode(inv); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	if err := oneOf("kind", &inv.Kind, []string{"vcenter", "host"}); err != nil {
+	if err := inv.complete(); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return inv, nil
+}
+
+// complete fills in the defaults and refuses what cannot be meant.
+func (inv *Inventory) complete() error {
+	if err := oneOf("kind", &inv.Kind, []string{"vcenter", "host"}); err != nil {
+		return err
 	}
 	if inv.Portgroups == nil {
 		one := 1
 		inv.Portgroups = &one
 	}
+	for i := range inv.VMs {
+		if err := inv.VMs[i].complete(); err != nil {
+			return fmt.Errorf("vms[%d]: %w", i, err)
+		}
+	}
 	if inv.Hosts == 0 {
 		inv.Hosts = 2
+		if inv.needsVSAN() {
+			inv.Hosts = 3 // with less, vSAN takes no object
+		}
 	}
 	for i := range inv.VMs {
-		if host := inv.VMs[i].Host; host != nil && (*host < 0 || *host >= inv.Hosts) {
-			return nil, fmt.Errorf("%s: vms[%d]: host %d of %d", file, i, *host, inv.Hosts)
-		}
-		if err := inv.VMs[i].complete(); err != nil {
-			return nil, fmt.Errorf("%s: vms[%d]: %w", file, i, err)
+		if host := inv.VMs[i].Host; host != nil && (*host < 0 || *host >= inv.Hosts || inv.Kind == "host") {
+			return fmt.Errorf("vms[%d]: host %d of %d", i, *host, inv.Hosts)
 		}
 	}
-	return inv, nil
+	return nil
+}
+
+func (inv *Inventory) needsVSAN() bool {
+	return slices.ContainsFunc(inv.VMs, func(vm VMSpec) bool { return vm.Datastore == vsanName })
 }
 
 // complete fills in the defaults and refuses what cannot be meant.
@@ -102,6 +136,7 @@ func (v *VMSpec) complete() error {
 		{"firmware", &v.Firmware, []string{"bios", "efi"}},
 		{"power", &v.Power, []string{"off", "on"}},
 		{"tools", &v.Tools, []string{"notRunning", "running"}},
+		{"datastore", &v.Datastore, []string{datastoreName, vsanName}},
 		{"shutdown", &v.Shutdown, []string{"obeyed", "ignored"}},
 	}
 	for _, c := range checks {
@@ -118,6 +153,16 @@ func (v *VMSpec) complete() error {
 		}
 		if err := oneOf("provisioning", &d.Provisioning, []string{"thin", "thick", "eager"}); err != nil {
 			return fmt.Errorf("disks[%d]: %w", i, err)
+		}
+	}
+	for i, snapshot := range v.Snapshots {
+		if snapshot.Name == "" {
+			return fmt.Errorf("snapshots[%d]: a name is missing", i)
+		}
+		for _, w := range snapshot.Writes {
+			if w.Disk < 0 || w.Disk >= len(v.Disks) || w.Offset < 0 || w.Length < 1 || w.Offset+w.Length > v.Disks[w.Disk].SizeBytes {
+				return fmt.Errorf("snapshots[%d]: a write beside the disk", i)
+			}
 		}
 	}
 	for i := range v.NICs {

@@ -21,6 +21,8 @@ type Lab struct {
 	model *simulator.Model
 	store string // the directory of the datastore
 
+	vsan *store // nil where there is none
+
 	datacenter string // its name
 
 	mu    sync.Mutex

@@ -30,7 +30,7 @@ func main() {
 	flag.StringVar(&o.key, "key", "", "TLS private key (PEM)")
 	flag.StringVar(&o.user, "user", "", "the only user that may log in")
 	flag.StringVar(&o.passwordFile, "password-file", "", "file with that user's password; one newline at the end is cut off")
-	flag.StringVar(&o.datastore, "datastore", "", "folder for the datastore; its LocalDS_0 must be empty or missing")
+	flag.StringVar(&o.datastore, "datastore", "", "folder for the datastore; its LocalDS_0 and vsan01 must be empty or missing")
 	flag.StringVar(&o.inventory, "inventory", "", "JSON file with the virtual machines")
 	flag.Parse()
 	log.SetOutput(os.Stderr)

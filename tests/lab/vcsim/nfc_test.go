@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -409,4 +410,73 @@ func TestHostsHaveLimitsOfTheirOwn(t *testing.T) {
 			t.Fatal(report)
 		}
 	}
+}
+
+func TestVSANAndEarlierSnapshots(t *testing.T) {
+	spec := running("object01", 2<<20)
+	spec.Datastore = vsanName
+	chained := running("chained01", 2<<20)
+	for i, name := range []string{"one", "two", "three"} {
+		at := int64(i) * 100_000
+		chained.Snapshots = append(chained.Snapshots, SnapshotSpec{name, []WriteSpec{{0, at, 70_000}, {0, 1 << 20, 512}}})
+	}
+	s := start(t, spec, chained)
+	c := s.login()
+
+	vm := s.vm(c, "object01")
+	frozen := s.random("object01", 1<<20)
+	s.snapshot(vm, "ours")
+	s.random("object01", 1<<20)
+	disk := virtualDisks(s.properties(vm).Config.Hardware.Device)[0]
+	path := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo).Parent.FileName
+	if !strings.HasPrefix(path, "[vsan01] ") {
+		t.Fatal(path)
+	}
+	reader := s.reader(c, vm)
+	handle, _, err := reader.Open(path)
+	must(t, err)
+	data, err := reader.Read(handle, 0, 1<<20, 3)
+	must(t, err)
+	if !bytes.Equal(data, frozen) {
+		t.Fatal("other bytes")
+	}
+	_, _, err = reader.Open("[vsan01] object01/disk1.vmdk") // by its name, which is no object
+	mustRefuse(t, err, nfc.CodePermission)
+	report := s.ask("GET", "/lab/vms/object01", nil, http.StatusOK)
+	for file, status := range map[string]int{"disk1-flat.vmdk": http.StatusNotFound, "disk1-000001.vmdk": http.StatusOK} {
+		if got := s.get("/folder/" + report["dir"].(string) + "/" + file + "?dcPath=DC0&dsName=vsan01"); got != status {
+			t.Fatal(file, got)
+		}
+	}
+
+	vm = s.vm(c, "chained01")
+	if tree := s.properties(vm).Snapshot.RootSnapshotList; tree[0].ChildSnapshotList[0].ChildSnapshotList[0].Name != "three" {
+		t.Fatalf("%+v", tree)
+	}
+	live := s.disk("chained01")
+	s.snapshot(vm, "ours")
+	s.random("chained01", 2<<20)
+	reader = s.reader(c, vm)
+	handle, _, err = reader.Open("[LocalDS_0] chained01/disk1-000003.vmdk")
+	must(t, err)
+	for at := uint64(0); at < 2; at++ {
+		data, err = reader.Read(handle, at<<20, 1<<20, 3)
+		must(t, err)
+		if !bytes.Equal(data, live[at<<20:(at+1)<<20]) {
+			t.Fatal("other bytes")
+		}
+	}
+	s.noViolations()
+}
+
+// get is the status of a path of the server.
+func (s *started) get(path string) int {
+	s.t.Helper()
+	req, err := http.NewRequest("GET", "https://"+s.url.Host+path, nil)
+	must(s.t, err)
+	req.SetBasicAuth("user", "password")
+	resp, err := s.http.Do(req)
+	must(s.t, err)
+	_ = resp.Body.Close()
+	return resp.StatusCode
 }

@@ -10,6 +10,7 @@ type vmReport struct {
 	ID        string           `json:"id"`
 	Name      string           `json:"name"`
 	Folder    string           `json:"folder"`
+	Datastore string           `json:"datastore"`
 	Dir       string           `json:"dir"` // of the files, below the datastore
 	Power     string           `json:"power"`
 	CBT       bool             `json:"cbt"`
@@ -57,7 +58,7 @@ func (vm *vmState) report() vmReport {
 	vm.mu.RLock()
 	defer vm.mu.RUnlock()
 	r := vmReport{
-		ID: vm.ref.Value, Name: vm.name, Folder: vm.spec.Folder, Dir: vm.dir, Power: "off", CBT: vm.cbt, Pending: vm.pending,
+		ID: vm.ref.Value, Name: vm.name, Folder: vm.spec.Folder, Datastore: vm.store.name, Dir: vm.dir, Power: "off", CBT: vm.cbt, Pending: vm.pending,
 		Disks: []diskReport{}, Snapshots: []snapshotReport{},
 	}
 	if vm.poweredOn {

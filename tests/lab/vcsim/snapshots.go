@@ -38,7 +38,7 @@ func (m *machine) createSnapshot(ctx *simulator.Context, create func() soap.HasF
 		m.vm.discard(cut)
 	} else {
 		ref := result.(types.ManagedObjectReference)
-		m.vm.keep(ref, cut, m.lab.takeFile(m.VirtualMachine, ref))
+		m.vm.keep(ref, cut, m.lab.takeFile(m.VirtualMachine, ref, m.vm.store.dir))
 	}
 	m.lab.refresh(ctx, m.vm)
 	return result, fault

@@ -45,13 +45,7 @@ func start(t *testing.T, vms ...VMSpec) *started {
 
 func startInventory(t *testing.T, inv *Inventory) *started {
 	t.Helper()
-	one := 1
-	inv.Portgroups, inv.Hosts = &one, 2
-	for i := range inv.VMs {
-		if err := inv.VMs[i].complete(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	must(t, inv.complete())
 	lab, err := newLab(inv, t.TempDir())
 	if err != nil {
 		t.Fatal(err)

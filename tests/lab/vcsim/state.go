@@ -15,6 +15,7 @@ type vmState struct {
 	ref   types.ManagedObjectReference
 	dir   string // of its files, below the datastore
 	spec  VMSpec
+	store *store
 	space *space // of the datastore
 	locks *fileLocks
 
