@@ -121,7 +121,7 @@ def saga_matrix(session: nox.Session) -> None:
 
 @nox.session
 def vsphere_matrix(session: nox.Session) -> None:
-    """Break every call to vCenter, in every way; writes .bench/vsphere-matrix.json, and goes on where it was; hours."""
+    """Break every call to vCenter, in five ways; writes .bench/vsphere-matrix.json, and goes on where it was; hours."""
     session.run(_tool("python"), "-m", "tests.integration.vsphere_matrix", *(session.posargs or ["--lanes", "2"]))
 
 
