@@ -311,6 +311,9 @@ def test_all_that_is_allocated_cannot_be_had(lab: LabVcsim, client: Any) -> None
     assert areas[0].length < 4 * MIB
     lab.switch(allocated="whole")
     assert [(a.start, a.length) for a in vm.QueryChangedDiskAreas(snapshot, 2000, 0, "*").changedArea] == [(0, 4 * MIB)]
+    lab.switch(allocated="none")
+    nothing = vm.QueryChangedDiskAreas(snapshot, 2000, 0, "*")
+    assert (nothing.changedArea, nothing.length) == ([], 4 * MIB)
     lab.switch(allocated="refused")
     with pytest.raises(vim.fault.FileFault, match="/vmfs/volumes/"):
         vm.QueryChangedDiskAreas(snapshot, 2000, 0, "*")

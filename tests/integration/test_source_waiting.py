@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from pyVmomi import vim
 
 from migratekit_core.adapters.vsphere import cbt, client, consolidation, snapshots, space, tasks
 from migratekit_core.adapters.vsphere.inventory import find_vm, managed_object
@@ -123,9 +124,10 @@ def test_consolidation_waits_for_locks(source: Source, locked: int, ends: bool) 
 
 def test_changed_areas_may_take_longer_than_any_other_answer(source: Source) -> None:
     with machine(source) as vm:
+        source.lab.write("web01", 0, 0, b"x")
         taken = snapshots.create(vm, NAME, "test")
         source.lab.fault(mode="late", method="QueryChangedDiskAreas", seconds=4 * TIMEOUT)
-        assert cbt.allocated(vm, taken, 2000, 4 * MIB) == []
+        assert cbt.allocated(vm, taken, 2000, 4 * MIB)
     assert source.lab.faults()[0]["hits"] == 1
 
 
@@ -146,6 +148,20 @@ def test_free_space_and_the_delta(source: Source) -> None:
             assert space.rooms(vm, stores)[0].free == 8 * MIB
         finally:
             source.lab.http.delete("/lab/datastore").raise_for_status()
+
+
+def test_deltas_that_do_not_go_beside_their_disks(source: Source) -> None:
+    with machine(source) as vm:
+        assert space.delta_store(vm) is None
+        service = vim.ServiceInstance("ServiceInstance", vm._stub)
+        assert not find_vm(service, "web01").deltas_apart
+        option = vim.option.OptionValue(key="snapshot.redoNotWithParent", value="TRUE")
+        tasks.wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(extraConfig=[option])))
+        assert vm.config.files.snapshotDirectory.startswith("[LocalDS_0]")
+        assert space.delta_store(vm) == vm.datastore[0]._moId
+        assert find_vm(service, "web01").deltas_apart
+        source.lab.properties("VirtualMachine", vm._moId, {"config.files.snapshotDirectory": "[elsewhere] web01/"})
+        assert space.delta_store(vm) is None, "it is none of the machine's datastores"
 
 
 def test_a_machine_that_is_gone(source: Source) -> None:

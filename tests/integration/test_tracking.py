@@ -71,6 +71,15 @@ def test_what_is_allocated_cannot_be_had(lab: Lab) -> None:
     again = report(lab, "replicate", VM)
     assert (again["kind"], again["disks"][0]["changed"]) == ("full", 16 * MIB)
     identical(lab, VM)
+    lab.vcenter.switch(allocated="none")
+    lab.vcenter.new_epoch(VM)
+    overwrite(lab.vcenter, VM, 0, 3 * MIB, 4096, 3)
+    # Both disks hold data, so the answer is wrong; one that is trusted would make zeros of the replica.
+    disbelieved = report(lab, "replicate", VM)
+    assert (disbelieved["kind"], disbelieved["disks"][0]["changed"]) == ("full", 16 * MIB)
+    assert events(lab, disbelieved["job_id"]).count("allocation-unknown") == 2
+    identical(lab, VM)
+    assert report(lab, "verify", VM)["identical"]
     nothing_left(lab, VM)
 
 

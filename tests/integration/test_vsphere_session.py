@@ -18,7 +18,7 @@ from migratekit_core.adapters.vsphere.inventory import find_vm, managed_object
 from migratekit_core.adapters.vsphere.patience import CallMode, UnansweredError, in_mode
 from migratekit_core.adapters.vsphere.tasks import wait
 from migratekit_core.common.codes import ErrorCode
-from migratekit_core.common.errors import AuthError, BusyError, MigrateKitError, UnreachableError
+from migratekit_core.common.errors import AuthError, BusyError, MigrateKitError, PreconditionError, UnreachableError
 from migratekit_core.config.schema import VCenter
 from tests.coded import raises
 from tests.integration.simulator import certificate
@@ -259,6 +259,33 @@ def test_power_without_an_answer(source: Source, broken: str) -> None:
         source.lab.fault(method="ShutdownGuest", fault="ToolsUnavailable")
         source.lab.fault(**BREAKS[broken], method="PowerOffVM_Task", max=1)
         assert power.shut_down(vm, 10, True) == "power off"
+        source.lab.clear_faults()
+        assert power.start(vm)
+
+
+REFUSALS = {
+    "SystemError": (PreconditionError, ErrorCode.SOURCE_RUNS),
+    "ToolsUnavailable": (PreconditionError, ErrorCode.SOURCE_RUNS),
+    "InvalidPowerState": (PreconditionError, ErrorCode.SOURCE_RUNS),
+    "NotSupported": (PreconditionError, ErrorCode.SOURCE_RUNS),
+    "NoPermission": (PreconditionError, ErrorCode.SOURCE_RUNS),
+    "HostNotConnected": (PreconditionError, ErrorCode.SOURCE_RUNS),
+    "TaskInProgress": (BusyError, ErrorCode.VM_BUSY),
+    "ConcurrentAccess": (BusyError, ErrorCode.VM_BUSY),
+}
+
+
+@pytest.mark.parametrize("fault", list(REFUSALS))
+def test_a_guest_that_may_not_be_asked_to_shut_down(source: Source, fault: str) -> None:
+    """Though its tools run. It goes on running, unless the operator said that it may be powered off."""
+    kind, code = REFUSALS[fault]
+    with machine(source) as vm:
+        source.lab.fault(method="ShutdownGuest", fault=fault)
+        with raises(kind, code):
+            power.shut_down(vm, 10, False)
+        assert source.lab.vm("web01")["power"] == "on"
+        assert power.shut_down(vm, 10, True) == "power off"
+        assert source.lab.vm("web01")["power"] == "off"
         source.lab.clear_faults()
         assert power.start(vm)
 

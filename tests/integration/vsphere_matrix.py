@@ -7,7 +7,8 @@ runs the command anew and breaks one of those calls, once. Then the machine runs
 of them, nothing of ours is left in vCenter or CloudStack, and the replica is identical, perhaps after the one command
 that the error names. Outcomes go to .bench/vsphere-matrix.json as they come; a second start runs what is not there yet,
 and what failed; with --again also what was not done as it was asked for. `nox -s vsphere_matrix` takes the five faults
-of USUAL, an hour and a half with two lanes, and all eight with `-- --fault all --lanes 2`; a sample is in test_vsphere_failures.py.
+of USUAL, an hour and a half with two lanes, and all eight with `-- --fault all --lanes 2`; a sample is in
+test_vsphere_failures.py.
 """
 
 from __future__ import annotations
@@ -195,7 +196,7 @@ class Results:
             self._codes[row["command"], row["call"], row["fault"]] = known
 
     def clean(self, key: Key, done: bool = False) -> bool:
-        """Return whether a cell was run, and did not fail; with `done` whether its command did what it was asked for."""
+        """Return whether a cell was run and did not fail; with `done` whether its command did what it was to do."""
         found = self.cells.get(key)
         return found is not None and not found.outcome.startswith(FAILED) and (found.exit_code == 0 or not done)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from migratekit_core.adapters.vsphere.inventory.model import apart
 from migratekit_core.adapters.vsphere.space import Room
 from migratekit_core.common.units import GIB, MIB, TIB, parse_share
 from migratekit_core.config.source import Source
@@ -47,3 +48,25 @@ def test_the_datastore_that_lacks_most() -> None:
 def test_what_will_be_free(free: int, pace: Pace, size: int, short: bool, lines: int) -> None:
     found = foretold(Source(min_free="10%"), [Room("ds", free, TIB)], pace, size)
     assert (found.short, len(found.lines)) == (short, lines)
+
+
+@pytest.mark.parametrize(
+    ("free", "since", "rest", "short"),
+    [
+        # In a day 10 MiB/s change 844 GiB, which take 8640 s; meanwhile the delta grows by 84 GiB.
+        pytest.param(190 * GIB, 86400.0, 2 * TIB, False, id="there is room"),
+        pytest.param(185 * GIB, 86400.0, 2 * TIB, True, id="it will be short"),
+        pytest.param(185 * GIB, 3600.0, 2 * TIB, False, id="not if it is done each hour"),
+        pytest.param(185 * GIB, 86400.0, 500 * GIB, False, id="no more changes than the disks hold"),
+    ],
+)
+def test_a_sync_of_changes_has_a_delta_too(free: int, since: float, rest: int, short: bool) -> None:
+    pace = Pace(10 * MIB, 100 * MIB, since)
+    found = foretold(Source(min_free="10%"), [Room("ds", free, TIB)], pace, 0, rest)
+    assert (found.short, len(found.lines)) == (short, short), "only what is short is told"
+
+
+def test_deltas_apart() -> None:
+    assert apart({"snapshot.redoNotWithParent": "TRUE"})
+    assert not apart({"snapshot.redoNotWithParent": "FALSE"})
+    assert not apart({"workingDir": "/vmfs/volumes/other"})

@@ -52,7 +52,7 @@ class EventKind(StrEnum):
     TRACKING_BEGINS = "tracking-begins", "change tracking begins, another snapshot is taken"
     """The disks (`disks`) of a snapshot had no change id: tracking has begun with it."""
     ALLOCATION_UNKNOWN = "allocation-unknown", "vSphere cannot tell what is allocated, the whole disk is read"
-    """vSphere refuses to tell where a disk holds data."""
+    """vSphere refuses to tell where a disk holds data, or says nowhere, which old faults of change tracking do."""
     SOURCE_TASK_RUNS = "source-task-runs", "vSphere is at it"
     """A task of vSphere's (`task`) is waited for, for `seconds` now; `progress` is per cent, where vSphere says."""
     SOURCE_ASKS = "source-asks", "the machine asks something in vCenter"

@@ -51,6 +51,9 @@ func (m *machine) changedAreas(req *types.QueryChangedDiskAreas) (*types.DiskCha
 		case "refused":
 			file := vmfsPath(m.vm, point.Layer().Name)
 			return nil, simulator.Fault("Error caused by file "+file, &types.FileFault{File: file})
+		case "none":
+			rest := disk.Capacity() - req.StartOffset
+			return &types.DiskChangeInfo{StartOffset: req.StartOffset, Length: rest}, nil
 		case "whole":
 			rest := disk.Capacity() - req.StartOffset
 			return &types.DiskChangeInfo{StartOffset: req.StartOffset, Length: rest, ChangedArea: []types.DiskChangeExtent{

@@ -14,7 +14,7 @@ type switches struct {
 	SessionLimit   int     `json:"session_limit"`   // so many sessions and no more; 0: any number
 	SessionSeconds float64 `json:"session_seconds"` // a session older than this is ended at its next call; 0: never
 
-	Allocated     string `json:"allocated"`       // what QueryChangedDiskAreas("*") answers: "areas", "whole", "refused"
+	Allocated     string `json:"allocated"`       // what QueryChangedDiskAreas("*") answers: "areas", "whole", "none", "refused"
 	LiveChangeIDs bool   `json:"live_change_ids"` // the disks of a machine carry change ids, not only those of snapshots
 }
 
@@ -24,7 +24,7 @@ func (sw switches) check() error {
 	if sw.SessionLimit < 0 || sw.SessionSeconds < 0 {
 		return fmt.Errorf("a limit is negative")
 	}
-	return oneOf("allocated", &sw.Allocated, []string{"areas", "whole", "refused"})
+	return oneOf("allocated", &sw.Allocated, []string{"areas", "whole", "none", "refused"})
 }
 
 func (s *server) labSwitches(http.ResponseWriter, *http.Request) (any, error) {

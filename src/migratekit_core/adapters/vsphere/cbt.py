@@ -99,12 +99,13 @@ def missing(snapshot: Any) -> list[str]:
 
 
 def allocated(vm: Any, snapshot: Any, disk_key: int, capacity: int) -> list[Area] | None:
-    """Return where a disk of `snapshot` may hold anything but zeros; None where vSphere cannot tell.
+    """Return where a disk of `snapshot` may hold anything but zeros, one area at least; None where vSphere cannot tell.
 
-    Storage other than VMFS may refuse the question, or answer it with one area, the whole disk.
+    Storage other than VMFS may refuse the question, or answer it with one area, the whole disk. No area at all is not
+    believed: old faults of change tracking answer so of disks that hold data, and who believes it loses them all.
     """
     try:
-        return list(changed_areas(vm, snapshot, disk_key, capacity, EVERYTHING))
+        return list(changed_areas(vm, snapshot, disk_key, capacity, EVERYTHING)) or None
     except (EpochLostError, vmodl.fault.NotSupported, vmodl.fault.SystemError):
         return None
 

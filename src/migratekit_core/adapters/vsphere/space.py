@@ -10,6 +10,7 @@ from typing import Any
 from pyVmomi import vim, vmodl
 
 from migratekit_core.adapters.vsphere.client import faults
+from migratekit_core.adapters.vsphere.inventory.model import apart
 from migratekit_core.common.vsphere_names import shown
 
 
@@ -37,6 +38,18 @@ def rooms(service: Any, morefs: Iterable[str]) -> list[Room]:
             summary = store.summary
             found.append(Room(shown(str(summary.name)), int(summary.freeSpace), int(summary.capacity)))
     return found
+
+
+def delta_store(vm: Any) -> str | None:
+    """Return the id of the datastore that the deltas of a machine's snapshots are made on, where that is not each
+    disk's own: `workingDir`, which counts only together with `snapshot.redoNotWithParent`. Raises our errors.
+    """
+    with faults(f"settings of {shown(vm.name)}"):
+        config = vm.config
+        if config is None or not apart({str(option.key): str(option.value) for option in config.extraConfig}):
+            return None
+        name, closed, _ = str(config.files.snapshotDirectory or "").removeprefix("[").partition("]")
+        return next((str(store._moId) for store in vm.datastore if closed and store.summary.name == name), None)
 
 
 def delta_bytes(vm: Any) -> int:

@@ -16,6 +16,7 @@ from migratekit_core.common.units import human_bytes, human_rate, human_seconds
 from migratekit_core.config.source import Source
 from migratekit_core.context import Runtime
 from migratekit_core.db.engine import write
+from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.oma import ReplicationJob, VmDisk
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
@@ -34,6 +35,8 @@ class Pace:
     """Of the machine's disks."""
     copied: float | None
     """By the machine's syncs; before its first one by those of others."""
+    since: float = 0.0
+    """Seconds since the machine's newest sync began: what changed meanwhile is to be copied."""
 
 
 def pace(engine: Engine, vm_uuid: str) -> Pace:
@@ -46,7 +49,7 @@ def pace(engine: Engine, vm_uuid: str) -> Pace:
     def look(db: Session) -> Pace:
         mine = newest(db, ReplicationJob.source_vm_id == vm_uuid)
         copied = _copied(mine)
-        return Pace(_changed(mine), copied if copied is not None else _copied(newest(db)))
+        return Pace(_changed(mine), copied if copied is not None else _copied(newest(db)), _since(mine))
 
     return write(engine, look)
 
@@ -75,28 +78,33 @@ def of_sync(
 ) -> Forecast:
     """Return what is to be expected of a machine's next sync; `known`: what is recorded of its disks.
 
-    What has to be read is taken to be the whole of each disk without a complete replica; the others' changes are few
-    beside that.
+    What has to be read is taken to be the whole of each disk without a complete replica, and of the others what has
+    changed, at the usual rate, since the newest sync.
     """
-    rows = [known.get(disk.key) for disk in vm.disks]
-    size = sum(
-        disk.capacity_bytes
-        for disk, row in zip(vm.disks, rows, strict=True)
-        if row is None or row.disk_change_id is None
-    )
-    return foretold(settings, rooms, pace(engine, vm.uuid), size)
+    whole, rest = 0, 0
+    for disk in vm.disks:
+        row = known.get(disk.key)
+        if row is None or row.disk_change_id is None:
+            whole += disk.capacity_bytes
+        else:
+            rest += disk.capacity_bytes
+    return foretold(settings, rooms, pace(engine, vm.uuid), whole, rest)
 
 
-def foretold(settings: Source, rooms: Sequence[Room], measured: Pace, size: int) -> Forecast:
-    """Return what will be free when `size` bytes are copied; where nothing is measured, what is free now counts."""
+def foretold(settings: Source, rooms: Sequence[Room], measured: Pace, whole: int, rest: int = 0) -> Forecast:
+    """Return what will be free when `whole` bytes are copied, and what changed of `rest` bytes of other disks.
+
+    Where nothing is measured, what is free now counts. Of a sync of changes alone, only what is short is told.
+    """
     lines, short = [], False
+    size = whole + min(rest, (measured.changed or 0.0) * measured.since)
     seconds = size / measured.copied if measured.copied else 0.0
     grows = (measured.changed or 0.0) * seconds
     for room in rooms:
         wanted = least(settings, room)
         low = room.free - grows < wanted
         short = short or low
-        if not low and not grows:
+        if not low and not (whole and grows):
             continue
         basis = "how fast the snapshot grows is not measured yet"
         if measured.changed is not None and measured.copied:
@@ -117,6 +125,12 @@ def _changed(jobs: list[ReplicationJob]) -> float | None:
         return None
     # What the oldest one copied had changed before it began.
     return sum(job.total_bytes for job in jobs[:-1] if job.replication_type == INCREMENTAL) / seconds
+
+
+def _since(jobs: list[ReplicationJob]) -> float:
+    """Return how many seconds ago the newest of these syncs began; 0 where there is none."""
+    newest = next((job.started_at for job in jobs if job.started_at is not None), None)
+    return max(0.0, (utcnow() - newest).total_seconds()) if newest is not None else 0.0
 
 
 def _copied(jobs: list[ReplicationJob]) -> float | None:

@@ -12,7 +12,7 @@ from typing import Any
 from pyVmomi import vmodl
 
 from migratekit_core.adapters.vsphere import space
-from migratekit_core.adapters.vsphere.inventory import VirtualMachine
+from migratekit_core.adapters.vsphere.inventory import VirtualMachine, managed_object
 from migratekit_core.adapters.vsphere.patience import CallMode, in_mode
 from migratekit_core.adapters.vsphere.space import Room
 from migratekit_core.common.codes import ErrorCode
@@ -28,15 +28,23 @@ RECORDED = 60
 """Every so many looks one is written into the joblog."""
 
 
-def datastores(vm: VirtualMachine) -> list[str]:
-    """Return the managed object ids of the datastores that a machine's disks are on, and so their deltas."""
+def datastores(service: Any, vm: VirtualMachine) -> list[str]:
+    """Return the managed object ids of the datastores that the deltas of a machine's snapshots grow on: those that its
+    disks are on, or the one of its `workingDir`. `service`: as of space.rooms.
+    """
+    if vm.deltas_apart:
+        store = None
+        with contextlib.suppress(MigrateKitError):
+            store = space.delta_store(managed_object(service, vm))
+        if store is not None:
+            return [store]
     return sorted({disk.datastore_moref for disk in vm.disks if disk.datastore_moref})
 
 
 def readable(service: Any, vm: VirtualMachine) -> list[Room]:
     """Return the space of a machine's datastores; none where it cannot be read. `service`: as of space.rooms."""
     try:
-        return space.rooms(service, datastores(vm))
+        return space.rooms(service, datastores(service, vm))
     except MigrateKitError:
         return []
 
@@ -61,7 +69,7 @@ def guarded(settings: Source, step: Step, vm: VirtualMachine, managed: Any, engi
     """
     found: list[PreconditionError] = []
     ended = threading.Event()
-    stores = datastores(vm)
+    stores = datastores(managed, vm)
 
     def look(number: int) -> PreconditionError | None:
         with in_mode(CallMode(at_once=True)):

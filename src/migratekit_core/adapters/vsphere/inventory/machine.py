@@ -9,6 +9,7 @@ from migratekit_core.adapters.vsphere.inventory import wire
 from migratekit_core.adapters.vsphere.inventory.collector import Found, Properties
 from migratekit_core.adapters.vsphere.inventory.devices import GuestNic, read_hardware
 from migratekit_core.adapters.vsphere.inventory.model import (
+    REDO_APART,
     Datastore,
     Disk,
     GuestAddress,
@@ -76,6 +77,7 @@ PROPERTIES = [
 
 EXTRA_CONFIG_PREFIXES = ("sched.", "numa.", "pcipassthru", "guestinfo.", "guestos.", "hypervisor.", "monitor_control.")
 """Of the advanced settings that are kept, in lower case: vSphere does not care, and writes them in many ways."""
+EXTRA_CONFIG_KEYS = ("disk.enableuuid", REDO_APART)
 EXTRA_CONFIG_LIMIT = 4096
 """Characters of a value that are kept: the tools write whole documents into guestinfo."""
 GUESTINFO = "guestinfo."
@@ -205,7 +207,7 @@ def read_extra_config(options: Element | None) -> dict[str, str]:
     for option in options if options is not None else ():
         key = wire.text(option, "key")
         lower = key.lower()
-        if lower.startswith(EXTRA_CONFIG_PREFIXES) or lower.endswith("ctkenabled") or lower == "disk.enableuuid":
+        if lower.startswith(EXTRA_CONFIG_PREFIXES) or lower.endswith("ctkenabled") or lower in EXTRA_CONFIG_KEYS:
             secret = lower.startswith(GUESTINFO) and not lower.startswith(GUESTINFO_SHOWN)
             kept[key] = "" if secret else wire.text(option, "value")[:EXTRA_CONFIG_LIMIT]
     return kept

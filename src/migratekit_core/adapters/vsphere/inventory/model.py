@@ -320,13 +320,25 @@ class VirtualMachine:
         return self.cbt_enabled or tracking_set(self.extra_config)
 
     @property
+    def deltas_apart(self) -> bool:
+        """Return whether the deltas of snapshots go to the machine's `workingDir` instead of beside each disk."""
+        return apart(self.extra_config)
+
+    @property
     def excluded_disks(self) -> dict[str, str]:
         """Return the disks that an advanced setting excludes from change tracking: label, and the setting's name."""
         return excluded_disks(self.disks, self.controllers, self.extra_config)
 
 
+REDO_APART = "snapshot.redonotwithparent"
+"""The advanced setting, in lower case, by which deltas go to the machine's `workingDir`."""
 _BUSES = {"NVME": "nvme", "AHCI": "sata", "IDE": "ide"}
 """What a controller's type holds, and how advanced settings call its bus; all others are `scsi`."""
+
+
+def apart(extra_config: Mapping[str, str]) -> bool:
+    """Return whether the deltas of snapshots go to the machine's `workingDir` instead of beside each disk."""
+    return any(key.lower() == REDO_APART and value.lower() in ("true", "1") for key, value in extra_config.items())
 
 
 def tracking_set(extra_config: Mapping[str, str]) -> bool:
