@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi"
+	"github.com/vmware/govmomi/find"
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
@@ -378,6 +379,19 @@ func TestSessionsOutliveVCentersAndMoves(t *testing.T) {
 	reader := s.reader(c, vm)
 	handle, _, err := reader.Open("[LocalDS_0] web01/disk1.vmdk")
 	must(t, err)
+	hosts, err := find.NewFinder(c.Client).HostSystemList(context.Background(), "*/*")
+	must(t, err)
+	seen := map[string]bool{}
+	for _, host := range hosts { // vMotion
+		ref := host.Reference()
+		task, err := vm.Relocate(context.Background(), types.VirtualMachineRelocateSpec{Host: &ref}, types.VirtualMachineMovePriorityDefaultPriority)
+		must(t, err)
+		must(t, task.Wait(context.Background()))
+		seen[s.ticket(c, vm).Address] = true
+	}
+	if len(seen) != len(hosts) {
+		t.Fatal("tickets are not of the host that the machine is on: ", seen)
+	}
 	s.ask("DELETE", "/lab/sessions", nil, http.StatusOK)
 	data, err := reader.Read(handle, 0, 1<<20, 3)
 	must(t, err)

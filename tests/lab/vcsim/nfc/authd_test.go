@@ -1,6 +1,7 @@
 package nfc_test
 
 import (
+	"crypto/tls"
 	"strings"
 	"testing"
 
@@ -163,25 +164,30 @@ func TestSecondTLSSession(t *testing.T) {
 	}
 }
 
-// A client that does not wait for PROXY's answer has its second hello read by the second session.
+// A client that does not wait for PROXY's answer has its second hello read by the second session, though both come in
+// one segment.
 func TestSecondTLSSessionRightBehindTheFirst(t *testing.T) {
 	l := start(t)
-	c := l.login()
+	c := l.dial()
+	both := &together{Conn: c.Raw}
+	c.Raw = both
+	must(t, c.StartTLS())
 	must(t, c.Say("SESSION "+l.ticket().Session))
 	for _, line := range []string{"BANNER ", "THUMBPRINT_SHA2 PlainText"} {
 		_, err := c.Ask(line)
 		must(t, err)
 	}
-	ahead := &ahead{Conn: c.Raw, answer: make(chan struct{})}
-	first := c.TLS
+	first := &nfctest.Client{TLS: c.TLS}
+	both.hold()
 	must(t, c.Say("PROXY nfcssl"))
-	c.Raw = ahead
+	second := &later{both, make(chan struct{})}
+	c.Raw = second
 	done := make(chan error, 1)
 	go func() { done <- c.StartTLS() }()
-	<-ahead.answer // its hello is on the way
-	answer, err := (&nfctest.Client{TLS: first}).Hear()
+	<-both.both
+	answer, err := first.Hear()
 	starts(t, answer, err, "200 Connect")
-	ahead.release()
+	close(second.may)
 	must(t, <-done)
 	must(t, c.Handshake(12, 0))
 	l.none()
@@ -202,8 +208,15 @@ func TestSomethingBehindPROXY(t *testing.T) {
 func TestOnlyTLS12(t *testing.T) {
 	l := start(t)
 	c := l.login()
-	if version := c.TLS.ConnectionState().Version; version != 0x0303 {
+	if version := c.TLS.ConnectionState().Version; version != tls.VersionTLS12 {
 		t.Fatal(version)
+	}
+	for _, version := range []uint16{tls.VersionTLS11, tls.VersionTLS13} {
+		c := l.dial()
+		config := &tls.Config{InsecureSkipVerify: true, MinVersion: version, MaxVersion: version} //nolint:gosec // it is refused
+		if tls.Client(c.Raw, config).Handshake() == nil {
+			t.Fatal(version)
+		}
 	}
 }
 

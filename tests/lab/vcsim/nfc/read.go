@@ -319,6 +319,9 @@ func (c *conn) pass(rule *Rule, frame []byte) bool {
 	case "delay":
 		time.Sleep(time.Duration(rule.Seconds * float64(time.Second)))
 		return true
+	case "lie":
+		lies[rule.Lie](frame)
+		return true
 	case "cut":
 		_ = c.send(frame[:len(frame)/2], nil)
 		c.wire.reset()

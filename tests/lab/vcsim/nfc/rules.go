@@ -10,7 +10,7 @@ import (
 // Rule breaks a step of a connection.
 type Rule struct {
 	At      string  `json:"at"`   // see steps
-	Mode    string  `json:"mode"` // "cut", "delay", "silent", "refuse"
+	Mode    string  `json:"mode"` // "cut", "delay", "silent", "refuse", "lie"
 	VM      string  `json:"vm,omitempty"`
 	Host    string  `json:"host,omitempty"`
 	Skip    int     `json:"skip"`
@@ -18,6 +18,7 @@ type Rule struct {
 	Seconds float64 `json:"seconds,omitempty"`
 	Code    uint64  `json:"code,omitempty"` // "refuse": of the error record, or of the line
 	Text    string  `json:"text,omitempty"`
+	Lie     string  `json:"lie,omitempty"` // about a chunk; see lies
 }
 
 // steps are what a rule can break, with those that can be refused.
@@ -44,10 +45,12 @@ func (s *Service) AddRule(r Rule) error {
 	switch {
 	case !known:
 		return fmt.Errorf("no step %q", r.At)
-	case !slices.Contains([]string{"cut", "delay", "silent", "refuse"}, r.Mode):
+	case !slices.Contains([]string{"cut", "delay", "silent", "refuse", "lie"}, r.Mode):
 		return fmt.Errorf("no mode %q", r.Mode)
 	case r.Mode == "refuse" && !refusable:
 		return fmt.Errorf("%s cannot be refused", r.At)
+	case r.Mode == "lie" && (r.At != "chunk" || lies[r.Lie] == nil):
+		return fmt.Errorf("no lie %q about a %s", r.Lie, r.At)
 	case r.Mode == "delay" && r.Seconds <= 0:
 		return fmt.Errorf("delay needs seconds")
 	}

@@ -3,6 +3,7 @@ package nfc_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"migratekit.invalid/lab/vcsim/nfc"
 	"migratekit.invalid/lab/vcsim/nfctest"
@@ -58,6 +59,34 @@ func TestRulesBreakEveryStep(t *testing.T) {
 			}
 			l.eventually(func() bool { return l.service.Report().Hosts[0].InFlight == 0 })
 		})
+	}
+}
+
+// Each lie is one that a client can find out.
+func TestLies(t *testing.T) {
+	for _, lie := range []string{
+		"sequence", "opcode", "magic", "payload", "status", "offset", "total", "beyond", "overlap", "longer", "shorter", "empty",
+		"huge", "encoding", "zlib", "segment", "place",
+	} {
+		t.Run(lie, func(t *testing.T) {
+			l := start(t, func(s *nfc.Switches) { s.ChunkOrder = "reverse" })
+			must(t, l.service.AddRule(nfc.Rule{At: "chunk", Mode: "lie", Lie: lie, Skip: 1, Max: 1}))
+			c, handle := l.open()
+			encoding := uint32(0)
+			if lie == "segment" || lie == "place" {
+				encoding = 3
+			}
+			_ = c.Raw.SetReadDeadline(time.Now().Add(500 * time.Millisecond)) // "huge" and "payload" wait for more
+			if _, err := c.Read(handle, 0, mib, encoding); err == nil {
+				t.Fatal("believed")
+			}
+		})
+	}
+	l := start(t)
+	for _, bad := range []nfc.Rule{{At: "open", Mode: "lie", Lie: "total"}, {At: "chunk", Mode: "lie", Lie: "white"}} {
+		if l.service.AddRule(bad) == nil {
+			t.Fatalf("%+v", bad)
+		}
 	}
 }
 

@@ -286,9 +286,12 @@ func (c *Client) Get() (*Record, error) {
 	if le.Uint32(head) != 0xA100DA7A {
 		return nil, fmt.Errorf("no magic: %x", head)
 	}
-	r := &Record{Op: le.Uint32(head[4:]), Sequence: le.Uint32(head[12:]), Payload: make([]byte, le.Uint32(head[8:]))}
+	r := &Record{Op: le.Uint32(head[4:]), Sequence: le.Uint32(head[12:]), Payload: make([]byte, min(le.Uint32(head[8:]), 64))}
 	if _, err := io.ReadFull(c.TLS, r.Payload); err != nil {
 		return nil, err
+	}
+	if len(r.Payload) > 60 {
+		return nil, fmt.Errorf("record %d of %d bytes", r.Op, len(r.Payload))
 	}
 	trailer := uint32(0)
 	switch r.Op {
@@ -296,6 +299,9 @@ func (c *Client) Get() (*Record, error) {
 		trailer = le.Uint32(r.Payload[12:])
 	case 7:
 		trailer = le.Uint32(r.Payload[36:])
+	}
+	if trailer > 64<<10 {
+		return nil, fmt.Errorf("a trailer of %d bytes", trailer)
 	}
 	r.Trailer = make([]byte, trailer)
 	_, err := io.ReadFull(c.TLS, r.Trailer)
@@ -447,13 +453,16 @@ func decode(chunk Chunk, wire []byte) ([]byte, error) {
 		if len(wire) >= 8 && le.Uint32(wire) == chunk.Length {
 			data = make([]byte, chunk.Length)
 			for rest := wire[8:]; len(rest) > 0; {
-				at, length := le.Uint32(rest), le.Uint32(rest[4:])
+				at, length := uint64(le.Uint32(rest)), uint64(le.Uint32(rest[4:]))
+				if at+length > uint64(chunk.Length) || 8+length > uint64(len(rest)) {
+					return nil, fmt.Errorf("a segment of %d bytes at %d in %+v", length, at, chunk)
+				}
 				copy(data[at:at+length], rest[8:8+length])
 				rest = rest[8+length:]
 			}
 		}
 	}
-	if len(data) != int(chunk.Length) {
+	if len(data) != int(chunk.Length) || chunk.Encoding == 2 || chunk.Encoding > 3 {
 		return nil, fmt.Errorf("%d bytes in %+v", len(data), chunk)
 	}
 	return data, nil
