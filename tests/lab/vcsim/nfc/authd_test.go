@@ -205,6 +205,24 @@ func TestSomethingBehindPROXY(t *testing.T) {
 	l.oneViolation("behind PROXY")
 }
 
+// A client that does not trust the certificate, or goes away, has broken no rule.
+func TestTLSThatTheClientGivesUp(t *testing.T) {
+	l := start(t)
+	for range 2 {
+		c := l.dial()
+		if tls.Client(c.Raw, &tls.Config{ServerName: "esx1", MaxVersion: tls.VersionTLS12}).Handshake() == nil {
+			t.Fatal("trusted")
+		}
+		c.Close()
+		l.dial().Close()
+	}
+	l.eventually(func() bool {
+		r := l.service.Report().Hosts[0]
+		return r.TotalConnections == 4 && len(r.Connections) == 0
+	})
+	l.none()
+}
+
 func TestOnlyTLS12(t *testing.T) {
 	l := start(t)
 	c := l.login()
@@ -225,8 +243,17 @@ func TestLimitOfConnections(t *testing.T) {
 		l := start(t, func(s *nfc.Switches) { s.MaxConnections, s.LimitAt = 2, at })
 		l.begin()
 		second := l.begin()
-		if _, err := nfctest.Connect(l.ticket()); err == nil {
-			t.Fatal("a third")
+		third, err := nfctest.Dial(l.host.Address().String())
+		if (err == nil) != (at == "handshake") {
+			t.Fatal(at, err)
+		}
+		if err == nil {
+			must(t, third.Login(l.ticket()))
+			must(t, third.StartTLS())
+			must(t, third.Send(nfctest.TagMessage(third.Tag), message(33, 0, 0), message(51, 11, 1)))
+			_, err = third.Expect(4)
+			must(t, err)
+			third.Close()
 		}
 		must(t, second.End())
 		l.eventually(func() bool { return len(l.service.Report().Hosts[0].Connections) == 1 })

@@ -156,6 +156,9 @@ func (c *conn) startTLS(cert *tls.Certificate) error {
 		SessionTicketsDisabled: true, DynamicRecordSizingDisabled: true,
 	})
 	if err := session.Handshake(); err != nil {
+		if lost := net.Error(nil); errors.As(err, &lost) || errors.Is(err, io.EOF) {
+			return fmt.Errorf("TLS: %w", err) // a client that has gone, or does not trust the certificate
+		}
 		c.violation("TLS: %v", err)
 		return fmt.Errorf("%w: TLS: %w", errRefused, err)
 	}

@@ -26,6 +26,8 @@ type Host struct {
 	cert       tls.Certificate
 	other      tls.Certificate // for a host that shows two
 
+	closing chan struct{} // closed at the end
+
 	mu    sync.Mutex
 	conns map[*conn]bool
 	stats hostStats
@@ -46,7 +48,7 @@ func (s *Service) Start(name, address string, viaVCenter bool) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{service: s, name: name, viaVCenter: viaVCenter, listener: listener, conns: map[*conn]bool{}}
+	h := &Host{service: s, name: name, viaVCenter: viaVCenter, listener: listener, closing: make(chan struct{}), conns: map[*conn]bool{}}
 	for _, cert := range []*tls.Certificate{&h.cert, &h.other} {
 		if *cert, err = newCertificate(name); err != nil {
 			_ = listener.Close()
@@ -215,6 +217,7 @@ func (h *Host) Drop() int {
 
 func (h *Host) close() {
 	_ = h.listener.Close()
+	close(h.closing)
 	h.Drop()
 	h.done.Wait()
 }

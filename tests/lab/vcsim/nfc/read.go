@@ -317,7 +317,7 @@ func (c *conn) sendChunk(r *request, at int64, frame, plain []byte) {
 func (c *conn) pass(rule *Rule, frame []byte) bool {
 	switch rule.Mode {
 	case "delay":
-		time.Sleep(time.Duration(rule.Seconds * float64(time.Second)))
+		c.sleep(rule.Seconds)
 		return true
 	case "lie":
 		lies[rule.Lie](frame)

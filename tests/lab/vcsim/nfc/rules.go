@@ -111,13 +111,21 @@ func (c *conn) step(at string) (*Rule, error) {
 		c.wire.reset()
 		return nil, errCut
 	case "delay":
-		time.Sleep(time.Duration(r.Seconds * float64(time.Second)))
+		c.sleep(r.Seconds)
 		return nil, nil
 	case "silent":
 		c.stare()
 		return nil, errCut
 	}
 	return r, nil
+}
+
+// sleep ends with the host.
+func (c *conn) sleep(seconds float64) {
+	select {
+	case <-time.After(time.Duration(seconds * float64(time.Second))):
+	case <-c.host.closing:
+	}
 }
 
 // stare waits until the client has gone, and answers nothing.
