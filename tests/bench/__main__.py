@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import copies, digests, exporters, fleet, inventory, limits, links, memory, plots, startup
+from tests.bench import copies, digests, exporters, fleet, inventory, limits, links, memory, plots, readers, startup
 from tests.bench.measure import GIB, Row
 
 RESULTS = Path(__file__).resolve().parents[2] / ".bench" / "results.json"
@@ -29,6 +29,8 @@ ROWS: dict[str, Callable[[Path], Row | list[Row]]] = {
     "exporters": exporters.exporters,
     "discover_5000": inventory.discover_5000,
     "fleet": fleet.fleet,
+    "readers": readers.readers_of_ours,
+    "readers_wire": readers.readers_wire,
     "startup": startup.startup,
 }
 PLOTS = "plots"
