@@ -165,7 +165,7 @@ NEEDS_TARGET_OR_SITE = {
 def hits(folder: Path, vm: VirtualMachine, *others: VirtualMachine, reader: str = "https") -> set[str]:
     """Return the rules that are hit on `vm`, read from a file as --offline does."""
     machines = read_inventory(write(folder / "inventory.json", vm, *others))
-    site = Site(machines, machines[:1], reader=reader, network_map={"VM Network": "guest-prod"})
+    site = Site(machines, machines[:1], readers=(reader,), network_map={"VM Network": "guest-prod"})
     return {found.rule for found in assess(site).findings if found.vm}
 
 

@@ -14,6 +14,7 @@ from typing import Any, get_args
 import pytest
 
 from migratekit_core.adapters.readers import readers, sessions, ssh, vddk
+from migratekit_core.adapters.readers.layout import ALL
 from migratekit_core.adapters.readers.model import Ask, Reader, Snapshot
 from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine
 from migratekit_core.common.codes import ErrorCode
@@ -32,7 +33,7 @@ FLAT = disk()
 NOT_FLAT: list[tuple[dict[str, Any], str]] = [
     ({"has_parent": True}, "already had a snapshot"),
     ({"backing": "SeSparse"}, "SeSparse, not a flat file"),
-    ({"backing": "RawDiskMappingVer1", "rdm_mode": "virtualMode"}, "RawDiskMappingVer1, not a flat file"),
+    ({"backing": "RawDiskMappingVer1", "rdm_mode": "virtualMode"}, "it maps a LUN"),
     ({"encrypted": True}, "ciphertext"),
 ]
 """What only VDDK reads."""
@@ -137,10 +138,9 @@ def test_what_a_reader_reads_with_is_looked_for_where_it_may_be_needed() -> None
     assert plugins(reader="ssh", ssh=Ssh(known_hosts=Path("/nowhere"))) == ["ssh"]
 
 
-def test_the_widest_reader_is_what_rules_ask_about() -> None:
-    assert readers.widest(Source()).whole_files
-    assert not readers.widest(Source(vddk=VDDK)).whole_files
-    assert readers.widest(Source(reader="https", vddk=VDDK)).whole_files
+def test_rules_ask_what_no_reader_reads() -> None:
+    assert readers.unread(["https", "ssh"]) == ALL
+    assert readers.unread(["https", "vddk"]) == frozenset()
 
 
 def compared(source: str) -> list[int]:
@@ -163,9 +163,7 @@ class Planted:
 
     def __init__(self, sessions: int | None = None) -> None:
         self.passed: list[bytes] = []
-        self.reader = Reader(
-            "https", "by a planted process", False, lambda disk, vm: "", self.open, sessions=lambda source: sessions
-        )
+        self.reader = Reader("https", "by a planted process", frozenset(), self.open, sessions=lambda source: sessions)
 
     @contextmanager
     def open(self, ask: Ask) -> Iterator[str]:

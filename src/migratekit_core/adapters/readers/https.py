@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from migratekit_core.adapters.readers.flat import flat_file, refusal
 from migratekit_core.adapters.readers.folder import private_folder
+from migratekit_core.adapters.readers.layout import flat_file
 from migratekit_core.adapters.readers.model import Ask, Plugin, Reader
 from migratekit_core.adapters.readers.reader import nbd_uri, nbdkit, secret_pipe, serve
 from migratekit_core.adapters.vsphere.privilege import Privilege
@@ -64,8 +64,7 @@ def _privileges(on: str) -> tuple[Privilege, ...]:
 READER = Reader(
     "https",
     how="over https",
-    whole_files=True,
-    refusal=refusal,
+    reads=frozenset(),
     open=open_disk,
     plugins=(Plugin("curl"),),
     privileges=(*_privileges("datastore"), *_privileges("datacenter")),

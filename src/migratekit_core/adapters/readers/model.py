@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from migratekit_core.adapters.readers.layout import Layout
 from migratekit_core.adapters.vsphere.privilege import Privilege
 from migratekit_core.config.schema import VCenter
 from migratekit_core.config.source import Source
@@ -96,10 +97,8 @@ class Reader:
     """Its value of `source.reader`."""
     how: str
     """In a sentence: `over https`."""
-    whole_files: bool
-    """Whether it reads a file as it lies on the datastore: rules of assess look at what such a reader cannot read."""
-    refusal: Callable[[Disk, VirtualMachine], str]
-    """Return why it cannot read a disk of a snapshot, whatever is installed; "" where it can."""
+    reads: frozenset[Layout]
+    """The layouts of disks that it reads beside flat files."""
     open: Callable[[Ask], AbstractContextManager[str]]
     """Serve the disk as long as the block runs, and yield its NBD URI. Raises AuthError, UnreachableError or
     OperationFailedError; KeyboardInterrupt where `stopped` says so."""

@@ -7,11 +7,12 @@ between two syncs. `file` is not among them: it serves images of this host, not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from migratekit_core.adapters.readers import https, ssh, vddk
+from migratekit_core.adapters.readers.layout import ALL, Layout, refusal
 from migratekit_core.adapters.readers.model import Ask, Reader, Snapshot
 from migratekit_core.adapters.readers.sessions import slot
 from migratekit_core.common.codes import ErrorCode
@@ -46,10 +47,9 @@ def usable(source: Source) -> list[Reader]:
     return [reader for reader in considered(source) if not reader.unset(source)]
 
 
-def widest(source: Source) -> Reader:
-    """Return the one of the usable readers that reads the most kinds of disks."""
-    found = usable(source)
-    return next((reader for reader in found if not reader.whole_files), found[0])
+def unread(names: Iterable[str]) -> frozenset[Layout]:
+    """Return the layouts of disks that none of these readers reads."""
+    return ALL.difference(*(READERS[name].reads for name in names))
 
 
 def check(config: Config, vm: VirtualMachine, disk: Disk) -> str:
@@ -60,7 +60,7 @@ def check(config: Config, vm: VirtualMachine, disk: Disk) -> str:
     """
     source, refused = config.source, dict[str, str]()
     for reader in considered(source):
-        reason = reader.unset(source) or reader.refusal(disk, vm)
+        reason = reader.unset(source) or refusal(reader.reads, disk, vm)
         if not reason:
             reader.require(source, vm)
             return reader.name

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from migratekit_core.adapters.readers.flat import flat_file, refusal
 from migratekit_core.adapters.readers.folder import private_folder
+from migratekit_core.adapters.readers.layout import flat_file
 from migratekit_core.adapters.readers.model import Ask, Plugin, Reader
 from migratekit_core.adapters.readers.reader import (
     first_connection,
@@ -202,8 +202,7 @@ def _settings(source: Source) -> Ssh:
 READER = Reader(
     "ssh",
     how="over ssh",
-    whole_files=True,
-    refusal=refusal,
+    reads=frozenset(),
     open=open_disk,
     require=lambda source, vm: require(_settings(source), vm),
     plugins=(Plugin("ssh"),),

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from migratekit_core.adapters.readers.folder import private_folder
+from migratekit_core.adapters.readers.layout import ALL
 from migratekit_core.adapters.readers.model import Ask, Plugin, Reader
 from migratekit_core.adapters.readers.reader import (
     first_connection,
@@ -42,7 +43,7 @@ from migratekit_core.config.schema import VCenter
 from migratekit_core.config.source import Source, Vddk
 
 if TYPE_CHECKING:
-    from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine
+    pass
 
 LARGEST_READ = "2M"
 """Through vCenter larger reads fail under load; nbdkit's blocksize filter splits what is larger."""
@@ -86,17 +87,6 @@ SAYS = (
 """What VDDK and nbdkit's vddk plugin say."""
 _NOISE = re.compile(r"please verify whether the .thumbprint. parameter|initial client flags", re.IGNORECASE)
 """nbdkit's guess after any unknown error, and what it says when somebody looks whether it answers."""
-
-
-def refusal(disk: Disk, vm: VirtualMachine) -> str:
-    """Return why VDDK cannot read a disk of a snapshot, or "" where it can."""
-    if "independent" in disk.mode:
-        return f"its mode is {disk.mode}: snapshots leave it out, so it is never frozen"
-    if disk.rdm_mode == "physicalMode":
-        return "it maps a LUN in physical mode: snapshots leave it out, so it is never frozen"
-    if not disk.path:
-        return "vSphere names no file of it"
-    return ""
 
 
 def require(settings: Vddk) -> None:
@@ -315,8 +305,7 @@ def _library() -> str:
 READER = Reader(
     "vddk",
     how="through vddk",
-    whole_files=False,
-    refusal=refusal,
+    reads=ALL,
     open=open_disk,
     unset=_unset,
     require=lambda source, vm: require(_settings(source)),

@@ -90,7 +90,7 @@ def collect(
     return Site(
         machines=machines,
         chosen=chosen,
-        reader=readers.widest(config.source).name,
+        readers=tuple(reader.name for reader in readers.usable(config.source)),
         test_network=config.networks.test or "",
         **facts,
     )

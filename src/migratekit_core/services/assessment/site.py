@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from migratekit_core.adapters.readers.readers import READERS
+from migratekit_core.adapters.readers.layout import Layout
+from migratekit_core.adapters.readers.readers import unread
 from migratekit_core.adapters.vsphere.inventory import Disk, Nic, VirtualMachine
 from migratekit_core.services.assessment.target import Target
 from migratekit_core.services.networks.model import Entry, join
@@ -28,8 +29,8 @@ class Site:
     """All that vCenter shows: some traps are only seen by comparing."""
     chosen: tuple[VirtualMachine, ...]
     """Those that are assessed."""
-    reader: str = "https"
-    """The one of the configured readers (source.reader) that reads most."""
+    readers: tuple[str, ...] = ("https",)
+    """The readers that the configuration lets read a disk, in the order in which they are asked."""
     network_map: Mapping[str, str | bool] | None = None
     """networks.map of the configuration; None without a configuration."""
     stored_map: tuple[Entry, ...] = ()
@@ -48,10 +49,15 @@ class Site:
         entry = join(self.network_map or {}, self.stored_map).of(vm, nic)
         return None if entry is None else entry.target or ""
 
+    @cached_property
+    def unread(self) -> frozenset[Layout]:
+        """Return the layouts of disks that none of the readers reads."""
+        return unread(self.readers)
+
     @property
-    def whole_files(self) -> bool:
-        """Return whether disks are read as files of the datastore."""
-        return READERS[self.reader].whole_files
+    def named_readers(self) -> str:
+        """Return the readers for a sentence: `https and ssh`."""
+        return " and ".join(self.readers)
 
     def lacks(self, name: str) -> str:
         """Return why the fact with this dotted name cannot be had, or "" where it is there."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from migratekit_core.adapters.readers.layout import FLAT, RAW_DEVICE, Layout
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine
 from migratekit_core.common.units import GIB, human_bytes, round_up
 from migratekit_core.services.assessment.rule import Hit, Severity, machine_rule
 from migratekit_core.services.assessment.site import Site, file_of
-
-RAW_DEVICE = "RawDiskMapping"
-FLAT = "FlatVer"
 
 
 @machine_rule(
@@ -66,8 +64,8 @@ def physical_rdm(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
 def virtual_rdm(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report virtual RDMs where files are read."""
     for disk in vm.disks:
-        if disk.backing.startswith(RAW_DEVICE) and disk.rdm_mode != "physicalMode" and site.whole_files:
-            yield Hit(f"it maps a LUN, which the reader {site.reader} cannot read", disk.label)
+        if disk.backing.startswith(RAW_DEVICE) and disk.rdm_mode != "physicalMode" and Layout.RAW_DEVICE in site.unread:
+            yield Hit(f"it maps a LUN, which {site.named_readers} cannot read", disk.label)
 
 
 @machine_rule(
@@ -127,7 +125,7 @@ def bus_sharing(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
 def encrypted_disk(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report encrypted disks where files are read."""
     for disk in vm.disks:
-        if disk.encrypted and site.whole_files:
+        if disk.encrypted and Layout.ENCRYPTED in site.unread:
             yield Hit("it is encrypted by vSphere", disk.label)
 
 
@@ -144,7 +142,7 @@ def not_flat(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     for disk in vm.disks:
         # A delta (SE sparse since VMFS 6) is a snapshot's or a linked clone's: those have rules of their own.
         other = not disk.backing.startswith((FLAT, RAW_DEVICE)) and not disk.has_parent
-        if other and site.whole_files:
+        if other and Layout.SPARSE in site.unread:
             yield Hit(f"its backing is {disk.backing or 'none'}", disk.label)
 
 
@@ -158,7 +156,7 @@ def not_flat(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
 def linked_clone(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report deltas that no snapshot explains."""
     for disk in vm.disks:
-        if disk.has_parent and not vm.has_snapshots and site.whole_files:
+        if disk.has_parent and not vm.has_snapshots and Layout.CHAIN in site.unread:
             yield Hit(f"it is a delta on {disk.base_path or disk.parent_path or 'another file'}", disk.label)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from migratekit_core.adapters.readers.layout import Layout
 from migratekit_core.adapters.vsphere.inventory import Snapshot, VirtualMachine
 from migratekit_core.services.assessment.rule import Hit, Severity, machine_rule
 from migratekit_core.services.assessment.site import Site
@@ -90,7 +91,7 @@ def cannot_begin(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
 )
 def existing(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report snapshots of others where files are read."""
-    if not site.whole_files or not vm.has_snapshots:
+    if Layout.CHAIN not in site.unread or not vm.has_snapshots:
         return
     others = foreign(vm)
     if others or not vm.snapshots:

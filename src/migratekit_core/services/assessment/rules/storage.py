@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from migratekit_core.adapters.readers.layout import Layout
 from migratekit_core.adapters.vsphere.inventory import Datastore, Disk, VirtualMachine
 from migratekit_core.common.units import GIB, human_bytes
 from migratekit_core.services.assessment.rule import Hit, Severity, machine_rule
@@ -31,8 +32,8 @@ def _of_type(vm: VirtualMachine, *types: str) -> Iterator[tuple[Disk, Datastore]
 def vsan(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report disks on vSAN where files are read."""
     for disk, store in _of_type(vm, "VSAN", "VSAND"):
-        if site.whole_files:
-            yield Hit(f"datastore {store.name} is vSAN, which the reader {site.reader} cannot read", disk.label)
+        if Layout.OBJECT in site.unread:
+            yield Hit(f"datastore {store.name} is vSAN, which {site.named_readers} cannot read", disk.label)
 
 
 @machine_rule(
@@ -45,8 +46,8 @@ def vsan(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
 def vvol(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report disks on vVols where files are read."""
     for disk, store in _of_type(vm, "VVOL"):
-        if site.whole_files:
-            yield Hit(f"datastore {store.name} is a vVol, which the reader {site.reader} cannot read", disk.label)
+        if Layout.OBJECT in site.unread:
+            yield Hit(f"datastore {store.name} is a vVol, which {site.named_readers} cannot read", disk.label)
 
 
 @machine_rule(
