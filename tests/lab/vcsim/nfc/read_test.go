@@ -234,37 +234,61 @@ func TestOrderOfChunks(t *testing.T) {
 	}
 }
 
-func TestManyRequestsInFlight(t *testing.T) {
-	l := start(t, func(s *nfc.Switches) { s.LatencyMS = 100 })
+func TestManyRequestsAtOnce(t *testing.T) {
+	l := start(t, func(s *nfc.Switches) { s.LatencyMS = 1 })
 	c, handle := l.open()
 	all, err := c.ReadMany(handle, mib, 3, offsets(32)...)
 	must(t, err)
 	for i, data := range all {
 		same(t, data, l.machine.disks[disk][i%4*mib:][:mib])
 	}
-	r := l.service.Report()
-	if r.Hosts[0].MaxInFlight != 32 || r.Disks[0].MaxInFlight != 32 || r.Hosts[0].MaxBufferBytes != 32*mib || r.Hosts[0].InFlight != 0 {
-		t.Fatalf("%+v", r)
-	}
 	l.none()
 }
 
-func TestBuffersOfAHost(t *testing.T) {
-	l := start(t, func(s *nfc.Switches) { s.LatencyMS = 200 })
+// ask sends so many reads that a rule has the host hold back.
+func (l *lab) ask(c *nfctest.Client, handle uint64, reads int) {
+	l.t.Helper()
+	for range reads {
+		_, err := c.Put(7, nfctest.ReadPayload(handle, 0, mib, 0), nil)
+		must(l.t, err)
+	}
+}
+
+func TestRequestsInFlightAreCounted(t *testing.T) {
+	l := start(t)
+	must(t, l.service.AddRule(nfc.Rule{At: "read", Mode: "silent"}))
 	c, handle := l.open()
 	other, second := l.open()
-	done := make(chan error, 1)
-	go func() {
-		_, err := other.ReadMany(second, mib, 0, offsets(24)...)
-		done <- err
-	}()
-	l.eventually(func() bool { return l.service.Report().Hosts[0].InFlight == 24 })
-	_, err := c.ReadMany(handle, mib, 0, offsets(25)...) // 49 MB
+	l.ask(c, handle, 20)
+	l.ask(other, second, 12)
+	l.eventually(func() bool { return l.service.Report().Hosts[0].InFlight == 32 })
+	must(t, c.CloseFile(handle))
+	other.Close()
+	l.eventually(func() bool { return l.service.Report().Hosts[0].InFlight == 0 })
+	r := l.service.Report()
+	if r.Hosts[0].MaxInFlight != 32 || r.Disks[0].MaxInFlight != 32 || r.Hosts[0].MaxBufferBytes != 32*mib || r.Disks[0].InFlight != 0 {
+		t.Fatalf("%+v", r)
+	}
+}
+
+func TestBuffersOfAHost(t *testing.T) {
+	l := start(t)
+	must(t, l.service.AddRule(nfc.Rule{At: "read", Mode: "silent"}))
+	c, handle := l.open()
+	other, second := l.open()
+	l.ask(c, handle, 24)
+	l.ask(other, second, 24)
+	l.eventually(func() bool { return l.service.Report().Hosts[0].InFlight == 48 })
+	l.service.ClearRules()
+	_, err := other.Read(second, 0, 512, 0) // of the other connection's
 	mustRefuse(t, err, nfc.CodeMemory)
-	must(t, <-done)
+	must(t, c.CloseFile(handle))
+	_, err = other.Read(second, 0, 512, 0)
+	must(t, err)
 	if n := l.service.Report().Hosts[0].RefusedBuffers; n != 1 {
 		t.Fatal(n)
 	}
+	l.none()
 }
 
 func TestForget(t *testing.T) {

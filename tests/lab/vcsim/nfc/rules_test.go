@@ -3,7 +3,6 @@ package nfc_test
 import (
 	"errors"
 	"testing"
-	"time"
 
 	"migratekit.invalid/lab/vcsim/nfc"
 	"migratekit.invalid/lab/vcsim/nfctest"
@@ -76,7 +75,6 @@ func TestLies(t *testing.T) {
 			if lie == "segment" || lie == "place" {
 				encoding = 3
 			}
-			_ = c.Raw.SetReadDeadline(time.Now().Add(500 * time.Millisecond)) // "huge" and "payload" wait for more
 			if _, err := c.Read(handle, 0, mib, encoding); err == nil {
 				t.Fatal("believed")
 			}

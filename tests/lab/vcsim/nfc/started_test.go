@@ -167,7 +167,7 @@ func (l *lab) none() {
 
 func (l *lab) eventually(done func() bool) {
 	l.t.Helper()
-	for end := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			l.t.Fatalf("it does not happen: %+v", l.service.Report())
 		}

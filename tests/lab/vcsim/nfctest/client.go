@@ -57,7 +57,7 @@ func (f *Failure) Error() string { return fmt.Sprintf("%d: %s", f.Code, f.Text) 
 
 var le = binary.LittleEndian
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // Dial connects and reads the greeting.
 func Dial(address string) (*Client, error) {
