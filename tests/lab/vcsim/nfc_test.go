@@ -209,6 +209,14 @@ func TestTicketsOfVCenterAndHost(t *testing.T) {
 	mustFail[types.ManagedObjectNotFound](t, err)
 	_, err = getVMFiles(c, nfcServiceRef, types.ManagedObjectReference{Type: "VirtualMachine", Value: "vm-0"})
 	mustFail[types.ManagedObjectNotFound](t, err)
+	s.ask("PUT", "/lab/nfc/switches", rule{"ticket_port": 902}, http.StatusOK)
+	found, err = getVMFiles(c, nfcServiceRef, vm.Reference())
+	must(t, err)
+	if found.Port != 902 {
+		t.Fatal(found.Port)
+	}
+	s.ask("PUT", "/lab/nfc/switches", rule{"ticket_port": 1 << 16}, http.StatusBadRequest)
+	s.ask("DELETE", "/lab/nfc/switches", nil, http.StatusOK)
 	service, version := s.nfcContent(c)
 	if service != nfcServiceRef || version != 11 {
 		t.Fatal(service, version)

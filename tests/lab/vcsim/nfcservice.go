@@ -205,6 +205,9 @@ func (l *Lab) ticket(host *nfc.Host, vm *vmState, only func(string) bool) *types
 		Host: at.IP.String(), Port: int32(at.Port), SslThumbprint: host.Thumbprint(), Service: service, ServiceVersion: "1.0",
 		SessionId: l.nfc.Issue(host, &nfcMachine{l, vm}, service, only),
 	}
+	if port := l.nfc.Switches().TicketPort; port != 0 {
+		ticket.Port = port
+	}
 	if named := l.nfc.Switches().TicketHost; named == "left-out" || (named == "auto" && !viaVCenter) {
 		ticket.Host = ""
 	}

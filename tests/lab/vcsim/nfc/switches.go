@@ -9,6 +9,7 @@ import (
 type Switches struct {
 	Greeting           string  `json:"greeting"`            // "full"; "no-sha256" and "no-nfcssl" are older hosts
 	TicketHost         string  `json:"ticket_host"`         // "auto": left out by a bare host; "named", "left-out"
+	TicketPort         int32   `json:"ticket_port"`         // told instead of the host's own, which 0 is: of a proxy in front of it
 	TicketSeconds      float64 `json:"ticket_seconds"`      // for so long a ticket waits to be used; 0: for ever
 	TicketThumbprint   string  `json:"ticket_thumbprint"`   // "right", "wrong"
 	RefuseTicketAt     string  `json:"refuse_ticket_at"`    // where a bad ticket is refused: "banner", "thumbprint", "proxy"
@@ -98,6 +99,8 @@ func (s Switches) Check() error {
 		return fmt.Errorf("chunk_bytes must be 1 to %d", maxChunk)
 	case s.SkipzGrain < 1:
 		return fmt.Errorf("skipz_grain must be at least 1")
+	case s.TicketPort < 0 || s.TicketPort > 65535:
+		return fmt.Errorf("ticket_port must be 0 to 65535")
 	case s.ReadBytes < 1 || s.BufferBytes < 1 || s.MaxConnections < 0 || s.LatencyMS < 0 || s.TicketSeconds < 0:
 		return fmt.Errorf("a limit is too low")
 	}
