@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from migratekit_core.adapters.tunnel import Gate, kinds, local
 from migratekit_core.adapters.tunnel.probe import blamed, look_now_and_then
 from migratekit_core.common import failpoints as points
 from migratekit_core.common.codes import ErrorCode
-from migratekit_core.common.errors import MigrateKitError, OmaUnreachableError, UsageError
+from migratekit_core.common.errors import OmaUnreachableError, UsageError
 from migratekit_core.common.progress import Observer, Silent
 from migratekit_core.config.load import require
 from migratekit_core.config.schema import Config, Ossea, VCenter
@@ -22,6 +22,7 @@ from migratekit_core.db.engine import Databases, open_databases
 from migratekit_core.engine.bandwidth import Bandwidth
 from migratekit_core.joblog import Job, Tracker, traces
 from migratekit_core.joblog.events import EventKind
+from migratekit_core.joblog.later import later
 from migratekit_core.joblog.traces import Traces
 from migratekit_core.volumed.client import Endpoint, VolumeClient
 
@@ -65,20 +66,20 @@ class Runtime:
         return Cloud(self.ossea, AT_ONCE if at_once else None, note=self.observer.note)
 
     @contextmanager
-    def undoing(self, job: Job) -> Iterator[None]:
+    def undoing(self, job: Job) -> Iterator[Job]:
         """Have the calls to vCenter within the block wait for `vcenter.patience`: they take back what must not be left.
 
-        That they wait is said at once, on the screen and in the joblog.
+        That they wait is said at once, on the screen and in the joblog. The block gets its job as `later` gives it:
+        nothing within waits for the joblog.
         """
         from migratekit_core.adapters.vsphere.patience import CallMode, in_mode
 
         def note(message: str) -> None:
             self.observer.note(message)
-            with suppress(MigrateKitError):  # the database may be away, too
-                job.log(EventKind.UNDO_WAITS, level="warning", text=message)
+            undo.log(EventKind.UNDO_WAITS, level="warning", text=message)
 
-        with in_mode(CallMode(undoing=True, note=note)):
-            yield
+        with later(job) as undo, in_mode(CallMode(undoing=True, note=note)):
+            yield undo
 
     def traces(self) -> Traces:
         """Return where jobs go as traces. Raises UsageError where that is not configured."""

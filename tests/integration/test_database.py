@@ -9,16 +9,22 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from migratekit_core.common.codes import ErrorCode
+from migratekit_core.common.errors import OperationFailedError
+from migratekit_core.volumed.client import Endpoint, VolumeClient
+from tests.coded import raises
+from tests.integration.full_disk import full, small_disk
 from tests.integration.gate import gate
 from tests.integration.machines import machine, random_disk
 from tests.integration.support import (
     MIB,
     Done,
+    eventually,
     finished,
     identical,
     no_children,
@@ -29,6 +35,7 @@ from tests.integration.support import (
     setting,
     sql,
     started,
+    volume_ids,
 )
 from tests.lab.guest import Images
 from tests.lab.lab import COMMAND, Lab, running
@@ -172,6 +179,48 @@ def test_a_database_that_stays_away_ends_a_sync_once_and_leaves_no_snapshot(own_
     identical(lab, VM)
     nothing_left(lab, VM)
     no_children(lab)
+
+
+def test_a_database_whose_disk_is_full_leaves_no_snapshot_and_no_export(own_lab: Lab) -> None:
+    lab = own_lab
+    report(lab, "replicate", VM)
+    [volume_id] = volume_ids(lab, VM)
+    lab.vcenter.write(VM, 0, 0, random.Random(3).randbytes(20 * MIB))
+    exports = lab.run / "daemon" / "exports"
+    endpoint = Endpoint(None, "127.0.0.1", lab.ports["daemon"])
+    with small_disk(lab) as disk:
+        with gate(lab.vcenter.port, 8 * MIB) as slow, started(lab, "replicate", VM, **slow.settings) as command:
+            slow.wait(command)
+            assert len(list(exports.iterdir())) == 1
+            with full(lab, disk):
+                slow.open()
+                done = finished(command)
+                assert lab.vcenter.vm(VM)["snapshots"] == []
+                assert list(exports.iterdir()) == []
+                assert lab.cloud.volume(volume_id)["virtualmachineid"] is not None
+                with closing(VolumeClient(endpoint, lab.secrets["daemon"])) as volumes:
+                    volumes.detach(volume_id)
+                    assert lab.cloud.volume(volume_id)["virtualmachineid"] is None
+                    with raises(OperationFailedError, ErrorCode.NO_SPACE):
+                        volumes.attach(volume_id)
+        refused(lab, done, 1, ErrorCode.NO_SPACE)
+        rows = eventually("operations are written down", lambda: written(lab, ["export", "unexport", "detach"]), 30)
+        assert {row["status"] for row in rows} == {"completed"}
+        # The rows of what was taken back follow, and so does the sync.
+        again = report(lab, "replicate", VM)
+        assert again["kind"] == "incremental"
+    identical(lab, VM)
+    nothing_left(lab, VM)
+    no_children(lab)
+
+
+STATED = "SELECT type, status FROM volume_operations ORDER BY created_at"
+
+
+def written(lab: Lab, kinds: list[str]) -> list[dict[str, str]]:
+    """Return the rows of the last operations where they are of these kinds, [] where they are not."""
+    rows = [row for row in sql(lab, STATED, database="migratekit_volumes") if row["type"] != "reconcile"]
+    return rows[-len(kinds) :] if [row["type"] for row in rows[-len(kinds) :]] == kinds else []
 
 
 def test_the_daemon_works_on_after_the_database_restarted(own_lab: Lab) -> None:

@@ -26,7 +26,7 @@ def test_a_job_is_followed_to_its_end(databases: Databases, directory: Path) -> 
             seen.until("between two steps")
             # Not over yet: it waits.
             assert seen.process.poll() is None
-            tracker._end(JoblogJob, job.id, None)
+            tracker._end(JoblogJob(id=job.id), None)
             assert seen.end() == 0
     assert max(map(len, seen.lines)) <= 80
     assert any("completed" in line for line in seen.lines)

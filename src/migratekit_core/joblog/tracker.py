@@ -8,6 +8,7 @@ what was to be written is written once, also where the answer to a commit got lo
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -106,16 +107,16 @@ class Tracker:
             )
 
         began = utcnow()
-        self._insert(row, lambda: select(JoblogJob).where(JoblogJob.id == job_id))
+        made = self._insert(row, lambda: select(JoblogJob).where(JoblogJob.id == job_id))
         job = Job(self, job_id, correlation, kind, parent)
         try:
             try:
                 yield job
             except BaseException as error:
-                self._end(JoblogJob, job.id, error)
+                self._end(made, error)
                 job._tell("", "error", "", f"{kind} failed: {describe(error)}", {"owner": owner})
                 raise
-            self._end(JoblogJob, job.id, None)
+            self._end(made, None)
             job._tell("", "info", "", f"{kind} completed", {"owner": owner})
         finally:
             if within is None:
@@ -201,16 +202,15 @@ class Tracker:
 
         return self._write(change)
 
-    def _end(self, table: type[JoblogJob] | type[JoblogStep], key: Any, error: BaseException | None) -> None:
+    def _end(self, row: JoblogJob | JoblogStep, error: BaseException | None) -> None:
         values: dict[str, Any] = {"status": outcome(error), "completed_at": utcnow()}
         if error is not None:
             values["error_message"] = redact(describe(error))
-        # One statement: nothing of the row has to be read first.
-        rows: Table = table.__table__  # type: ignore[union-attr]
-        statement = update(rows).where(rows.c.id == key).values(values)
+        rows: Table = row.__table__  # type: ignore[union-attr]
 
         def change(db: Session) -> None:
-            found: Any = db.connection().execute(statement)
+            # One statement: nothing of the row has to be read first.
+            found: Any = db.connection().execute(update(rows).where(rows.c.id == row.id).values(values))
             assert found.rowcount == 1, "rows of the joblog are not deleted while their job runs"
 
         self._write(change)
@@ -250,13 +250,12 @@ class Job:
         self.kind = kind
         self.family: tuple[str, ...] = (job_id, *(parent.family if parent else ()))
         """This job and those that it is within: whoever asks one of them to stop asks this one."""
-        self._sequence = 0
+        self._sequence = itertools.count(1)
 
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:
         """Record the block as the job's next step."""
-        self._sequence += 1
-        sequence, began = self._sequence, utcnow()
+        sequence, began = next(self._sequence), utcnow()
 
         def make() -> JoblogStep:
             return JoblogStep(
@@ -272,21 +271,21 @@ class Job:
             return select(JoblogStep).where(JoblogStep.job_id == self.id, JoblogStep.sequence == sequence)
 
         row = self.tracker._insert(make, known)
-        step = Step(self, row.id, name)
+        step = Step(self, row)
         try:
             self.tracker._observer(self.kind, name, RUNNING)
             with points.inside(f"{self.kind}/{name}"):
                 yield step
         except BaseException as error:
-            self.tracker._end(JoblogStep, row.id, error)
+            self.tracker._end(row, error)
             self.tracker._observer(self.kind, name, outcome(error))
             raise
-        self.tracker._end(JoblogStep, row.id, None)
+        self.tracker._end(row, None)
         self.tracker._observer(self.kind, name, COMPLETED)
 
     def log(self, kind: EventKind, /, *, level: str = "info", text: str | None = None, **fields: Any) -> None:
         """Record an event of the job itself."""
-        self._event(None, "", kind, level, text, fields)
+        self._event(None, kind, level, text, fields)
 
     def progress(self, item: str, done: int, total: int, rate: float) -> None:
         """Write down how far the job is with one thing: bytes, and bytes per second."""
@@ -312,9 +311,7 @@ class Job:
         if asked is not None:
             raise asked.error(self.kind)
 
-    def _event(
-        self, step_id: int | None, step: str, kind: EventKind, level: str, text: str | None, fields: dict[str, Any]
-    ) -> None:
+    def _event(self, step: Step | None, kind: EventKind, level: str, text: str | None, fields: dict[str, Any]) -> None:
         uid, now = uuid.uuid4().hex, utcnow()
         message = kind.said(fields) if text is None else text
 
@@ -322,7 +319,7 @@ class Job:
             return JoblogEvent(
                 uid=uid,
                 job_id=self.id,
-                step_id=step_id,
+                step_id=step.id if step is not None else None,
                 correlation_id=self.correlation_id,
                 level=level,
                 kind=kind,
@@ -332,7 +329,7 @@ class Job:
             )
 
         self.tracker._insert(make, lambda: select(JoblogEvent).where(JoblogEvent.uid == uid))
-        self._tell(step, level, kind, message, fields)
+        self._tell(step.name if step is not None else "", level, kind, message, fields)
 
     def _tell(self, step: str, level: str, event: str, message: str, fields: dict[str, Any]) -> None:
         entry = Entry(
@@ -344,12 +341,17 @@ class Job:
 class Step:
     """A running step."""
 
-    def __init__(self, job: Job, step_id: int | None, name: str) -> None:
+    def __init__(self, job: Job, row: JoblogStep) -> None:
         self.job = job
-        self.id = step_id
-        self.name = name
+        self.name = row.name
+        self._row = row
+
+    @property
+    def id(self) -> int | None:
+        """Return the key of its row; None where that is not written yet."""
+        return self._row.id
 
     def log(self, kind: EventKind, /, *, level: str = "info", text: str | None = None, **fields: Any) -> None:
         """Record an event: its kind and figures (bytes, seconds, ids) for programs, and for people the kind's text, or
         another one."""
-        self.job._event(self.id, self.name, kind, level, text, fields)
+        self.job._event(self, kind, level, text, fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 from sqlalchemy import Engine
@@ -16,8 +17,16 @@ from migratekit_core.db.models.oma import CloudstackJob
 class TrackedJobs:
     """The jobs of one operation."""
 
-    def __init__(self, engine: Engine, operation: str, correlation_id: str, parent_job_id: str | None = None) -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        engine: Engine,
+        operation: str,
+        correlation_id: str,
+        parent_job_id: str | None = None,
+        put: Callable[[Callable[[Session], object]], object] | None = None,
+    ) -> None:
+        """`put` writes a change; None: at once, waiting for a database that is away."""
+        self._put = put or (lambda change: write(engine, change))
         self._operation = operation
         self._correlation_id = correlation_id
         self._parent_job_id = parent_job_id
@@ -33,11 +42,11 @@ class TrackedJobs:
             parent_job_id=self._parent_job_id,
             status="running",
         )
-        write(self._engine, lambda db: db.merge(row))
+        self._put(lambda db: db.merge(row))
 
     def ended(self, job_id: str, status: str) -> None:
         """Write down how the job ended."""
-        _ended(self._engine, job_id, status)
+        self._put(lambda db: _ended(db, job_id, status))
 
 
 class _Recorded:
@@ -51,7 +60,7 @@ class _Recorded:
 
     def ended(self, job_id: str, status: str) -> None:
         """Write down how the job ended."""
-        _ended(self._engine, job_id, status)
+        write(self._engine, lambda db: _ended(db, job_id, status))
 
 
 def settle(engine: Engine, cloud: Cloud, parent_job_id: str) -> int:
@@ -71,11 +80,8 @@ def settle(engine: Engine, cloud: Cloud, parent_job_id: str) -> int:
     return len(left)
 
 
-def _ended(engine: Engine, job_id: str, status: str) -> None:
-    def change(db: Session) -> None:
-        row = db.exec(select(CloudstackJob).where(CloudstackJob.cloudstack_job_id == job_id)).one_or_none()
-        if row is not None:
-            row.cloudstack_status = status
-            row.status = "completed" if status == "succeeded" else "failed"
-
-    write(engine, change)
+def _ended(db: Session, job_id: str, status: str) -> None:
+    row = db.exec(select(CloudstackJob).where(CloudstackJob.cloudstack_job_id == job_id)).one_or_none()
+    if row is not None:
+        row.cloudstack_status = status
+        row.status = "completed" if status == "succeeded" else "failed"

@@ -153,9 +153,9 @@ def _remove_source_snapshots(runtime: Runtime, job: Job, subject: Subject) -> tu
             held.enter_context(vm_lock(runtime.databases.oma, subject.uuid, f"cleanup {subject.name}"))
         except BusyError:
             return ()  # the sync that is under way removes them before it begins
-        step = held.enter_context(job.step("remove-snapshot"))
+        undone = held.enter_context(runtime.undoing(job))
+        step = held.enter_context(undone.step("remove-snapshot"))
         service = held.enter_context(client.connect(runtime.vcenter, runtime.observer.note))
-        held.enter_context(runtime.undoing(job))
         try:
             vm = find_vm(service, subject.uuid)
         except PreconditionError as error:

@@ -204,7 +204,7 @@ def go_back(way: Way, job: Job, at_once: bool = False) -> RolledBack:
         step.log(EventKind.ROLLBACK_BEGUN, vm_id=vm_id, content=content)
     if vm_id is not None:
         _disarm(way, job, vm_id, volume_ids)
-    with job.step("start-source") as step, way.runtime.undoing(job):
+    with way.runtime.undoing(job) as undone, undone.step("start-source") as step:
         source = _start_source(way, vm_id)
         step.log(EventKind.SOURCE_BACK, source=source, vm=vm.name)
     _remove_snapshots(way, job)
@@ -281,7 +281,11 @@ def _remove_snapshots(way: Way, job: Job) -> None:
     if not leftover.owed(engine, vm.uuid):
         return
     try:
-        with job.step("remove-snapshot") as step, way.runtime.undoing(job), client.faults(f"the snapshot of {vm.name}"):
+        with (
+            way.runtime.undoing(job) as undone,
+            undone.step("remove-snapshot") as step,
+            client.faults(f"the snapshot of {vm.name}"),
+        ):
             removed = removals.finish(way.runtime, step, vm, way.managed, killed=True)
             step.log(EventKind.LEFTOVERS_CLEANED, snapshots=removed)
     except MigrateKitError as error:

@@ -15,12 +15,10 @@ from migratekit_core.common.errors import (
     MigrateKitError,
     OperationFailedError,
     PreconditionError,
-    UnreachableError,
 )
 from migratekit_core.common.hints import hint, joined, migratekit
 from migratekit_core.common.redact import redact
 from migratekit_core.context import Runtime
-from migratekit_core.db.engine import answers
 from migratekit_core.db.models.installation import PendingRemoval
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
@@ -116,20 +114,12 @@ def _noted(runtime: Runtime, job: Job, vm: VirtualMachine, snapshot: str) -> Non
 
 def _remove(runtime: Runtime, job: Job, vm: VirtualMachine, managed: Any, name: str, wait: float | None) -> None:
     """Remove the job's snapshot, waiting for a vCenter that is away: it must not stay open, and grow."""
-    pending = ""
-    with runtime.undoing(job), client.faults(f"the snapshot of {vm.name}"):
-        if not answers(runtime.databases.oma):
-            # It must not stay open, and grow, while the step waits to be written down.
-            snapshots.remove_named(managed, name)
-        try:
-            with job.step("remove-snapshot") as step:
-                pending = take_away(runtime, step, vm, managed, name, wait)
-        except UnreachableError as error:
-            if error.code is ErrorCode.VCENTER_UNREACHABLE:
-                raise
-            # The way to the joblog is cut.
-            snapshots.remove_named(managed, name)
-            raise
+    with (
+        runtime.undoing(job) as undo,
+        client.faults(f"the snapshot of {vm.name}"),
+        undo.step("remove-snapshot") as step,
+    ):
+        pending = take_away(runtime, step, vm, managed, name, wait)
     if not pending:
         leftover.closed(runtime.databases.oma, vm.uuid)
 

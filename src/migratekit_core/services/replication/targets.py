@@ -19,6 +19,7 @@ from migratekit_core.db.models.sources import SourceVolume
 from migratekit_core.db.sources import note_volume
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
+from migratekit_core.joblog.later import later
 from migratekit_core.services.replication.plan import fits
 from migratekit_core.services.replication.replica import is_replica_of
 from migratekit_core.volumed.client import VolumeClient
@@ -51,7 +52,7 @@ def exported(
         yield made
     finally:
         if made:
-            with job.step("unexport-volumes"):
+            with later(job) as undo, undo.step("unexport-volumes"):
                 for volume_id, _ in made.values():
                     fence(volumes, volume_id)
 

@@ -22,6 +22,7 @@ from migratekit_core.volumed.daemon.outcome import ascertain, attempt
 from migratekit_core.volumed.daemon.reconcile.repair import reconcile
 from migratekit_core.volumed.daemon.records import ABSENT, ATTACHED, ATTACHING, DETACHED, ELSEWHERE
 from migratekit_core.volumed.daemon.storage import Volume
+from migratekit_core.volumed.daemon.unwritten import told
 from migratekit_core.volumed.names import export_name
 
 GRACE_SECONDS = 5.0
@@ -239,19 +240,22 @@ def detach(context: Context, operation: VolumeOperation) -> Response:
         context.passed(operation, "detached")
         if device is not None:
             # Until Linux has let go, too, the row says so: reconcile shows it where this fails.
-            records.record_mapping(
-                context.volumes,
-                volume_id,
-                vm_id or "",
-                volume.size,
-                cloudstack=DETACHED,
-                linux=ATTACHED,
-                path=str(device.path),
+            told(
+                partial(
+                    records.record_mapping,
+                    context.volumes,
+                    volume_id,
+                    vm_id or "",
+                    volume.size,
+                    cloudstack=DETACHED,
+                    linux=ATTACHED,
+                    path=str(device.path),
+                )
             )
             context.passed(operation, "detached-recorded")
             devices.wait_gone(context.places, volume_id, context.settings.device_timeout)
         step.log(EventKind.DETACHED, volume_id=volume_id, vm_id=vm_id)
-    records.forget_mapping(context.volumes, volume_id)
+    told(lambda: _forget(context, volume_id))
     return {"volume_id": volume_id, "vm_id": vm_id}
 
 
@@ -339,7 +343,7 @@ def unexport(context: Context, operation: VolumeOperation) -> Response:
                 facts={"export": name, "clients": clients},
             )
         step.log(EventKind.EXPORT_REMOVED, volume_id=volume_id, export=name)
-    records.forget_export(context.volumes, volume_id)
+    told(lambda: records.forget_export(context.volumes, volume_id))
     if context.exporter.given_to(name) == volume_id:
         context.exporter.forget(name)
     return {"volume_id": volume_id, "existed": True}
@@ -421,9 +425,18 @@ def _seen(context: Context, volume_id: str) -> Volume | None:
         return None
 
 
+def _forget(context: Context, volume_id: str) -> None:
+    """Delete the row of a volume that is attached nowhere; with that of an export which there was no room to delete."""
+    records.forget_export(context.volumes, volume_id)
+    records.forget_mapping(context.volumes, volume_id)
+
+
 def _refuse_exported(context: Context, volume_id: str, done: str) -> None:
     exported = records.export(context.volumes, volume_id)
-    if exported is not None:
+    if exported is None:
+        return
+    # A row that there was no room to delete promises what is neither served nor given any more.
+    if context.exporter.target(exported.export_name) or context.exporter.given_to(exported.export_name):
         raise PreconditionError(
             f"volume {volume_id} is exported",
             f"as {exported.export_name}",

@@ -14,6 +14,7 @@ from migratekit_core.common.failpoints import Points
 from migratekit_core.config.schema import Daemon
 from migratekit_core.db.models.volumes import VolumeOperation
 from migratekit_core.joblog import Job
+from migratekit_core.joblog.later import LaterTracker
 from migratekit_core.volumed.daemon import guard
 from migratekit_core.volumed.daemon.exports.exporter import Exporter
 from migratekit_core.volumed.daemon.points import PassedJobs
@@ -51,7 +52,10 @@ class Context:
 
     def jobs(self, operation: VolumeOperation) -> AsyncJobs:
         """Return where the operation's CloudStack jobs are recorded."""
-        tracked = TrackedJobs(self.oma, operation.type, self.job.correlation_id, operation.id)
+        joblog = self.job.tracker
+        # In order with the joblog's rows, where those may follow.
+        put = joblog.write if isinstance(joblog, LaterTracker) else None
+        tracked = TrackedJobs(self.oma, operation.type, self.job.correlation_id, operation.id, put)
         return PassedJobs(tracked, self.points, operation.type)
 
     def passed(self, operation: VolumeOperation, place: str) -> None:

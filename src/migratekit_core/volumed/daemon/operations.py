@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -36,6 +36,7 @@ from migratekit_core.db.engine import Databases, session, write
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.volumes import IdempotencyKey, VolumeOperation
 from migratekit_core.joblog import Tracker
+from migratekit_core.joblog.later import LaterTracker
 from migratekit_core.joblog.tracker import describe
 from migratekit_core.volumed.daemon import guard
 from migratekit_core.volumed.daemon.actions import ACTIONS
@@ -43,6 +44,7 @@ from migratekit_core.volumed.daemon.context import ORIGIN, Context
 from migratekit_core.volumed.daemon.exports.exporter import Exporter
 from migratekit_core.volumed.daemon.metrics import Metrics
 from migratekit_core.volumed.daemon.storage import Storage
+from migratekit_core.volumed.daemon.unwritten import RELEASES, Unwritten, no_room
 from migratekit_core.volumed.devices import Places
 
 WORKERS = 16
@@ -88,6 +90,7 @@ class Operations:
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="operation")
         self._changed = threading.Lock()
         """Guards the decision who may write to a volume."""
+        self._unwritten = Unwritten(databases.volumes, self._changed, self._closing)
         self._watchers: dict[str, list[Callable[[], None]]] = {}
         self._watching = threading.Lock()
 
@@ -97,15 +100,37 @@ class Operations:
         """Write an operation down and start it; the same `key` gives the same operation.
 
         One that failed is run again, and so is one whose volume or snapshot was deleted since: an answer that names
-        what is gone would have the client rely on it.
+        what is gone would have the client rely on it. One of RELEASES is taken also where there is no room for its row.
 
         Raises BusyError while another operation works on the volume, UsageError for a key that was another request's.
         """
         digest = hashlib.sha256(json.dumps([kind, request, volume_id], sort_keys=True).encode()).hexdigest()
         # Asked before anything is locked: CloudStack takes its time.
         gone = self._outlived(key) if key else None
-        with self._changed, session(self._databases.volumes) as db:
-            known, earlier = _known(db, key)
+        with self._changed:
+            try:
+                operation, begun = self._written(kind, request, volume_id, key, origin, digest, gone)
+            except MigrateKitError as error:
+                if kind not in RELEASES or not no_room(error):
+                    raise
+                operation, begun = self._unwritten.hold(_new(kind, request, volume_id, origin), key, digest), True
+        if begun:
+            self._pool.submit(self._run, operation.id, kind)
+        return operation
+
+    def _written(
+        self,
+        kind: str,
+        request: dict[str, Any],
+        volume_id: str | None,
+        key: str | None,
+        origin: Origin,
+        digest: str,
+        gone: tuple[str, datetime | None] | None,
+    ) -> tuple[VolumeOperation, bool]:
+        """Write an operation down; return it, and whether it is to be run."""
+        with session(self._databases.volumes) as db:
+            known, earlier = self._unwritten.known(key) or _known(db, key)
             if known is not None and known.request_digest != digest:
                 raise UsageError(
                     "idempotency key was used for another request",
@@ -115,9 +140,9 @@ class Operations:
                     facts={"key": key},
                 )
             if earlier is not None and earlier.status != FAILED and (earlier.id, earlier.completed_at) != gone:
-                return earlier
+                return earlier, False
             if volume_id is not None:
-                self._refuse_second_writer(volume_id)
+                self._refuse_second_writer(volume_id, kind)
             if earlier is not None:
                 operation = earlier
                 operation.status, operation.error, operation.completed_at = PENDING, None, None
@@ -128,8 +153,7 @@ class Operations:
                 if key:
                     db.flush()
                     db.add(IdempotencyKey(key=key, operation_id=operation.id, request_digest=digest))
-        self._pool.submit(self._run, operation.id, kind)
-        return operation
+        return operation, True
 
     def _within(self, kind: str, volume_id: str, request: dict[str, Any], origin: Origin) -> None:
         """Run an operation that another one needs, in the same thread: all threads may be waiting for such ones.
@@ -137,7 +161,7 @@ class Operations:
         Raises BusyError while another operation works on the volume, and the operation's own error.
         """
         with self._changed, session(self._databases.volumes) as db:
-            self._refuse_second_writer(volume_id)
+            self._refuse_second_writer(volume_id, kind)
             operation = _new(kind, request, volume_id, origin)
             db.add(operation)
         error = self._run(operation.id, kind)
@@ -156,6 +180,9 @@ class Operations:
 
     def get(self, operation_id: str) -> VolumeOperation | None:
         """Return an operation."""
+        held = self._unwritten.get(operation_id)
+        if held is not None:
+            return held
         with session(self._databases.volumes) as db:
             return db.get(VolumeOperation, operation_id)
 
@@ -163,11 +190,15 @@ class Operations:
         """Return operations, the newest first."""
         with session(self._databases.volumes) as db:
             query = select(VolumeOperation).order_by(col(VolumeOperation.created_at).desc()).limit(limit)
-            return list(db.exec(query).all())
+            rows = list(db.exec(query).all())
+        held = self._unwritten.all()
+        ids = {one.id for one in held}
+        return [*held, *(row for row in rows if row.id not in ids)][:limit]
 
     def touched(self, since: datetime) -> set[str]:
         """Return the volumes that an operation works on, or has changed since a time (UTC)."""
-        return touched(self._databases.volumes, since)
+        held = {one.volume_id for one in self._unwritten.all() if one.volume_id is not None}
+        return touched(self._databases.volumes, since) | held
 
     @contextmanager
     def watched(self, operation_id: str, call: Callable[[], None]) -> Iterator[None]:
@@ -202,13 +233,19 @@ class Operations:
         """Finish what runs, start nothing more."""
         self._closing.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        with self._changed, suppress(MigrateKitError):
+            self._unwritten.write()
 
-    def _refuse_second_writer(self, volume_id: str) -> None:
+    def _refuse_second_writer(self, volume_id: str, kind: str) -> None:
         with session(self._databases.volumes) as db:
             query = select(VolumeOperation).where(
                 VolumeOperation.volume_id == volume_id, col(VolumeOperation.status).in_(OPEN)
             )
-            holder = db.exec(query).first()
+            rows = list(db.exec(query).all())
+        held = [one for one in self._unwritten.all() if one.volume_id == volume_id]
+        # What has ended, and is not written yet, keeps nobody from taking back what was given.
+        over = {one.id for one in held if one.status not in OPEN and kind in RELEASES}
+        holder = next((one for one in [*held, *rows] if one.status in OPEN and one.id not in over), None)
         if holder is not None:
             job = holder.request.get(ORIGIN, {}).get("parent_job_id")
             whom = f"job {job}" if job else "an operator"
@@ -242,11 +279,10 @@ class Operations:
         return error
 
     def _store(self, operation_id: str, response: dict[str, Any] | None, error: MigrateKitError | None) -> None:
-        """Write an operation's outcome down, however long the database is away: until then its volume is locked."""
+        """Write an operation's outcome down, however long the database is away: until then its volume is locked. Where
+        its disk is full, the outcome is kept, and whoever waits for it gets it."""
 
-        def change(db: Session) -> None:
-            operation = db.get(VolumeOperation, operation_id)
-            assert operation is not None, "operations are not deleted"
+        def outcome(operation: VolumeOperation) -> None:
             operation.status = COMPLETED if error is None else FAILED
             operation.completed_at = utcnow()
             operation.response = response
@@ -257,26 +293,62 @@ class Operations:
 
         while True:
             try:
-                with self._changed, session(self._databases.volumes) as db:
-                    change(db)
+                with self._changed:
+                    self._put(operation_id, outcome)
                 return
             except UnreachableError:
                 # What is left unwritten when the daemon ends, the next one does again.
                 if self._closing.wait(STORE_SECONDS):
                     return
 
+    def _put(self, operation_id: str, change: Callable[[VolumeOperation], None]) -> None:
+        """Change an operation where it is: in its row, or in memory where that has no room."""
+        held = self._unwritten.get(operation_id)
+        if held is None:
+            try:
+                with session(self._databases.volumes) as db:
+                    change(_found(db, operation_id))
+                return
+            except MigrateKitError as error:
+                if not no_room(error):
+                    raise
+            with session(self._databases.volumes) as db:
+                held = self._unwritten.hold(_found(db, operation_id))
+        change(held)
+
+    def _begin(self, operation_id: str, kind: str) -> VolumeOperation:
+        """Write down that an operation runs, and return it."""
+        with self._changed:
+            held = self._unwritten.get(operation_id)
+            if held is not None:
+                held.status = RUNNING
+                return held
+        try:
+            return write(self._databases.volumes, lambda db: _begun(db, operation_id))
+        except MigrateKitError as error:
+            if kind not in RELEASES or not no_room(error):
+                raise
+        with self._changed, session(self._databases.volumes) as db:
+            held = self._unwritten.hold(_found(db, operation_id))
+            held.status = RUNNING
+            return held
+
     def _act(self, operation_id: str, kind: str) -> dict[str, Any]:
         self._points.reach(f"{kind}/operation/pending")
-        operation = write(self._databases.volumes, lambda db: _begun(db, operation_id))
+        operation = self._begin(operation_id, kind)
         self._points.reach(f"{operation.type}/operation/running")
         owner = operation.volume_id or str(operation.request.get("name", operation.id))
         origin = Origin(**operation.request[ORIGIN])
-        with self._tracker.job(
-            f"volume-{operation.type}",
-            owner=owner,
-            parent_id=origin.parent_job_id or None,
-            correlation_id=origin.correlation_id,
-        ) as job:
+        joblog = LaterTracker(self._tracker) if kind in RELEASES else self._tracker
+        with (
+            self._caught_up(joblog),
+            joblog.job(
+                f"volume-{operation.type}",
+                owner=owner,
+                parent_id=origin.parent_job_id or None,
+                correlation_id=origin.correlation_id,
+            ) as job,
+        ):
             context = Context(
                 self._settings,
                 self._places,
@@ -297,6 +369,19 @@ class Operations:
             response = ACTIONS[operation.type](replace(context, admitted=admitted), operation)
         self._points.reach(f"{operation.type}/operation/done")
         return response
+
+    @contextmanager
+    def _caught_up(self, joblog: Tracker) -> Iterator[None]:
+        """Write what the block has kept of its joblog, now or as soon as there is room."""
+        try:
+            yield
+        finally:
+            if isinstance(joblog, LaterTracker):
+                try:
+                    joblog.catch_up(patiently=False)
+                except MigrateKitError:
+                    with self._changed:
+                        self._unwritten.keep(joblog)
 
 
 def _new(kind: str, request: dict[str, Any], volume_id: str | None, origin: Origin) -> VolumeOperation:

@@ -8,6 +8,7 @@ from sqlmodel import Session
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.volumes import OwnedVolume
+from migratekit_core.volumed.daemon.unwritten import told
 
 CREATED, TEMPLATE_ROOT = "created", "template-root"
 
@@ -37,7 +38,8 @@ def confirm(engine: Engine, row: OwnedVolume) -> None:
         if found is not None and found.confirmed_at is None:
             found.confirmed_at = utcnow()
 
-    write(engine, change)
+    # It may be confirmed the next time; what the volume is used for does not wait for it.
+    told(lambda: write(engine, change))
 
 
 def disown(engine: Engine, volume_id: str) -> None:
