@@ -18,7 +18,7 @@ from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import OperationFailedError
 from migratekit_core.volumed.client import Endpoint, VolumeClient
 from tests.coded import raises
-from tests.integration.full_disk import full, small_disk
+from tests.integration.full_disk import full
 from tests.integration.gate import gate
 from tests.integration.machines import machine, random_disk
 from tests.integration.support import (
@@ -188,27 +188,26 @@ def test_a_database_whose_disk_is_full_leaves_no_snapshot_and_no_export(own_lab:
     lab.vcenter.write(VM, 0, 0, random.Random(3).randbytes(20 * MIB))
     exports = lab.run / "daemon" / "exports"
     endpoint = Endpoint(None, "127.0.0.1", lab.ports["daemon"])
-    with small_disk(lab) as disk:
-        with gate(lab.vcenter.port, 8 * MIB) as slow, started(lab, "replicate", VM, **slow.settings) as command:
-            slow.wait(command)
-            assert len(list(exports.iterdir())) == 1
-            with full(lab, disk):
-                slow.open()
-                done = finished(command)
-                assert lab.vcenter.vm(VM)["snapshots"] == []
-                assert list(exports.iterdir()) == []
-                assert lab.cloud.volume(volume_id)["virtualmachineid"] is not None
-                with closing(VolumeClient(endpoint, lab.secrets["daemon"])) as volumes:
-                    volumes.detach(volume_id)
-                    assert lab.cloud.volume(volume_id)["virtualmachineid"] is None
-                    with raises(OperationFailedError, ErrorCode.NO_SPACE):
-                        volumes.attach(volume_id)
-        refused(lab, done, 1, ErrorCode.NO_SPACE)
-        rows = eventually("operations are written down", lambda: written(lab, ["export", "unexport", "detach"]), 30)
-        assert {row["status"] for row in rows} == {"completed"}
-        # The rows of what was taken back follow, and so does the sync.
-        again = report(lab, "replicate", VM)
-        assert again["kind"] == "incremental"
+    with gate(lab.vcenter.port, 8 * MIB) as slow, started(lab, "replicate", VM, **slow.settings) as command:
+        slow.wait(command)
+        assert len(list(exports.iterdir())) == 1
+        with full(lab):
+            slow.open()
+            done = finished(command)
+            assert lab.vcenter.vm(VM)["snapshots"] == []
+            assert list(exports.iterdir()) == []
+            assert lab.cloud.volume(volume_id)["virtualmachineid"] is not None
+            with closing(VolumeClient(endpoint, lab.secrets["daemon"])) as volumes:
+                volumes.detach(volume_id)
+                assert lab.cloud.volume(volume_id)["virtualmachineid"] is None
+                with raises(OperationFailedError, ErrorCode.NO_SPACE):
+                    volumes.attach(volume_id)
+    refused(lab, done, 1, ErrorCode.NO_SPACE)
+    rows = eventually("operations are written down", lambda: written(lab, ["export", "unexport", "detach"]), 30)
+    assert {row["status"] for row in rows} == {"completed"}
+    # The rows of what was taken back follow, and so does the sync.
+    again = report(lab, "replicate", VM)
+    assert again["kind"] == "incremental"
     identical(lab, VM)
     nothing_left(lab, VM)
     no_children(lab)

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from migratekit_cli.main import app
-from tests.history import generate, measure
+from tests.history import generate, kept, measure
 from tests.history.sqlite import counted
 from tests.integration import machines, sample_joblog
 from tests.integration.support import report
@@ -18,6 +18,8 @@ SHORT, LONG = 2_000, 8_000
 """Syncs: 100 and 400 of each machine."""
 MORE = 1.5
 """Times as many rows as at SHORT, at most: four times would be as the past has grown."""
+CONNECTIONS = 10
+"""Of a sync of two disks, the daemon and whoever counts them together, at most: it was 8."""
 FEW = 200
 """Rows that nobody counts: MariaDB reads its own tables, too."""
 IN_WINDOW = {"assess --all --history", "report"}
@@ -33,7 +35,9 @@ def test_rows_examined_on_mariadb(tmp_path: Path) -> None:
     with running(tmp_path / "run", preferred_ports=False, inventory=machines.shared) as lab:
         # The second one is as every later one is.
         for _ in range(2):
+            kept.most_connections(lab)
             report(lab, "replicate", measure.MACHINE)
+        assert kept.most_connections(lab) <= CONNECTIONS
         databases = measure.databases(lab)
         one = generate.sample(databases, measure.MACHINE)
         assert one.rows > 50, "a sync of two disks is recorded in more rows"

@@ -49,26 +49,12 @@ def _install(folder: Path) -> None:
         raise LabError(f"mariadb-install-db failed: {made.stdout[-500:]} {made.stderr[-500:]}")
 
 
-DISK_FOLDER = "mariadb-disk"
-DISK = 'mount -t tmpfs -o size="$1",mode=700 lab-disk "$2" && cp -a --sparse=never "$3/." "$2" && shift 3 && exec "$@"'
-"""Copies data to a disk of its own, in the mount namespace that this is run in, and goes on as another program."""
-
-
-def start(
-    run: Path, cache: Path, port: int, password: str, socket: Path, fresh: bool = True, disk: int | None = None
-) -> Part:
-    """Start a server on loopback; with `fresh` its databases are empty, without it they are the last ones.
-
-    `disk`: bytes of a disk that the data is copied to; nobody else sees it (but see `inside`), and it is gone with the
-    server.
-    """
-    kept = data = run / "mariadb"
+def start(run: Path, cache: Path, port: int, password: str, socket: Path, fresh: bool = True) -> Part:
+    """Start a server on loopback; with `fresh` its databases are empty, without it they are the last ones."""
+    data = run / "mariadb"
     if fresh:
         shutil.rmtree(data, ignore_errors=True)
         shutil.copytree(template(cache), data)
-    if disk is not None:
-        data = run / DISK_FOLDER
-        data.mkdir(exist_ok=True)
     temporary = run / "mariadb-tmp"  # not among those of other labs, and gone with this one
     temporary.mkdir(exist_ok=True)
     init = run / "mariadb-init.sql"
@@ -89,14 +75,7 @@ def start(
         f"--init-file={init}",
         *SMALL,
     ]
-    if disk is not None:
-        command = ["unshare", "--mount", "sh", "-c", DISK, "sh", str(disk), str(data), str(kept), *command]
     part = launch("mariadb", command, run)
     # The socket's file is there before the init file has run; the server takes connections after it.
     wait_until(lambda: "ready for connections" in part.log.read_text(errors="replace").rpartition("Version")[0], part)
     return part
-
-
-def inside(part: Part, run: Path) -> Path:
-    """Return where the disk of a server is that has its own."""
-    return Path(f"/proc/{part.process.pid}/root{run / DISK_FOLDER}")

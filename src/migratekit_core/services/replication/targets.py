@@ -13,7 +13,7 @@ from sqlmodel import Session, func, select
 from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine
 from migratekit_core.common.errors import BusyError
 from migratekit_core.context import Runtime
-from migratekit_core.db.engine import write
+from migratekit_core.db.engine import answers, write
 from migratekit_core.db.models.oma import ReplicationJob, VmDisk
 from migratekit_core.db.models.sources import SourceVolume
 from migratekit_core.db.sources import note_volume
@@ -52,7 +52,9 @@ def exported(
         yield made
     finally:
         if made:
-            with later(job) as undo, undo.step("unexport-volumes"):
+            # Where the database is away the daemon cannot look what it exports: it is waited for first, as by a step.
+            regardless = later(job) if answers(runtime.databases.oma) else contextlib.nullcontext(job)
+            with regardless as undo, undo.step("unexport-volumes"):
                 for volume_id, _ in made.values():
                     fence(volumes, volume_id)
 
