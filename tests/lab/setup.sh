@@ -12,7 +12,7 @@ export PATH="${PATH:-/usr/bin:/bin}:/usr/local/go/bin:/usr/local/sbin:/usr/local
 export HOME="${HOME:-$PWD/.cache/home}"
 mkdir -p "$HOME"
 
-packages=(mariadb-server haproxy nbdkit nbd-server libnbd-bin python3-libnbd python3-venv qemu-utils qemu-system-common
+packages=(mariadb-server haproxy nbdkit nbdkit-plugin-python nbd-server libnbd-bin python3-libnbd python3-venv qemu-utils qemu-system-common
   e2fsprogs openssl openssh-server iproute2 tcpdump procps systemd
   qemu-system-x86 busybox-static grub-pc-bin grub-common cpio fuse3 iputils-ping util-linux faketime groff-base
   gcc libc6-dev nbdkit-plugin-dev chromium)

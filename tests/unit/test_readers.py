@@ -15,10 +15,17 @@ import pytest
 
 from migratekit_core.adapters.readers import readers, sessions, ssh, vddk
 from migratekit_core.adapters.readers.layout import ALL
-from migratekit_core.adapters.readers.model import Ask, Reader, Snapshot
+from migratekit_core.adapters.readers.model import Ask, Reader, Snapshot, UnfitError
 from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine
 from migratekit_core.common.codes import ErrorCode
-from migratekit_core.common.errors import AuthError, MigrateKitError, PreconditionError, UnreachableError, UsageError
+from migratekit_core.common.errors import (
+    AuthError,
+    MigrateKitError,
+    OperationFailedError,
+    PreconditionError,
+    UnreachableError,
+    UsageError,
+)
 from migratekit_core.config.load import load_config
 from migratekit_core.config.schema import Config, VCenter
 from migratekit_core.config.secret import SecretSource
@@ -203,6 +210,38 @@ def test_a_readers_limit_holds_for_each_host(monkeypatch: pytest.MonkeyPatch, sl
             raise AssertionError("one more than the limit")
     with opened(snapshot):
         pass
+
+
+def test_auto_goes_on_to_the_next_where_one_turns_out_unfit(monkeypatch: pytest.MonkeyPatch, slots: list[str]) -> None:
+    @contextmanager
+    def unfit(ask: Ask) -> Iterator[str]:
+        raise UnfitError(UnreachableError("no host", "no port", code=ErrorCode.SOURCE_UNREACHABLE))
+        yield ""
+
+    own = Planted()
+    first = Reader("https", "by one", ALL, unfit)
+    second = replace(own.reader, name="vddk", how="by another", reads=ALL)
+    config, snapshot = planted(monkeypatch, first)
+    monkeypatch.setitem(readers.READERS, "vddk", second)
+
+    def opened(reader: str) -> AbstractContextManager[str]:
+        source = Source.model_validate({"reader": reader, "vddk": VDDK})
+        changed = config.model_copy(update={"source": source})
+        return readers.open_disk(changed, snapshot, FLAT, slots.append, lambda: False)
+
+    with opened("auto") as uri:
+        assert uri == "nbd+unix:///?socket=/planted"
+    assert slots == [f"{FLAT.label}: not by one: no host: no port"]
+    with raises(UnreachableError, ErrorCode.SOURCE_UNREACHABLE), opened("https"):
+        pass
+    monkeypatch.setitem(readers.READERS, "vddk", replace(second, unset=lambda source: "a reason"))
+    with raises(PreconditionError, ErrorCode.READER_UNFIT) as caught, opened("auto"):
+        pass
+    assert caught.value.why == "by one: no host: no port; by another: a reason"
+    # What goes wrong while the disk is read is no reason to read it another way.
+    monkeypatch.setitem(readers.READERS, "https", own.reader)
+    with raises(OperationFailedError, ErrorCode.DISK_READ_FAILED), opened("auto"):
+        raise OperationFailedError("read", code=ErrorCode.DISK_READ_FAILED)
 
 
 SAID = [

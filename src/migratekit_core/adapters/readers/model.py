@@ -9,11 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from migratekit_core.adapters.readers.layout import Layout
 from migratekit_core.adapters.vsphere.privilege import Privilege
+from migratekit_core.common.errors import MigrateKitError
 from migratekit_core.config.schema import VCenter
 from migratekit_core.config.source import Source
 
 if TYPE_CHECKING:
     from migratekit_core.adapters.vsphere.inventory import Disk, VirtualMachine
+
+
+class UnfitError(Exception):
+    """A reader cannot read here, and another one may be able to: raised by `open` before anything is served."""
+
+    def __init__(self, error: MigrateKitError) -> None:
+        """`error` is what to say where no other reader can."""
+        super().__init__(str(error))
+        self.error = error
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,8 @@ class Reader:
     """The layouts of disks that it reads beside flat files."""
     open: Callable[[Ask], AbstractContextManager[str]]
     """Serve the disk as long as the block runs, and yield its NBD URI. Raises AuthError, UnreachableError or
-    OperationFailedError; KeyboardInterrupt where `stopped` says so."""
+    OperationFailedError; UnfitError where it turns out that it cannot read here; KeyboardInterrupt where `stopped`
+    says so."""
     unset: Callable[[Source], str] = _set
     """Return which of its settings is missing; "" where none is."""
     require: Callable[[Source, VirtualMachine], None] = _ready

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket as socketlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -56,16 +56,19 @@ def serve(
     pass_fds: Sequence[int] = (),
     env: Mapping[str, str] | None = None,
     seconds: float = START_SECONDS,
+    ready: Callable[[Child], None] = lambda child: None,
 ) -> Iterator[Child]:
     """Run an NBD server in the foreground until the block ends; the block starts when it answers, within `seconds`.
 
-    Raises OperationFailedError with the server's own words where it does not start.
+    `ready` waits for what the server may take longer for, before that. Raises OperationFailedError with the server's
+    own words where it does not start.
     """
     # Ctrl-C is for the engine, which writes a checkpoint first and still reads and writes while it does.
     server = childprocess.start(
         command, log=_log(socket), pass_fds=pass_fds, env=proxies.without(child_environment(env))
     )
     try:
+        ready(server)
         _wait_for(server, socket, subject, seconds)
         yield server
     finally:
