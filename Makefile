@@ -9,7 +9,7 @@ export HOME := $(if $(HOME),$(HOME),$(CURDIR)/.cache/home)
 .PHONY: help setup demo lab lab-down test bench matrix check clean
 
 help:
-	@echo 'make demo      run the whole migration in the lab, and check it'
+	@echo 'make demo      run the whole migration in the lab, and check it (UNDER=vcenter-both: see tests/lab/conditions.py)'
 	@echo 'make test      run every check and test'
 	@echo 'make bench     measure beside nbdcopy and govc, and write .bench/results.json'
 	@echo 'make matrix    kill every part of a copy at random moments and write .bench/faults.json'
@@ -20,7 +20,7 @@ setup:
 	@tests/lab/setup.sh
 
 demo: setup
-	@exec $(PYTHON) -m tests.lab demo
+	@exec $(PYTHON) -m tests.lab demo $(UNDER)
 
 lab: setup
 	@exec $(PYTHON) -m tests.lab up

@@ -149,13 +149,14 @@ def daemon_matrix(session: nox.Session) -> None:
 
 @nox.session
 def hard_clouds(session: nox.Session) -> None:
-    """Run the demo in clouds that refuse, limit and restart (tests/lab/conditions.py); six minutes."""
+    """Run the demo in clouds that refuse, limit and restart (tests/lab/conditions.py); ten minutes."""
     wanted = session.posargs or [
         "expunge-refused",
         "page-20",
         "throttled",
         "restarts",
         "vcenter-sessions",
+        "vcenter-both",
         "vm-snapshot",
     ]
     session.run(_tool("python"), "-m", "tests.lab", "demo", *wanted)
