@@ -215,9 +215,9 @@ def test_a_full_disk_is_seen(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_a_missing_plugin_is_exit_4(lab: Lab) -> None:
-    plugin = next(Path("/usr/lib").glob("*/nbdkit/plugins/nbdkit-curl-plugin.so"))
+    plugin = next(Path("/usr/lib").glob("*/nbdkit/plugins/nbdkit-python-plugin.so"))
     lines = doctor(lab, *topics("host"), code=4, prefix=with_mounts(f"mount --bind /dev/null {plugin}"))
-    assert wrong(lines).keys() == {"nbdkit plugin curl"}
+    assert wrong(lines).keys() == {"nbdkit plugin python"}
 
 
 def test_a_secret_that_others_can_read_and_a_name_that_does_not_resolve(lab: Lab, tmp_path: Path) -> None:

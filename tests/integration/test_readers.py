@@ -227,6 +227,51 @@ def test_what_vddk_itself_refuses(lab: Lab, library: Vddk, monkeypatch: pytest.M
             snapshots.remove(managed, taken._moId)
 
 
+def test_https_has_one_login_and_another_when_the_session_ends(lab: Lab) -> None:
+    settings, vm = {"MIGRATEKIT_SOURCE__READER": "https"}, "esxi01"
+    lab.vcenter.http.delete("/lab/calls").raise_for_status()
+    with watching(lab) as seen:
+        report(lab, "replicate", vm, "--compare", **settings)
+    assert lab.vcenter.http.get("/lab/calls").json()["calls"]["Login"] == 1
+    assert any("plugin.py" in line for line in seen)
+    assert [line for line in seen if "vmware_soap_session" in line or "user=" in line] == []
+    identical(lab, vm)
+
+    lab.vcenter.http.delete("/lab/calls").raise_for_status()
+    lab.vcenter.fault(mode="session-ended", method="GET /folder", skip=3, max=1)
+    report(lab, "replicate", vm, "--compare", **settings)
+    assert lab.vcenter.faults()[0]["hits"] == 1
+    lab.vcenter.clear_faults()
+    assert lab.vcenter.http.get("/lab/calls").json()["calls"]["Login"] == 2
+    identical(lab, vm)
+    nothing_left(lab, vm)
+
+
+def test_https_names_what_keeps_it_from_a_file(lab: Lab) -> None:
+    vm = "auto01"
+
+    def said(exit_code: int, code: ErrorCode, status: int, text: str = "") -> str:
+        lab.vcenter.fault(mode="status", method="GET /folder", status=status, text=text)
+        settings = {"MIGRATEKIT_SOURCE__READER": "https", "MIGRATEKIT_SOURCE__PATIENCE": "1s"}
+        try:
+            return refused(lab, run(lab, "replicate", vm, **settings), exit_code, code)
+        finally:
+            lab.vcenter.clear_faults()
+
+    for exit_code, code, status in (
+        (8, ErrorCode.SOURCE_LOCKED, 500),
+        (6, ErrorCode.VCENTER_UNREACHABLE, 503),
+        (5, ErrorCode.VCENTER_PRIVILEGE_MISSING, 403),
+        (1, ErrorCode.SOURCE_FILE_MISSING, 404),
+        (4, ErrorCode.READER_UNFIT, 200),
+    ):
+        assert f"answered {status}" in said(exit_code, code, status)
+    said(1, ErrorCode.BAD_ANSWER, 200, "<html>log in</html>")
+    report(lab, "replicate", vm, MIGRATEKIT_SOURCE__READER="https")
+    identical(lab, vm)
+    nothing_left(lab, vm)
+
+
 def test_auto_takes_https_first_and_names_the_reasons_of_all(lab: Lab, library: Vddk) -> None:
     auto = {**library.settings, "MIGRATEKIT_SOURCE__READER": "auto"}
     # Proxies of the environment, which are not there: nothing goes by them.

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from migratekit_core.adapters.readers import https
 from migratekit_core.adapters.readers.https import flat_url
 from migratekit_core.adapters.vsphere.inventory import Disk
 from migratekit_core.config.schema import VCenter
@@ -54,31 +48,3 @@ def test_any_name_survives_the_address(name: str) -> None:
 def test_only_the_last_ending_is_replaced() -> None:
     disk = replace(DISK, path="[ds] old.vmdk/web.vmdk.vmdk")
     assert urlsplit(flat_url(VCENTER, "DC0", disk)).path == "/folder/old.vmdk/web.vmdk-flat.vmdk"
-
-
-@pytest.mark.parametrize("ca_file", [None, Path("/etc/ours.pem")])
-def test_an_authority_of_the_sites_own_is_the_only_one(monkeypatch: pytest.MonkeyPatch, ca_file: Path | None) -> None:
-    started: list[str] = []
-    held: list[list[Path]] = []
-
-    @contextmanager
-    def serve(command: list[str], socket: Path, *_: Any, **__: Any) -> Iterator[None]:
-        started.extend(command)
-        held.append(list(socket.parent.iterdir()))
-        yield
-
-    monkeypatch.setattr(https, "serve", serve)
-    monkeypatch.setenv("P", "a-password-of-vcenter")
-    vcenter = VCENTER.model_copy(update={"ca_file": ca_file})
-    ask: Any = SimpleNamespace(
-        vcenter=vcenter, disk=DISK, subject="", snapshot=SimpleNamespace(vm=SimpleNamespace(datacenter="DC0"))
-    )
-    with https.open_disk(ask) as uri:
-        given = dict(word.split("=", 1) for word in started if word.startswith("ca"))
-        if ca_file is None:
-            assert given == {}
-            return
-        # What libcurl was built with is a directory of public authorities, which counts beside the file.
-        assert given == {"cainfo": str(ca_file), "capath": given["capath"]}
-        assert given["capath"] in uri
-        assert held == [[]]

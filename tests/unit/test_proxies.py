@@ -127,7 +127,7 @@ def test_vcenter_is_asked_directly(proxy: Proxy) -> None:
 
 
 def test_readers_do_not_get_the_variables(proxy: Proxy, tmp_path: Path) -> None:
-    """nbdkit's curl plugin and VDDK would go by them."""
+    """VDDK would go by them."""
     told = tmp_path / "environment"
     show = f"import os; open({str(told)!r}, 'w').write(repr(dict(os.environ)))"
     with (

@@ -140,8 +140,8 @@ def test_what_a_reader_reads_with_is_looked_for_where_it_may_be_needed() -> None
     def plugins(**source: Any) -> list[str]:
         return [each.name for reader in readers.usable(Source(**source)) for each in reader.plugins]
 
-    assert plugins() == ["curl"]
-    assert plugins(vddk=VDDK) == ["curl", "vddk"]
+    assert plugins() == ["python"]
+    assert plugins(vddk=VDDK) == ["python", "vddk"]
     assert plugins(reader="ssh", ssh=Ssh(known_hosts=Path("/nowhere"))) == ["ssh"]
 
 

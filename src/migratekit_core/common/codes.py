@@ -195,6 +195,12 @@ class ErrorCode(StrEnum):
     SOURCE_LOGIN_REFUSED = "source-login-refused"
     """An ESXi host or vCenter refused the source reader's login.
     Check the user, key or password of that reader: [readers](readers.md)."""
+    SOURCE_LOCKED = "source-locked"
+    """A disk's file is held by another tool (a backup, another reader), and was for as long as `source.patience`.
+    Look what reads this machine's disks just now, wait for its end, then run the command again."""
+    SOURCE_FILE_MISSING = "source-file-missing"
+    """The source has no file of the name that vSphere has for the disk.
+    Look for it in the datastore browser; if the disk was moved meanwhile, run the command again."""
 
     # The copy
 

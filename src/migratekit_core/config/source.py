@@ -60,6 +60,8 @@ class Source(Table):
     stops where less is free. `0`: never."""
     space_interval: Annotated[Duration, Field(gt=0)] = 60.0
     """Seconds between two looks at what is free."""
+    patience: Duration = 600.0
+    """Seconds that a reader waits for a disk's file that another tool holds, and for a source that does not answer."""
     removal_wait: Duration = 900.0
     """Seconds that a job waits for vSphere to remove its snapshot, and for disks that are locked; then the removal is
     pending, and the next job finishes it."""

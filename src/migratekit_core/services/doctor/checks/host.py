@@ -24,7 +24,7 @@ from migratekit_core.volumed.devices import Places, scan
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_NBDKIT = (1, 30)
-"""Debian 12 has 1.32; before 1.30 the curl plugin has no `timeout` that counts."""
+"""Debian 12 has 1.32."""
 FILE = Plugin("file")
 """What nbdkit's exporter is made of."""
 
