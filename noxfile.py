@@ -169,6 +169,15 @@ def conversion(session: nox.Session) -> None:
 
 
 @nox.session
+def oma_guest(session: nox.Session) -> None:
+    """Plug replicas into a Debian that plays the OMA (qemu, without KVM), and boot it again; half an hour, 5 GiB."""
+    if session.run("sh", "-c", "command -v mmdebstrap", external=True, silent=True, success_codes=[0, 1, 127]) == "":
+        session.run("apt-get", "install", "-y", "-q", "--no-install-recommends", "mmdebstrap", external=True)
+    scenes = session.posargs or ["tests/oma_guest/scene_filters.py"]
+    session.run(_tool("python"), "-m", "pytest", "-s", "-n", "0", "--timeout", "7200", *scenes)
+
+
+@nox.session
 def package(session: nox.Session) -> None:
     """Build the Debian package, install it on a bare Debian made with debootstrap, and use it there. Needs root."""
     session.run(_tool("python"), "-m", "tests.package", "root", "dist")

@@ -340,6 +340,12 @@ class ErrorCode(StrEnum):
     DEVICE_OPEN = "device-open"
     """A process on the OMA, other than the daemon and its exporter, has a volume's device open.
     End it (`lsof`), then run again."""
+    FILTER_MISSING = "filter-missing"
+    """A filter that keeps the OMA's Linux from activating what is in a replica is not there, or not in force.
+    As root on the OMA: `migratekit volumes daemon filters`."""
+    FILTER_UNFIT = "filter-unfit"
+    """With its filters the OMA would not find a disk of its own, or a disk is used that they take for a replica.
+    Is the disk the OMA's own? As root on the OMA: `migratekit volumes daemon filters --own DEVICE`."""
     EXPORT_IN_USE = "export-in-use"
     """Somebody is connected to an export.
     Wait for the copy to end, or stop it."""

@@ -217,14 +217,14 @@ def _by_udev(places: Places) -> Iterator[Named]:
         if named is None or path is None:
             continue
         # A link that udev has not caught up with leads to what has its place now.
-        told = _serial(places.sys_block / path.name)
+        told = serial_of(places.sys_block / path.name)
         if not told or told.startswith(named[1]) or named[1].startswith(told):
             yield Named(link, named[1], path)
 
 
 def _by_kernel(places: Places) -> Iterator[Named]:
     for entry in _entries(places.sys_block):
-        told = _serial(entry) if DISK.fullmatch(entry.name) else ""
+        told = serial_of(entry) if DISK.fullmatch(entry.name) else ""
         path = _disk(places, places.dev / entry.name) if SERIAL.fullmatch(told) else None
         if path is not None:
             yield Named(places.dev / entry.name, told, path)
@@ -251,7 +251,7 @@ def _disk(places: Places, name: Path) -> Path | None:
     return None if (disk / path.name / "partition").exists() else path
 
 
-def _serial(disk: Path) -> str:
+def serial_of(disk: Path) -> str:
     """Return the serial of a disk, by its folder below /sys/block; "" where it has none, or none that makes sense."""
     data = _read(disk / "serial")
     if not data:

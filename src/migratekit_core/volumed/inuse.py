@@ -76,10 +76,14 @@ def _mounted(places: Places, names: frozenset[str], numbers: frozenset[str]) -> 
 
 
 def _swapped_to(places: Places, names: frozenset[str]) -> Use | None:
-    for line in _text(places.proc / "swaps", whole=True).splitlines()[1:]:
-        if _plain(line.split(" ")[0].split("\t")[0]) in names:
-            return Use(Kind.MOUNTED, "it is swap space")
+    if names.intersection(swap_devices(_text(places.proc / "swaps", whole=True))):
+        return Use(Kind.MOUNTED, "it is swap space")
     return None
+
+
+def swap_devices(swaps: str) -> list[str]:
+    """Return what is swapped to, devices and files, by what /proc/swaps says (proc(5))."""
+    return [_plain(line.split(" ")[0].split("\t")[0]) for line in swaps.splitlines()[1:]]
 
 
 def _held(places: Places, disk: Path) -> Use | None:

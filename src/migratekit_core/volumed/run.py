@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from migratekit_core.config import Config
 from migratekit_core.config.load import require
+
+if TYPE_CHECKING:
+    from migratekit_core.volumed.filters.install import Plan
 
 UNIT, EXPORTER_UNIT = "migratekit-volumed.service", "migratekit-exporter.service"
 
@@ -39,6 +44,25 @@ def rotate_token(config: Config, overlap: float) -> tuple[Path, datetime]:
     require(config, "daemon")
     assert config.daemon is not None, "require has seen to it"
     return config.daemon.token_file, rotate(config.daemon.token_file, overlap)
+
+
+def plan_filters(also: Iterable[Path]) -> Plan:
+    """Return what keeps this machine's Linux from activating what is in replicas; `also` are further disks of its own.
+
+    Raises as `migratekit_core.volumed.filters.install.plan` does.
+    """
+    from migratekit_core.volumed.filters.install import plan
+    from migratekit_core.volumed.filters.places import Linux
+
+    return plan(Linux(), also)
+
+
+def write_filters(todo: Plan) -> None:
+    """Do what `plan_filters` returned. Raises OperationFailedError where a command fails."""
+    from migratekit_core.volumed.filters.install import carry_out
+    from migratekit_core.volumed.filters.places import Linux
+
+    carry_out(Linux(), todo)
 
 
 def unit(config_file: Path, name: str = UNIT) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from migratekit_core.common import programs
 from migratekit_core.common.codes import ErrorCode
-from migratekit_core.common.errors import PreconditionError
+from migratekit_core.common.errors import PreconditionError, UsageError
 from migratekit_core.common.files import write_private
 from migratekit_core.common.redact import child_environment, redact
 
@@ -44,8 +44,18 @@ UNANSWERED = "6500ms"
 
 
 def quoted(text: Path | str) -> str:
-    """Return a word of the configuration: HAProxy has the shell's quotes."""
-    return shlex.quote(str(text))
+    """Return a word of the configuration: HAProxy has the shell's quotes. Raises UsageError for a name with characters
+    that print nothing: a line break would be a line of the configuration, quotes or not."""
+    word = str(text)
+    if not word.isprintable():
+        raise UsageError(
+            f"{word!r} cannot stand in HAProxy's configuration",
+            "it holds characters that print nothing",
+            "give the file or address another name",
+            code=ErrorCode.CONFIG_INVALID,
+            facts={"name": word},
+        )
+    return shlex.quote(word)
 
 
 def stamp(*files: Path | None) -> str:

@@ -10,5 +10,6 @@ app = group(
     "run",
     "exporter",
     "unit",
+    "filters",
     "token",
 )

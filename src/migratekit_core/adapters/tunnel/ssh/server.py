@@ -35,10 +35,10 @@ def authorized_line(public_key: str, services: Mapping[str, str], command: str) 
     Raises UsageError for a text that is no public key.
     """
     words = public_key.split()
-    if len(words) < 2 or words[0] not in KINDS or len(public_key.splitlines()) != 1:
+    if len(words) < 2 or words[0] not in KINDS or not public_key.isprintable():
         raise UsageError(
             "that is no public key",
-            "it has to be one line: KIND BASE64 COMMENT",
+            "it has to be one line, and hold nothing that cannot be printed: KIND BASE64 COMMENT",
             "pass the .pub file",
             code=ErrorCode.FILE_INVALID,
         )
