@@ -29,7 +29,9 @@ func encode(dst, data []byte, want uint32, sw *Switches) ([]byte, uint32) {
 	if want != encodeNone && len(dst)-start < len(data) {
 		return dst, want
 	}
-	dst = append(dst[:start], data...)
+	if want != encodeSkipz { // which has left it as it is
+		dst = append(dst[:start], data...)
+	}
 	if want == encodeSkipz && sw.SkipzStored && len(data) >= 4 && le.Uint32(data) != uint32(len(data)) {
 		return dst, encodeSkipz
 	}
@@ -52,7 +54,7 @@ func deflate(dst, data []byte) []byte {
 	return out.Bytes()
 }
 
-// skipz leaves runs of zeros out. It may stop when what it has made is no shorter than the chunk.
+// skipz leaves runs of zeros out. What would be no shorter than the chunk it does not make: the answer is too long then.
 func skipz(dst, data []byte, sw *Switches) []byte {
 	start, grain := len(dst), sw.SkipzGrain
 	var head [8]byte
@@ -60,7 +62,7 @@ func skipz(dst, data []byte, sw *Switches) []byte {
 	if sw.Reserved == "noise" {
 		noise(head[4:])
 	}
-	dst = append(dst, head[:]...)
+	size := len(head)
 	type segment struct{ from, to int }
 	var segments []segment
 	for at := 0; at < len(data); {
@@ -73,7 +75,12 @@ func skipz(dst, data []byte, sw *Switches) []byte {
 			at = min(at+grain, len(data))
 		}
 		segments = append(segments, segment{from, at})
+		size += len(head) + at - from
 	}
+	if size >= len(data) {
+		return append(dst[:start], data...)
+	}
+	dst = append(dst, head[:]...)
 	for i := range segments {
 		s := segments[i]
 		if sw.SkipzOrder == "reverse" {
@@ -82,9 +89,6 @@ func skipz(dst, data []byte, sw *Switches) []byte {
 		le.PutUint32(head[:], uint32(s.from))
 		le.PutUint32(head[4:], uint32(s.to-s.from))
 		dst = append(append(dst, head[:]...), data[s.from:s.to]...)
-		if len(dst)-start >= len(data) {
-			return dst
-		}
 	}
 	return dst
 }

@@ -245,6 +245,27 @@ func TestManyRequestsAtOnce(t *testing.T) {
 	l.none()
 }
 
+// A client that asks for more only when it has all of an answer is never seen with more in flight.
+func TestRequestsInFlightAreNotCountedTwice(t *testing.T) {
+	l := start(t)
+	c, handle := l.open()
+	l.ask(c, handle, 4)
+	got := map[uint32]int{}
+	for asked, done := 4, 0; done < 200; {
+		r, err := c.Get()
+		must(t, err)
+		if got[r.Sequence]++; got[r.Sequence] == 16 {
+			if done++; asked < 200 {
+				l.ask(c, handle, 1)
+				asked++
+			}
+		}
+	}
+	if r := l.service.Report(); r.Hosts[0].MaxInFlight != 4 || r.Disks[0].MaxInFlight != 4 {
+		t.Fatalf("%+v", r)
+	}
+}
+
 // ask sends so many reads that a rule has the host hold back.
 func (l *lab) ask(c *nfctest.Client, handle uint64, reads int) {
 	l.t.Helper()
