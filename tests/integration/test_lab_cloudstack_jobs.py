@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import requests
@@ -240,3 +241,77 @@ def test_a_request_at_work_during_a_restart_is_broken_off(double: Double, user: 
     double.control("POST", "/lab/restart", seconds=0.2)
     thread.join(15)
     assert isinstance(failed[0], requests.exceptions.ConnectionError)
+
+
+def test_a_job_that_holds_its_machine_too_long_is_given_up_and_done_all_the_same(
+    double: Double, user: CloudStack, later: CloudStack, ids: Ids, machine: str
+) -> None:
+    volume, other = blank(user, ids)["id"], blank(user, ids)["id"]
+    for one in (volume, other):
+        user.attachVolume(id=one, virtualmachineid=machine)
+        user.detachVolume(id=one)
+    user.attachVolume(id=volume, virtualmachineid=machine)
+    double.settings(snapshot_seconds_per_gib=3.0, job_cancel_minutes=0.5 / 60)
+    made = later.createSnapshot(volumeid=volume)
+    waits = later.attachVolume(id=other, virtualmachineid=machine)["jobid"]
+    last = ended(later, made["jobid"])
+    assert (last["jobstatus"], last["jobresultcode"], last["jobresulttype"]) == (2, 0, "text")
+    assert "blocking others" in str(last["jobresult"])
+    assert ended(later, waits)["jobstatus"] == 1, "its place was given up"
+
+    def state() -> str:
+        return str(user.listSnapshots(id=made["id"])["snapshot"][0]["state"])
+
+    assert state() == "BackingUp"
+    eventually("it is done all the same", lambda: state() == "BackedUp", 20)
+    for one in (volume, other):
+        user.detachVolume(id=one)
+        user.deleteVolume(id=one)
+    user.deleteSnapshot(id=made["id"])
+
+
+def test_managed_storage_swaps_no_root(double: Double, ids: Ids) -> None:
+    user = double.api()
+    double.settings(managed_storage=True)
+    shell = deploy(user, ids, "managed", startvm=False)["id"]
+    root, placed, new = root_of(user, shell)["id"], blank(user, ids)["id"], blank(user, ids)["id"]
+    user.attachVolume(id=placed, virtualmachineid=ids.oma)
+    user.detachVolume(id=placed)
+    user.detachVolume(id=root)  # it lies on no storage yet
+    refused(431, user.attachVolume, in_job=True, id=placed, virtualmachineid=shell, deviceid=0)
+    user.attachVolume(id=new, virtualmachineid=shell, deviceid=0)
+    user.detachVolume(id=new)
+    user.attachVolume(id=placed, virtualmachineid=shell, deviceid=1)
+    user.detachVolume(id=placed)
+    user.destroyVirtualMachine(id=shell, expunge=True)
+    for volume in (root, placed, new):
+        user.deleteVolume(id=volume)
+
+
+def test_an_attach_to_another_cluster_moves_the_volume(double: Double, user: CloudStack, ids: Ids) -> None:
+    admin, shell = double.api(), deploy(double.api(), ids, "far", startvm=False)["id"]
+    volume = blank(admin, ids)["id"]
+    admin.attachVolume(id=volume, virtualmachineid=ids.oma)
+    admin.detachVolume(id=volume)
+    before = admin.listVolumes(id=volume)["volume"][0]
+    double.settings(attach_migrates=True)
+    admin.attachVolume(id=volume, virtualmachineid=shell, deviceid=1)
+    after = admin.listVolumes(id=volume)["volume"][0]
+    assert after["storageid"] != before["storageid"]
+    admin.detachVolume(id=volume)
+    admin.deleteVolume(id=volume)
+    admin.destroyVirtualMachine(id=shell, expunge=True)
+
+
+def test_a_shared_networks_router_has_an_address_that_nobody_sees(user: CloudStack, ids: Ids) -> None:
+    narrow = next(row["id"] for row in user.listNetworks()["network"] if row["name"] == "guest-narrow")
+
+    def asked(address: str) -> Any:
+        cards = {"iptonetworklist[0].networkid": narrow, "iptonetworklist[0].ip": address}
+        return deploy(user, ids, "narrow", startvm=False, networkids=None, **cards)
+
+    for address in ("10.60.0.101", "10.60.0.20"):  # the router's; in the network, and not in its range
+        refused(530, lambda address=address: asked(address), in_job=False)
+    made = asked("10.60.0.102")
+    assert made["nic"][0]["ipaddress"] == "10.60.0.102"
+    user.destroyVirtualMachine(id=made["id"], expunge=True)

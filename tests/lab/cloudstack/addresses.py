@@ -79,7 +79,10 @@ def _ip(cloud: Cloud, wish: _Wish, others: list[Nic]) -> str | None:
     if "cidr" not in network:
         return None
     hosts = _pool(network)
-    used = {nic.ipaddress for nic in (*_used(cloud, wish.networkid), *others)} | {network["gateway"]}
+    used = {nic.ipaddress for nic in (*_used(cloud, wish.networkid), *others)} | {
+        network["gateway"],
+        network["_router"],
+    }
     if wish.ip is None:
         return next(str(host) for host in hosts if str(host) not in used)
     try:

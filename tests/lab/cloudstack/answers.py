@@ -116,8 +116,9 @@ def _offering(cloud: Cloud, volume: Volume) -> Answer:
 
 def _place(volume: Volume) -> Answer:
     host = catalogue.rows("host")[0]
+    name = "lab-primary" if volume.storageid == catalogue.POOL else "lab-primary-2"
     return {
-        "storage": "lab-primary", "storageid": volume.storageid, "storagetype": "shared", "path": volume.id,
+        "storage": name, "storageid": volume.storageid, "storagetype": "shared", "path": volume.id,
         "hypervisor": host["hypervisor"], "clusterid": host["clusterid"], "clustername": host["clustername"],
         "podid": host["podid"], "podname": host["podname"],
     }  # fmt: skip
@@ -251,6 +252,8 @@ def job(cloud: Cloud, job: Job) -> Answer:
     }  # fmt: skip
     if job.jobresult is None:  # at work, or ended by a restart of the server that it was on
         row |= {"managementserverid": catalogue.stable_id("managementserver", "lab"), "managementservername": "lab"}
+    if job.words is not None:
+        row |= {"jobresulttype": "text", "jobresult": job.words}
     if job.jobresult is not None:
         row |= {"jobresulttype": "object", "jobresult": dict(job.jobresult)}
     return _without_none(row)

@@ -57,7 +57,7 @@ def check(call: Call, volume_id: str, vm_id: str, device_id: int | None) -> None
         raise invalid_value("Please specify a VM that is in the same zone as the volume.")
     _check_hypervisor(volume, vm)
     if device_id == 0:
-        _check_root(cloud, vm)
+        _check_root(cloud, vm, volume)
     else:
         _check_number(cloud, vm)
     _check_snapshots_and_backups(cloud, vm)
@@ -78,9 +78,17 @@ def _check_hypervisor(volume: Volume, vm: Vm) -> None:
         )
 
 
-def _check_root(cloud: Cloud, vm: Vm) -> None:
+def _check_managed(cloud: Cloud, volume: Volume) -> None:
+    """A volume that lies on managed storage neither becomes a root disk nor stops being one; an allocated one lies on
+    none."""
+    if cloud.config.managed_storage and volume.storageid is not None:
+        raise invalid_value("Root volume detach is not supported for Managed DataStores")
+
+
+def _check_root(cloud: Cloud, vm: Vm, volume: Volume) -> None:
     if vm.state not in ("Stopped", "Destroyed"):
         raise invalid_value("Root volume detach can happen only when vm is in states: Stopped or Destroyed")
+    _check_managed(cloud, volume)
     if any(volume.deviceid == 0 for volume in volumes_of(cloud, vm.id)):
         raise invalid_value("Vm already has root volume attached to it")
 
@@ -171,6 +179,8 @@ def finish(call: Call, volume_id: str, vm_id: str, device_id: int | None) -> Non
             )
         kind = "ROOT" if device == 0 else volume.type
         state = "Ready" if volume.storageid else "Allocated"
+        if volume.storageid and not running and cloud.config.attach_migrates:
+            volume = replace(volume, storageid=catalogue.OTHER_POOL)
         cloud.volumes[volume_id] = replace(
             volume, state=state, virtualmachineid=vm_id, deviceid=device, type=kind, attached=now()
         )
@@ -239,6 +249,8 @@ def _to_detach(call: Call, volume_id: str | None, vm_id: str | None, device_id: 
         raise invalid_value("Please specify a VM that is either running or stopped.")
     if volume.type == "ROOT" and vm.state not in ("Stopped", "Destroyed"):
         raise invalid_value("Root volume detach can happen only when vm is in states: Stopped or Destroyed")
+    if volume.type == "ROOT":
+        _check_managed(call.cloud, volume)
     if any(snapshot.vmid == vm.id for snapshot in call.cloud.vmsnapshots.values()):
         raise invalid_value("Unable to detach volume, please specify a VM that does not have VM snapshots")
     if vm.backupofferingid:

@@ -44,6 +44,7 @@ class Work:
     check: Callable[[], None] = lambda: None  # at once, while others may still be at work on the machine
     begin: Callable[[], Callable[[], None]] = lambda: lambda: None  # at its turn; returns what puts states back
     interrupted: Callable[[], None] | None = None  # instead of `undo`, where a restart of the server ends it
+    seconds: float = 0.0  # that it takes beside what every job does
 
 
 def text(call: Call, name: str) -> str | None:

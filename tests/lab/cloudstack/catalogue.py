@@ -47,6 +47,8 @@ ZONE = stable_id("zone", "lab-zone-1")
 LOOPBACK = f"127.{10 + secrets.randbelow(240)}"
 """Two labs on one host must not have the same addresses."""
 POOL = stable_id("storagepool", "lab-primary")
+OTHER_POOL = stable_id("storagepool", "lab-primary-2")
+"""Of another cluster (`attach_migrates`)."""
 HOST = stable_id("host", "lab-kvm-1")
 ROOT_DOMAIN = stable_id("domain", "ROOT")
 OMA_VM = stable_id("virtualmachine", "oma01")
@@ -69,6 +71,16 @@ NETWORKS = [
     network("reachable-prod", f"{LOOPBACK}.1.0/24", "reach.cloud.internal", 201),
     network("reachable-test", f"{LOOPBACK}.2.0/24", "reach-test.cloud.internal", 299),
     network("guest-dmz", "10.50.0.0/24", "guest-dmz.cloud.internal", 150, kind="Shared"),
+    # Its addresses are a part of it, and its router has one of them: in no list that a user can ask for.
+    network(
+        "guest-narrow",
+        "10.60.0.0/24",
+        "narrow.cloud.internal",
+        151,
+        kind="Shared",
+        addresses=("10.60.0.100", "10.60.0.199"),
+        router="10.60.0.101",
+    ),
     network("legacy-l2", None, "legacy-l2.cloud.internal", 160, kind="L2"),
 ]
 OS_TYPES = _os_types()

@@ -17,6 +17,7 @@ from .errors import ApiError, as_job_result, in_job, runtime
 from .model import Account, Job, now
 from .state import Cloud, forget
 
+CANCELLED = "Job is cancelled as it has been blocking others for too long"
 INTERRUPT_SECONDS = 30.0
 """How long what jobs are about to do may take to end, when the server is restarted."""
 
@@ -62,7 +63,7 @@ def _run(cloud: Cloud, job_id: str, work: Work, orders: Orders) -> None:
         _wait_for_turn(cloud, job_id, work.resources)
         with cloud.lock:
             back = work.begin()
-        _pass_time(cloud, job_id, cloud.config.job_seconds + orders.seconds)
+        _pass_time(cloud, job_id, cloud.config.job_seconds + work.seconds + orders.seconds, work.resources)
         if orders.failure:
             raise orders.failure
         result: Mapping[str, Any] = work.run()
@@ -83,7 +84,8 @@ def _run(cloud: Cloud, job_id: str, work: Work, orders: Orders) -> None:
             back()
         work.undo()
     with cloud.lock:
-        if job_id in cloud.jobs and job_id not in cloud.interrupted:
+        # What was cancelled is told as that, and done all the same.
+        if job_id in cloud.jobs and job_id not in cloud.interrupted and cloud.jobs[job_id].jobstatus == 0:
             done = replace(cloud.jobs[job_id], jobstatus=2 if code else 1, jobresultcode=code, jobresult=result)
             cloud.jobs[job_id] = replace(done, completed=now())
         _leave(cloud, job_id, work.resources)
@@ -92,6 +94,8 @@ def _run(cloud: Cloud, job_id: str, work: Work, orders: Orders) -> None:
 def _leave(cloud: Cloud, job_id: str, resources: tuple[str, ...]) -> None:
     """Give up the job's places. Called under the lock."""
     for resource in resources:
+        if job_id not in cloud.queues.get(resource, ()):
+            continue  # it was cancelled
         cloud.queues[resource].remove(job_id)
         if not cloud.queues[resource]:
             del cloud.queues[resource]
@@ -112,9 +116,19 @@ def _wait_for_turn(cloud: Cloud, job_id: str, resources: tuple[str, ...]) -> Non
             raise _Interrupted
 
 
-def _pass_time(cloud: Cloud, job_id: str, seconds: float) -> None:
+def _pass_time(cloud: Cloud, job_id: str, seconds: float, resources: tuple[str, ...]) -> None:
+    """Let a job take its time. One that holds others up for longer than job.cancel.threshold.minutes is told as failed
+    and gives up its places; its work goes on, and is done."""
+    most = cloud.config.job_cancel_minutes * 60
     with cloud.turns:
-        if cloud.turns.wait_for(lambda: job_id in cloud.interrupted, seconds):
+        if cloud.turns.wait_for(lambda: job_id in cloud.interrupted, min(seconds, most)):
+            raise _Interrupted
+        if seconds <= most:
+            return
+        if job_id in cloud.jobs:
+            cloud.jobs[job_id] = replace(cloud.jobs[job_id], jobstatus=2, words=CANCELLED, completed=now())
+        _leave(cloud, job_id, resources)
+        if cloud.turns.wait_for(lambda: job_id in cloud.interrupted, seconds - most):
             raise _Interrupted
 
 

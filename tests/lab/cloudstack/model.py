@@ -170,6 +170,7 @@ class Job:
     jobresultcode: int = 0
     jobresult: Mapping[str, Any] | None = None
     completed: str | None = None
+    words: str | None = None  # instead of a result: what one says that was cancelled
 
 
 def now() -> str:

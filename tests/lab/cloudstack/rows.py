@@ -82,9 +82,11 @@ def disk_offering(
 def network(
     name: str, cidr: str | None, domain: str, vlan: int, *, id: str | None = None, kind: str = "Isolated",
     zone: tuple[str, str] | None = None, owner: str | None = None, addresses: tuple[str, str] | None = None,
+    router: str | None = None,
     security_groups: bool = False, state: str = "Implemented", vpc: tuple[str, str] | None = None,
 ) -> Row:  # fmt: skip
-    """A guest network. `zone` and `vpc` are (id, name); `addresses` are the first and the last one it gives.
+    """A guest network. `zone` and `vpc` are (id, name); `addresses` are the first and the last one it gives, and
+    `router` is the one that its virtual router has, which users are not told.
 
     What begins with an underscore is the double's own and no field of the API.
     """
@@ -102,7 +104,8 @@ def network(
         "supportsvmautoscaling": kind == "Isolated", "privatemtu": 1500, "publicmtu": 1500, "receivedbytes": 0,
         "sentbytes": 0, "hasannotations": False, "created": CREATED, "tags": [],
         "service": [_service(one, "VpcVirtualRouter" if vpc else "VirtualRouter") for one in offering[3].split()],
-        "_owner": owner, "_vlan": vlan, "_addresses": addresses, "_security_groups": security_groups,
+        "_owner": owner, "_vlan": vlan, "_addresses": addresses, "_router": router,
+        "_security_groups": security_groups,
     }  # fmt: skip
     if cidr:
         gateway = cidr.rsplit(".", 1)[0] + ".1"

@@ -27,7 +27,15 @@ class Config:
     volumeid: bool = _switch(True, "deploy from volumes and snapshots; without it the cloud is a 4.20 one")
     attach_delay: float = _switch(0.0, "seconds by which Linux sees a disk later than CloudStack")
     job_seconds: float = _switch(0.1, "seconds that a job takes")
-    kvm_snapshot: bool = _switch(True, "kvm.snapshot.enabled: snapshots of volumes of running machines")
+    snapshot_seconds_per_gib: float = _switch(0.0, "seconds that a snapshot takes beside, for each GiB of its volume")
+    job_cancel_minutes: float = _switch(60.0, "job.cancel.threshold.minutes: what holds a machine longer is given up")
+    managed_storage: bool = _switch(
+        False, "the primary storage is managed: nothing on it becomes or stops being a root"
+    )
+    attach_migrates: bool = _switch(False, "stopped machines are of another cluster: what is attached to one is copied")
+    kvm_snapshot: bool = _switch(
+        True, "kvm.snapshot.enabled: snapshots of volumes of running machines; of an older cloud off if not said"
+    )
     pool_scope: str = _switch("ZONE", "scope of the primary storage", ("ZONE", "CLUSTER"))
     max_data_volumes: int = _switch(32, "data disks that a machine takes (hypervisor_capabilities of KVM)")
     uefi_slots: int = _switch(2, "disks that a running UEFI machine takes until its next start")
@@ -79,7 +87,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     for name, switch in SWITCHES.items():
         option, kind, text = f"--{name.replace('_', '-')}", type(switch.default), switch.metadata["help"]
         if kind is bool:
-            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=switch.default, help=text)
+            default = None if name == "kvm_snapshot" else switch.default
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=default, help=text)
         else:
             choices = switch.metadata["choices"] or None
             parser.add_argument(option, type=kind, default=switch.default, choices=choices, help=text)
@@ -87,4 +96,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def from_options(state: Path, options: argparse.Namespace) -> Config:
     """Return the settings that the options ask for."""
-    return Config(state=state, **{name: getattr(options, name) for name in SWITCHES})
+    wanted = {name: getattr(options, name) for name in SWITCHES}
+    if options.kvm_snapshot is None:
+        older = not options.volumeid or options.version.startswith(("4.18", "4.19", "4.20"))
+        wanted["kvm_snapshot"] = not older
+    return Config(state=state, **wanted)

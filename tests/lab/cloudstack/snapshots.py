@@ -12,7 +12,7 @@ from .access import check_owner
 from .call import Call, Work, check_length, flag, mappings, need, text
 from .errors import invalid_value, runtime
 from .lookup import existing
-from .model import Snapshot, Tag, Vm, Volume, now
+from .model import GIB, Snapshot, Tag, Vm, Volume, now
 from .state import check_limits, forget
 
 
@@ -69,7 +69,8 @@ def create_snapshot(call: Call) -> Work:
 
     resources = [f"volume:{volume.id}", f"snapshot:{snapshot.id}"]
     resources += [f"virtualmachine:{vm.id}"] if vm else []
-    return Work(run, tuple(resources), "Snapshot", snapshot.id, snapshot.id, undo, begin=begin)
+    seconds = cloud.config.snapshot_seconds_per_gib * volume.size / GIB
+    return Work(run, tuple(resources), "Snapshot", snapshot.id, snapshot.id, undo, begin=begin, seconds=seconds)
 
 
 def _check_wishes(call: Call) -> None:

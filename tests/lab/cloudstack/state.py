@@ -93,7 +93,7 @@ def knows(cloud: Cloud, kind: str, entity_id: str) -> bool:
         "project": cloud.projects,
         "domain": {account.domainid for account in cloud.accounts.values()},
         "account": {account.id for account in cloud.accounts.values()},
-        "storagepool": {catalogue.POOL},
+        "storagepool": {catalogue.POOL, catalogue.OTHER_POOL},
         "nic": {nic.id for vm in cloud.vms.values() for nic in vm.nics},
     }
     found = entity_id in live.get(kind, ()) or catalogue.has(kind, entity_id)
