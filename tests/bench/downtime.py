@@ -57,7 +57,7 @@ def measure(folder: Path, seconds: float) -> dict[str, dict[str, float]]:
             lab.cloud.settings(job_seconds=seconds)
             done = _json(lab, "failover", name, "--yes")
             steps: dict[str, float] = {}
-            for span in done["downtime"]["spans"]:
+            for span in done["downtime"]:
                 steps[span["step"]] = round(steps.get(span["step"], 0.0) + span["seconds"], 1)
             found[name] = steps
     return found

@@ -33,7 +33,7 @@ from tests.lab.lab import Lab
 FAILOVER, CONVERT = ("failover", "--yes"), ("failover", "--yes", "--convert")
 VERIFIES = ("verify/", "failover/verify")
 """How the places begin that a failover passes with --verify only, which takes its time."""
-CANCELLED_AT = "failover/data-disks/running"
+CANCELLED_AT = "failover/no-return/running"
 """Where a failover is cancelled, so that it takes everything back: by then there is something of each kind."""
 WORKS, FAILS = "work", "fail"
 """What the stand-in for virt-v2v-in-place does; by FAILS half-way."""
@@ -45,14 +45,16 @@ class Scenario:
 
     begins: str
     """`replicated`, `detached` (its volumes have given way to others), `failed-over`, `converted` (failed over with its
-    guest converted), `rehearsed` or `lost`."""
+    guest converted), `standing` (an earlier failover has left its machine), `rehearsed` or `lost`."""
     command: tuple[str, ...]
     then: tuple[str, ...]
     """Commands, each of which has to lead to a clean state."""
     only: tuple[str, ...] = ("",)
     """How its places begin, where others have the rest."""
     cancelled: bool = False
-    """Whether it is asked to stop first (at CANCELLED_AT): the places are those of taking everything back."""
+    """Whether it is asked to stop first (at `at`): the places are those of taking everything back."""
+    at: str = CANCELLED_AT
+    """Where that is."""
     tool: str = ""
     """WORKS or FAILS where the guest is converted."""
 
@@ -81,6 +83,15 @@ _PUT_BACK = ("rollback/put-back-replica", "rollback/attach-volumes", "rollback/h
 SCENARIOS = {
     "live": Scenario("replicated", (*FAILOVER, "--verify"), ("failover", "rollback", "cleanup")),
     "cancelled": Scenario("replicated", FAILOVER, ("failover", "rollback"), only=("rollback/",), cancelled=True),
+    "tried": Scenario(
+        "replicated",
+        FAILOVER,
+        ("failover", "rollback"),
+        only=("rollback/delete-trial",),
+        cancelled=True,
+        at="failover/try-swap/daemon-post-volumes/answered",
+    ),
+    "left": Scenario("standing", FAILOVER, ("failover",), only=("failover/take-over-machine",)),
     "held": Scenario(
         "replicated",
         (*FAILOVER, "--hold"),
@@ -203,10 +214,23 @@ class Lane:
             made = self.report("test-failover", self.vm)
             if state == "lost":
                 forget(self.lab, made["failover_id"])
+        elif state == "standing":
+            self._leave_standing()
         elif state == "detached":
             for volume_id in volume_ids(self.lab, self.vm):
                 self.report("volumes", "detach", volume_id, "--yes")
         self.state = state
+
+    def _leave_standing(self) -> None:
+        """Have a failover be cancelled where the account may not expunge: its machine stays, stopped."""
+        self.lab.cloud.settings(allow_user_expunge=False)
+        self.stop_at(CANCELLED_AT)
+        with self.started(*self.arguments(FAILOVER), MIGRATEKIT_POINTS=str(self.folder)) as command:
+            self.wait(command, CANCELLED_AT)
+            command.send_signal(signal.SIGINT)
+            command.communicate(timeout=150)
+        self.lab.cloud.default_settings()
+        assert [vm["state"] for vm in self.machines()] == ["Stopped"]
 
     def write_there(self) -> None:
         """Have the machine in CloudStack write: within the disk, and where the volume is longer than the disk."""
@@ -219,11 +243,11 @@ class Lane:
     def passed(self, scenario: Scenario) -> list[str]:
         """Run a scenario's command to its end, and return the places that it passes, each once."""
         self.prepare(scenario.begins)
-        self.stop_at(CANCELLED_AT if scenario.cancelled else "")
+        self.stop_at(scenario.at if scenario.cancelled else "")
         arguments = self.arguments(scenario.command)
         with self._watched(scenario, arguments) as command:
             if scenario.cancelled:
-                self.wait(command, CANCELLED_AT)
+                self.wait(command, scenario.at)
                 command.send_signal(signal.SIGINT)
             if "--hold" in scenario.command:
                 eventually("it waits", lambda: "failover/predict-downtime/completed" in self.reached())
@@ -252,11 +276,11 @@ class Lane:
 
     def kill_at(self, scenario: Scenario, place: str) -> None:
         """Start a scenario's command, and kill it where it stands at a place."""
-        self.stop_at(place, *([CANCELLED_AT] if scenario.cancelled else []))
+        self.stop_at(place, *([scenario.at] if scenario.cancelled else []))
         passed = (word for word in scenario.command if word != "--verify" or place.startswith(VERIFIES))
         with self._watched(scenario, self.arguments(tuple(passed))) as command:
             if scenario.cancelled:
-                self.wait(command, CANCELLED_AT)
+                self.wait(command, scenario.at)
                 command.send_signal(signal.SIGINT)
             self.wait(command, place)
             command.kill()

@@ -119,7 +119,7 @@ def test_a_converted_machine_runs_and_can_be_taken_back(lab: Lab, tool: Tool, sy
     shown = report(lab, "jobs", "show", next(job["id"] for job in jobs if job["kind"] == "failover"))
     steps = [step["name"] for step in shown["steps"]]
     assert steps.index("hand-over") < steps.index("protect-replica") < steps.index("convert-guest")
-    assert steps.index("convert-guest") < steps.index("detach-volumes")
+    assert steps.index("convert-guest") < steps.index("move-volumes")
     report(lab, "rollback", VM, "--yes")
     assert lab.vcenter.vm(VM)["power"] == "on"
     identical(lab, VM)

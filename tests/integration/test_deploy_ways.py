@@ -1,11 +1,10 @@
-"""The two ways in which a machine is made around a root volume, chosen by what the cloud offers."""
+"""How a machine is made whose root disk is a volume of the replica: in the place of a template's."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +18,9 @@ from migratekit_core.services.failover import deploy
 from migratekit_core.services.failover.record import LIVE, Record, begin
 from migratekit_core.services.replication import replica
 from migratekit_core.volumed.names import TAG
-from tests.integration.machines import machine, thin
 from tests.integration.support import report, sql
 from tests.lab.cloudstack.catalogue import ZONE, stable_id
-from tests.lab.lab import Lab, running
+from tests.lab.lab import Lab
 
 VM = "ways01"
 MAC = "00:50:56:00:00:79"
@@ -50,27 +48,6 @@ def spec(name: str) -> VmSpec:
         secure_boot=False,
         os_type_id=stable_id("ostype", WINDOWS),
     )
-
-
-def volume_of_a_template(lab: Lab, api: CloudStack) -> str:
-    """Return a detached volume that was made of a template, with our tag: what `volumeid` takes."""
-    made = api.deployVirtualMachine(
-        zoneid=ZONE,
-        serviceofferingid=stable_id("serviceoffering", "Small Instance"),
-        templateid=stable_id("template", "debian-12"),
-        networkids=stable_id("network", "migration-test"),
-        name=f"donor-{uuid.uuid4().hex[:6]}",
-        fetch_result=True,
-    )["virtualmachine"]["id"]
-    api.stopVirtualMachine(id=made, fetch_result=True)
-    (root,) = api.listVolumes(virtualmachineid=made, fetch_list=True)
-    api.detachVolume(id=root["id"], fetch_result=True)
-    api.destroyVirtualMachine(id=made, expunge=True, fetch_result=True)
-    api.createTags(resourceids=root["id"], resourcetype="Volume", tags=[{"key": TAG, "value": "u"}], fetch_result=True)
-    # As if this installation had made it.
-    adopted = "INSERT INTO owned_volumes (volume_id, origin, created_at) VALUES (%s, 'created', NOW(6))"
-    sql(lab, adopted, root["id"], database="migratekit_volumes")
-    return str(root["id"])
 
 
 @contextmanager
@@ -117,7 +94,7 @@ def blank(api: CloudStack, runtime: Runtime) -> list[str]:
 
 
 def check(vm: dict[str, Any], lab: Lab, volume_ids: list[str]) -> None:
-    """Check that a machine is what was asked for, whichever way it was made."""
+    """Check that a machine is what was asked for."""
     assert (vm["state"], vm["osdisplayname"], vm["boottype"], vm["bootmode"]) == ("Stopped", WINDOWS, "Uefi", "legacy")
     assert (vm["cpunumber"], vm["memory"], vm["serviceofferingname"]) == (2, 1024, "Custom Bounded")
     assert vm["details"]["rootDiskController"] == "sata"
@@ -137,34 +114,11 @@ def replicated(shared_lab: Lab) -> None:
     report(shared_lab, "replicate", VM)
 
 
-def test_a_volume_of_a_template_is_deployed_by_volumeid(lab: Lab, replicated: None) -> None:
-    with built(lab, "way-volume", lambda api, runtime: [volume_of_a_template(lab, api), *blank(api, runtime)]) as found:
-        vm, record, volume_ids = found
-        check(vm, lab, volume_ids)
-        assert record.state()["deploy_path"] == "volumeid"
-        assert vm["templatename"] == "debian-12"
-
-
 def test_a_blank_volume_takes_the_place_of_the_templates(lab: Lab, replicated: None) -> None:
     with built(lab, "way-template", blank) as (vm, record, volume_ids):
         check(vm, lab, volume_ids)
-        assert record.state()["deploy_path"] == "template"
         assert record.state()["template_root"] is None
         assert vm["templatename"] == "migratekit-shell"
     # Of the template's root disk nothing is left.
     names = [volume["name"] for volume in lab.cloud.state()["volumes"]]
     assert not [name for name in names if name.startswith("ROOT-") and name != "ROOT-1"]
-
-
-def test_a_cloud_without_volumeid_gets_the_older_way(tmp_path: Path) -> None:
-    """listApis decides, not the version: the same volume, which the other cloud takes as it is."""
-
-    def one(images: Any) -> dict[str, Any]:
-        return {"vms": [machine(VM, thin(8 << 20))]}
-
-    options = ("--no-volumeid",)
-    with running(tmp_path / "run", preferred_ports=False, inventory=one, cloud_options=options) as old:
-        report(old, "replicate", VM)
-        with built(old, "way-old", lambda api, runtime: [volume_of_a_template(old, api)]) as (vm, record, volume_ids):
-            check(vm, old, volume_ids)
-            assert record.state()["deploy_path"] == "template"

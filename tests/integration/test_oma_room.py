@@ -171,3 +171,26 @@ def test_the_daemon_is_killed_while_it_makes_room(lab: Lab) -> None:
     for vm in SOUND:
         identical(lab, vm)
     nothing_left(lab, *SOUND)
+
+
+def synced_every(lab: Lab, vm: str, minutes: int) -> None:
+    """Have a machine's last two syncs have begun so far apart, the last one a minute ago."""
+    ids = sql(lab, "SELECT id FROM replication_jobs WHERE source_vm_name = %s AND completed_at IS NOT NULL "
+                   "ORDER BY created_at DESC LIMIT 2", vm)  # fmt: skip
+    for row, ago in zip(ids, (1, 1 + minutes), strict=True):
+        moment = "UPDATE replication_jobs SET started_at = UTC_TIMESTAMP(6) - INTERVAL %s MINUTE WHERE id = %s"
+        sql(lab, moment, ago, row["id"])
+
+
+def test_what_is_due_soonest_keeps_its_place(lab: Lab) -> None:
+    for volume in volume_ids(lab, "wide03"):
+        report(lab, "volumes", "detach", volume, "--yes")
+    for vm in ("wide01", "wide02", "wide01", "wide02"):
+        replicate(lab, vm)
+    assert [attached(lab, vm) for vm in SOUND] == [6, 6, 0]
+    # Used the longest ago, and due in an hour; the other one in a day.
+    synced_every(lab, "wide01", 60)
+    synced_every(lab, "wide02", 24 * 60)
+    replicate(lab, "wide03")
+    assert [attached(lab, vm) for vm in SOUND] == [6, 5, 2]
+    nothing_left(lab, *SOUND)

@@ -113,9 +113,9 @@ def test_the_plan_says_what_would_be_done_and_what_it_rests_on(lab: Lab, replica
     assert f"OS type {DEBIAN}; UEFI with secure boot; disks virtio, cards virtio" in machine
     assert "Network adapter 1 → guest-prod, MAC 00:50:56:00:00:77, address 10.1.1.77" in machine
     assert [" ".join(call.split()[:2]) for call in plan["calls"]] == [
-        "vSphere: ShutdownGuest", "vSphere: CreateSnapshot_Task,", "daemon: detach", "deployVirtualMachine template",
-        "createTags UserVm", "updateVirtualMachine ostypeid", "daemon: detach", "daemon: attach", "daemon: attach",
-        "daemon: attach", "startVirtualMachine",
+        "deployVirtualMachine template", "createTags UserVm", "updateVirtualMachine ostypeid", "daemon: detach",
+        "daemon: make", "vSphere: ShutdownGuest", "vSphere: CreateSnapshot_Task,", "daemon: detach", "daemon: attach",
+        "daemon: attach", "daemon: attach", "startVirtualMachine",
     ]  # fmt: skip
     outlook = plan["outlook"]
     assert outlook["total"] == pytest.approx(outlook["shutdown"] + outlook["final_sync"] + outlook["rest"])

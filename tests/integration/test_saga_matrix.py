@@ -31,13 +31,16 @@ KINDS = {"failover", "replication", "verify", "test-failover", "rollback", "clea
 SAMPLE = [
     ("live", "failover/shutdown-source/ShutdownGuest/answered", "rollback"),
     ("live", "replication/remove-snapshot/RemoveSnapshot/answered", "failover"),
-    ("live", "failover/detach-volumes/daemon-post-detach/answered", "cleanup"),
+    ("live", "failover/move-volumes/daemon-post-detach/answered", "cleanup"),
     # The machine exists, and nobody has noted its id.
     ("live", "failover/deploy/deployVirtualMachine/answered", "failover"),
     ("live", "failover/deploy/deployVirtualMachine/answered", "rollback"),
-    ("live", "failover/root-disk/daemon-post-detach/answered", "failover"),
+    ("live", "failover/template-root/daemon-post-detach/answered", "failover"),
+    ("live", "failover/try-swap/daemon-post-volumes/answered", "rollback"),
+    ("live", "failover/move-volumes/daemon-post-attach/answered", "rollback"),
     ("live", "failover/start/startVirtualMachine/answered", "rollback"),
     ("cancelled", "rollback/take-volumes-off/completed", "failover"),
+    ("left", "failover/take-over-machine/completed", "failover"),
     ("rollback", "rollback/stop-machine/stopVirtualMachine/answered", "rollback"),
     ("rollback", "rollback/destroy-machine/destroyVirtualMachine/asking", "rollback"),
     ("detached", "failover/attach-volumes/daemon-post-attach/answered", "failover"),

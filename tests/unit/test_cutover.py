@@ -103,9 +103,7 @@ VM: Any = SimpleNamespace(name="web01")
 
 
 def test_it_stops_where_what_is_fixed_is_too_much() -> None:
-    with pytest.raises(
-        PreconditionError, match=r"will not fit into 25.0 s: shutdown, deploy and boot alone take 30.0 s"
-    ):
+    with pytest.raises(PreconditionError, match=r"will not fit into 25.0 s: shutdown, move and boot alone take 30.0 s"):
         cutover._give_up_where_hopeless(VM, When(max_downtime=25.0), predictions(40.0))
 
 

@@ -18,6 +18,7 @@ from migratekit_core.common.hints import migratekit
 from migratekit_core.common.units import human_age, human_bytes, human_seconds
 
 if TYPE_CHECKING:
+    from migratekit_core.services.replication.queue import Load
     from migratekit_core.services.schedule.due import Standing
     from migratekit_core.services.schedule.run import Outcome, Result
 
@@ -26,10 +27,12 @@ FAILED_EXIT_CODE = 1
 
 def replicate_due(context: typer.Context, options: list[str], dry_run: bool, quiet: bool, output: Output) -> None:
     """Sync every machine that is due, or show how all of them stand. `options` go to each sync."""
+    from migratekit_core.adapters.cloudstack.limits import DATA_DISKS
     from migratekit_core.common import childprocess
     from migratekit_core.common.childprocess import Child
     from migratekit_core.common.errors import ERROR_FILE
     from migratekit_core.db.schema import require_schema
+    from migratekit_core.services.replication.queue import of_schedule
     from migratekit_core.services.schedule.due import standings
     from migratekit_core.services.schedule.run import run_due
 
@@ -48,7 +51,9 @@ def replicate_due(context: typer.Context, options: list[str], dry_run: bool, qui
         require_schema(opened.databases, ("oma",))
         schedule = opened.config.schedule
         if dry_run:
-            _show_plan(standings(opened.databases.oma, schedule), output)
+            places = (opened.config.ossea.max_disks if opened.config.ossea else None) or DATA_DISKS
+            found = standings(opened.databases.oma, schedule)
+            _show_plan(found, of_schedule(opened.databases.oma, schedule.rpo, places), output)
             return
         opened.tracker.mark_interrupted()
         done = run_due(opened.databases.oma, schedule, start, opened.observer.note)
@@ -58,7 +63,7 @@ def replicate_due(context: typer.Context, options: list[str], dry_run: bool, qui
         raise typer.Exit(codes.pop() if len(codes) == 1 else FAILED_EXIT_CODE)
 
 
-def _show_plan(found: list[Standing], output: Output) -> None:
+def _show_plan(found: list[Standing], queue: Load, output: Output) -> None:
     table = render.Table("MACHINE", "RPO", "LAST SYNC (UTC)", "AGE", "STATE", "DUE IN", right=("RPO", "AGE", "DUE IN"))
     for each in found:
         last = f"{each.last:%Y-%m-%d %H:%M:%S}" if each.last else "never"
@@ -77,7 +82,20 @@ def _show_plan(found: list[Standing], output: Output) -> None:
         }
         for each in found
     ]
-    render.result(output, "migratekit.replicate-due-plan/1", {"machines": machines}, table)
+    told = {
+        "disks": queue.disks,
+        "places": queue.slots,
+        "jobs_per_hour": round(queue.jobs_per_hour, 1),
+        "seconds_per_job": round(queue.job.seconds, 1),
+        "measured": queue.job.measured,
+        "busy": round(queue.busy, 3),
+        "fits": queue.fits,
+        "rpo_that_fits_seconds": round(queue.rpo_that_fits, 1),
+        "omas_needed": queue.omas_needed,
+    }
+    render.result(output, "migratekit.replicate-due-plan/1", {"machines": machines, "queue": told}, table)
+    if output is Output.TABLE:
+        plain.out(str(queue))
 
 
 def _show(done: Result, quiet: bool, output: Output) -> None:

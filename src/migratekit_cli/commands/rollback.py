@@ -44,6 +44,8 @@ def command(
         confirm(f"Take the failover of {vm} back?", yes, about=lines)
         done = core.rollback(opened, vm)
     gone = f"; its machine {done.destination_vm_id} is destroyed" if done.destination_vm_id else ""
+    if done.machine_standing:
+        gone = f"; its machine {done.destination_vm_id} stays, stopped, for the next failover"
     if done.machine_kept:
         gone += f" ({STAYS})"
     text = f"{done.vm_name} is rolled back: the source {SOURCE[done.source]}{gone}"

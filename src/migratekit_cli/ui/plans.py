@@ -61,7 +61,7 @@ def _downtime(outlook: Outlook | None) -> list[str]:
         assert outlook.total is not None and outlook.final_sync is not None, "known"
         figures = (
             f"expected downtime {human_seconds(outlook.total)}: shutdown {human_seconds(outlook.shutdown)}, "
-            f"final sync {human_seconds(outlook.final_sync)}, deploy and boot {human_seconds(outlook.rest)}"
+            f"final sync {human_seconds(outlook.final_sync)}, move and boot {human_seconds(outlook.rest)}"
         )
     else:
         figures = f"expected downtime not known: beside the final sync {human_seconds(outlook.shutdown + outlook.rest)}"

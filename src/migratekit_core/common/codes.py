@@ -391,6 +391,9 @@ class ErrorCode(StrEnum):
     IN_FAILOVER = "in-failover"
     """A machine or a volume is part of a failover or a rehearsal.
     Take that away (`migratekit cleanup`), go on with it (`failover`), or give it back (`rollback`)."""
+    ROOT_SWAP_REFUSED = "root-swap-refused"
+    """CloudStack lets no volume of `ossea.disk_offering` be the root disk of a machine. Nothing was shut down.
+    Managed primary storage does that: set `ossea.disk_offering` to one whose tag leads to other storage."""
     OMA_FULL = "oma-full"
     """All disks that the OMA takes are in use by runs that will end.
     Wait, run fewer machines at a time, or use a second OMA: [runbook](runbook.md#busyerror)."""

@@ -48,7 +48,7 @@ class Ossea(Table):
     """MHz of each CPU, for custom offerings that leave the speed open."""
     disk_offering: str
     template: str | None = None
-    """Template for clouds without deployVirtualMachine's volumeid: its root disk is swapped for ours."""
+    """The template that new machines are deployed of: its root disk gives way to the replica's."""
     oma_vm: str
     """The virtual machine that the volume daemon runs on, as CloudStack knows it."""
     max_disks: Annotated[int, Field(gt=0)] | None = None

@@ -13,6 +13,9 @@ FAILOVER_TAG, KIND_TAG = f"{TAG}-failover", f"{TAG}-kind"
 """Keys of the tags on what a failover makes: its id, and whether it is a live one or a rehearsal."""
 ROOT_TAG = f"{TAG}-root"
 """Key of the tag on the root disk that a failover's machine has from its template; its value is the failover's id."""
+TRIAL_TAG = f"{TAG}-trial"
+"""Key of the tag on the empty volume that tries, before a source is shut down, whether it can be a root disk; its value
+is the failover's id."""
 EXPORT = re.compile(r"migration-[A-Za-z0-9-]{1,40}-[A-Za-z0-9-]{1,16}-[0-9a-f]{8}")
 """The only names of exports (`export_name`). What a row or a folder has otherwise is not served, and names no file."""
 VOLUME_ID = re.compile(r"[A-Za-z0-9-]{1,36}")

@@ -294,11 +294,6 @@ class Cloud:
             )
         return refusal(self._where, command, _job_error(answer), in_job=True)
 
-    def accepts(self, command: str, parameter: str) -> bool:
-        """Return whether this cloud's version of a command takes a parameter: listApis knows, versions only hint."""
-        apis = self.request("listApis", name=command).get("api") or []
-        return any(parameter == given["name"] for api in apis for given in api.get("params") or [])
-
 
 def _session(ossea: Ossea, note: Callable[[str], None] | None) -> requests.Session:
     """Return a session that goes by ossea.proxy and by nothing of the environment (proxies, .netrc).

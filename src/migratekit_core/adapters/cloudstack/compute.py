@@ -128,10 +128,8 @@ def _named(cloud: Cloud, wanted: str, **where: Any) -> list[dict[str, Any]]:
     return [row for row in rows if wanted in (row.get("id"), row.get("name"))]
 
 
-def deploy(
-    cloud: Cloud, spec: VmSpec, *, volume_id: str | None = None, template_id: str | None = None
-) -> tuple[str, str]:
-    """Begin to deploy a machine, stopped, from its root volume or from a template; return its id and the job's.
+def deploy(cloud: Cloud, spec: VmSpec, template_id: str) -> tuple[str, str]:
+    """Begin to deploy a machine, stopped, from a template; return its id and the job's.
 
     The caller writes both down before it waits (`Cloud.wait`): from the call's answer on, the machine exists.
     """
@@ -143,7 +141,6 @@ def deploy(
         displayname=spec.display_name,
         zoneid=spec.zone_id,
         serviceofferingid=spec.service_offering_id,
-        volumeid=volume_id,
         templateid=template_id,
         # One entry for a network: CloudStack would keep only the last one of several.
         iptonetworklist=[
@@ -217,13 +214,23 @@ class Destroyed(StrEnum):
     """It is gone for good, with its root volume."""
     KEPT = "kept"
     """The account may not expunge: CloudStack keeps it, destroyed, until expunge.delay has passed."""
+    LEFT = "left"
+    """The account may not expunge, and it was to be left as it is then."""
 
 
-def destroy(cloud: Cloud, vm_id: str, jobs: AsyncJobs, take_off: Callable[[], object] = lambda: None) -> Destroyed:
+def destroy(
+    cloud: Cloud,
+    vm_id: str,
+    jobs: AsyncJobs,
+    take_off: Callable[[], object] = lambda: None,
+    *,
+    only_expunged: bool = False,
+) -> Destroyed:
     """Destroy and expunge a machine with its root volume; without expunging where the account may not.
 
     A destroyed machine that is not expunged keeps its volumes, addresses and name: `take_off` is called before, while
     it is stopped, to take volumes off it, and its name is set free. An ordinary account does not see it any more.
+    `only_expunged`: where it would be kept, it is not destroyed either.
     """
     if find(cloud, vm_id=vm_id) is None:
         return Destroyed.ABSENT
@@ -235,6 +242,8 @@ def destroy(cloud: Cloud, vm_id: str, jobs: AsyncJobs, take_off: Callable[[], ob
     except AuthError as error:
         if error.code is not ErrorCode.EXPUNGE_NOT_ALLOWED:
             raise
+    if only_expunged:
+        return Destroyed.LEFT
     if settled(cloud, vm_id) not in ("Destroyed", GONE):
         stop(cloud, vm_id, jobs)
         take_off()

@@ -57,8 +57,6 @@ class Target:
     capabilities: Row | None = None
     apis: frozenset[str] | None = None
     """Commands that the account may call."""
-    deploy_parameters: frozenset[str] = frozenset()
-    """What this cloud's deployVirtualMachine takes."""
     data_disks: int | None = None
     """Data disks that the hypervisor attaches to a machine at most."""
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -132,12 +130,6 @@ def read_target(config: Config, cloud: Cloud | None = None) -> Target:
         oma_problem=_oma_problem(cloud, machines, wanted.oma_vm),
         capabilities=read.one("capabilities", "listCapabilities", "capability"),
         apis=apis,
-        deploy_parameters=frozenset(
-            str(given["name"])
-            for api in listed
-            if api["name"] == "deployVirtualMachine"
-            for given in api.get("params") or []
-        ),
         data_disks=_data_disks(limits),
         missing=read.missing,
     )

@@ -151,7 +151,7 @@ class Prediction:
     def __str__(self) -> str:
         return (
             f"{human_seconds(self.total)}: shutdown {human_seconds(self.shutdown)}, final sync "
-            f"{human_seconds(self.final_sync)}, deploy and boot {human_seconds(self.rest)} ({self.basis})"
+            f"{human_seconds(self.final_sync)}, move and boot {human_seconds(self.rest)} ({self.basis})"
         )
 
 
@@ -262,7 +262,7 @@ def _give_up_where_hopeless(vm: VirtualMachine, when: When, predictions: list[Pr
     fixed = last.shutdown + last.rest
     why = ""
     if fixed > budget:
-        why = f"shutdown, deploy and boot alone take {human_seconds(fixed)} ({last.basis})"
+        why = f"shutdown, move and boot alone take {human_seconds(fixed)} ({last.basis})"
     elif len(predictions) > TRIES:
         before = min(prediction.total for prediction in predictions[:-TRIES])
         if min(prediction.total for prediction in predictions[-TRIES:]) > NEARER * before:

@@ -1,8 +1,10 @@
-"""Makes the new machine around its volumes, once: intent before the call, id with the answer, adoption by name."""
+"""Makes the new machine, once: intent before the call, id with the answer, adoption by name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import asdict
 from itertools import count
 from typing import Any
 
@@ -29,8 +31,6 @@ from migratekit_core.services.failover.record import Record
 from migratekit_core.volumed.client import VolumeClient
 from migratekit_core.volumed.names import FAILOVER_TAG, KIND_TAG, TAG
 
-SETTLE_SECONDS = 600.0
-FROM_VOLUME, FROM_TEMPLATE = "volumeid", "template"
 CDROM = 3
 """Device id that CloudStack keeps for the CD-ROM."""
 
@@ -50,22 +50,45 @@ def build(
     Each part looks before it acts, so running it again after a crash finishes it. Return the machine's id. Raises
     CancelledError where the job is asked to stop meanwhile.
     """
-    jobs = TrackedJobs(runtime.databases.oma, f"failover-{record.row().job_type}", job.correlation_id, job.id)
+    vm_id = ensure(runtime, cloud, volumes, job, record, spec, volume_ids, source_uuid)
     root = volume_ids[0]
     job.stop_if_cancelled()
-    with job.step("deploy") as step:
-        vm_id = through_restarts(lambda: _deploy(runtime, cloud, volumes, job, record, spec, root))
-        step.log(EventKind.MACHINE_EXISTS, vm_id=vm_id, name=spec.name, path=record.state()["deploy_path"])
-        compute.tag(cloud, vm_id, tags_of(record, source_uuid), jobs)
-        _set_os_type(cloud, step, vm_id, spec)
-    job.stop_if_cancelled()
     with job.step("root-disk"):
-        _ensure_root(volumes, record, vm_id, root)
+        drop_root(volumes, record, vm_id, {root})
+        if volumes.root_of(vm_id) is None:
+            volumes.attach(root, vm_id, device_id=0)
     job.stop_if_cancelled()
     with job.step("data-disks") as step:
         for volume_id, device_id in zip(volume_ids[1:], data_devices(), strict=False):
-            _ensure_attached(volumes, vm_id, volume_id, device_id)
+            if there(volumes, volume_id)["vm_id"] != vm_id:
+                volumes.attach(volume_id, vm_id, device_id)
             step.log(EventKind.DATA_DISK_ATTACHED, volume_id=volume_id, vm_id=vm_id)
+    return vm_id
+
+
+def ensure(
+    runtime: Runtime,
+    cloud: Cloud,
+    volumes: VolumeClient,
+    job: Job,
+    record: Record,
+    spec: VmSpec,
+    volume_ids: list[str],
+    source_uuid: str,
+    *,
+    anew: bool = False,
+) -> str:
+    """Have the failover's machine be there, stopped, with its tags and OS type; return its id.
+
+    `anew`: one that a former run made otherwise than it is to be now, and that holds no volume, is made again.
+    """
+    jobs = TrackedJobs(runtime.databases.oma, f"failover-{record.row().job_type}", job.correlation_id, job.id)
+    job.stop_if_cancelled()
+    with job.step("deploy") as step:
+        vm_id = through_restarts(lambda: _deploy(runtime, cloud, volumes, job, record, spec, volume_ids, anew))
+        step.log(EventKind.MACHINE_EXISTS, vm_id=vm_id, name=spec.name)
+        compute.tag(cloud, vm_id, tags_of(record, source_uuid), jobs)
+        _set_os_type(cloud, step, vm_id, spec)
     return vm_id
 
 
@@ -91,14 +114,19 @@ def _deploy(
     job: Job,
     record: Record,
     spec: VmSpec,
-    root: str,
+    volume_ids: list[str],
+    anew: bool,
 ) -> str:
+    wanted = _described(spec)
     vm_id = record.row().destination_vm_id
-    if vm_id is not None and _failed(cloud, volumes, record, vm_id, root):
-        # CloudStack took the call and did not do it to its end; the name is free again once that machine is gone.
-        destroy(cloud, volumes, vm_id, TrackedJobs(runtime.databases.oma, "deploy", job.correlation_id, record.id))
-        record.forget_machine()
-        vm_id = None
+    if vm_id is not None:
+        other = anew and record.state().get("deploy_spec") not in (None, wanted)
+        if (other or _failed(cloud, record, vm_id)) and not _holds(volumes, vm_id, volume_ids):
+            # CloudStack took the call and did not do it to its end, or the machine is to be another by now: its name
+            # and addresses are free again once it is gone.
+            destroy(cloud, volumes, vm_id, TrackedJobs(runtime.databases.oma, "deploy", job.correlation_id, record.id))
+            record.forget_machine()
+            vm_id = None
     if vm_id is not None:
         return _settled(cloud, vm_id)
     if record.state().get("deploy_intent") == spec.name:
@@ -108,11 +136,10 @@ def _deploy(
             _refuse_foreign(existing, record)
             record.deployed(existing["id"], None, job.correlation_id)
             return _settled(cloud, existing["id"])
-    path, template_id = _path(runtime, cloud, volumes, root, spec.zone_id)
-    record.remember(deploy_intent=spec.name, deploy_path=path, deploy_template=template_id)
-    volume_id = root if path == FROM_VOLUME else None
+    template_id = _template(runtime, cloud, spec.zone_id)
+    record.remember(deploy_intent=spec.name, deploy_template=template_id, deploy_spec=wanted)
     try:
-        vm_id, cloudstack_job_id = compute.deploy(cloud, spec, volume_id=volume_id, template_id=template_id)
+        vm_id, cloudstack_job_id = compute.deploy(cloud, spec, template_id)
     except (UnreachableError, LostJobError):
         raise  # it may have been done all the same: the intent stays, and the next run looks
     except MigrateKitError:
@@ -123,6 +150,17 @@ def _deploy(
     jobs = TrackedJobs(runtime.databases.oma, "deploy", job.correlation_id, record.id)
     cloud.wait(cloudstack_job_id, "deployVirtualMachine", jobs)
     return vm_id
+
+
+def _described(spec: VmSpec) -> str:
+    """Return a machine to be as text, by which two of them are told apart."""
+    return json.dumps(asdict(spec), sort_keys=True)
+
+
+def _holds(volumes: VolumeClient, vm_id: str, volume_ids: list[str]) -> bool:
+    """Return whether a machine holds one of these volumes."""
+    found = (volumes.get(volume_id) for volume_id in volume_ids)
+    return any(volume is not None and volume["vm_id"] == vm_id for volume in found)
 
 
 def _refuse_foreign(vm: dict[str, Any], record: Record) -> None:
@@ -140,23 +178,11 @@ def _refuse_foreign(vm: dict[str, Any], record: Record) -> None:
         )
 
 
-def _path(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, root: str, zone_id: str) -> tuple[str, str | None]:
-    """Return how to deploy, and the template where one is needed.
+def _template(runtime: Runtime, cloud: Cloud, zone_id: str) -> str:
+    """Return the template whose root disk gives its place to the replica's volume.
 
-    deployVirtualMachine takes a `volumeid` since CloudStack 4.21, and only of a volume that was made of a template; a
-    volume made from a disk offering becomes a root disk by taking the place of a template's.
+    A replica's volume is made of a disk offering, and deployVirtualMachine takes none that was not made of a template.
     """
-    volume = volumes.get(root)
-    if volume is None:
-        raise PreconditionError(
-            f"no volume {root}",
-            "the replica's root volume is gone",
-            "replicate the machine again",
-            code=ErrorCode.REPLICA_INCOMPLETE,
-            facts={"volume_id": root},
-        )
-    if volume["template_id"] and cloud.accepts("deployVirtualMachine", "volumeid"):
-        return FROM_VOLUME, None
     wanted = runtime.ossea.template
     if wanted is None:
         raise UsageError(
@@ -167,15 +193,11 @@ def _path(runtime: Runtime, cloud: Cloud, volumes: VolumeClient, root: str, zone
             facts={"setting": "ossea.template"},
         )
     templates = cloud.list("listTemplates", "template", templatefilter="executable", zoneid=zone_id)
-    return FROM_TEMPLATE, str(by_name_or_id(templates, wanted, "template", "ossea.template")["id"])
+    return str(by_name_or_id(templates, wanted, "template", "ossea.template")["id"])
 
 
-def calls(target: VmSpec, path: str, disks: int) -> tuple[str, ...]:
-    """Return the calls that `build` and `start` will make, for a plan."""
-    swap = ("daemon: detach and delete the template's root disk", "daemon: attach device 0 (root disk)")
-    data = tuple(
-        f"daemon: attach device {device_id}" for _, device_id in zip(range(disks - 1), data_devices(), strict=False)
-    )
+def calls(target: VmSpec) -> tuple[str, ...]:
+    """Return the calls that `ensure` will make, for a plan."""
     boot = (
         (" boottype=UEFI bootmode=" + ("SECURE" if target.secure_boot else "LEGACY"))
         if target.firmware == "efi"
@@ -183,28 +205,32 @@ def calls(target: VmSpec, path: str, disks: int) -> tuple[str, ...]:
     )
     details = " ".join(f"{key}={value}" for key, value in target.details.items())
     return (
-        f"deployVirtualMachine {path} name={target.name} startvm=false{boot} {details}",
+        f"deployVirtualMachine template name={target.name} startvm=false{boot} {details}",
         "createTags UserVm",
         *(("updateVirtualMachine ostypeid",) if target.os_type_id is not None else ()),
-        *(swap if path == FROM_TEMPLATE else ()),
-        *data,
-        "startVirtualMachine",
+        "daemon: detach and delete the template's root disk",
     )
 
 
-def _failed(cloud: Cloud, volumes: VolumeClient, record: Record, vm_id: str, root: str) -> bool:
-    """Return whether a machine that was begun could not be made, and holds nothing of ours.
+def attaches(disks: int) -> tuple[str, ...]:
+    """Return the calls that attach a machine's disks, for a plan."""
+    devices = zip(range(disks - 1), data_devices(), strict=False)
+    return (
+        "daemon: attach device 0 (root disk)",
+        *(f"daemon: attach device {device_id}" for _, device_id in devices),
+    )
+
+
+def _failed(cloud: Cloud, record: Record, vm_id: str) -> bool:
+    """Return whether a machine that was begun could not be made, or is gone.
 
     Nor is one used whose job a restart of CloudStack has ended: it is Stopped at first, and in Error later (recorded).
     Our root disk could not be taken off it then, and would be expunged with it.
     """
     vm = compute.find(cloud, vm_id=vm_id)
-    if vm is not None and vm.get("state") not in ("Error", "Destroyed", "Expunging"):
-        begun = record.state().get("template_root") is not None
-        if begun or not record.deploy_failed():
-            return False
-    volume = volumes.get(root)
-    return volume is not None and volume["vm_id"] is None
+    if vm is None or vm.get("state") in ("Error", "Destroyed", "Expunging"):
+        return True
+    return record.state().get("template_root") is None and record.deploy_failed()
 
 
 def _settled(cloud: Cloud, vm_id: str) -> str:
@@ -223,13 +249,13 @@ def _settled(cloud: Cloud, vm_id: str) -> str:
     return vm_id
 
 
-def _ensure_root(volumes: VolumeClient, record: Record, vm_id: str, root: str) -> None:
-    """Have our volume be the machine's root disk; the template's, which came with it, is deleted.
+def drop_root(volumes: VolumeClient, record: Record, vm_id: str, ours: Collection[str]) -> None:
+    """Have the machine be without the template's root disk, which came with it; one of `ours` in that place stays.
 
     Raises PreconditionError where the root disk is neither: then the machine is not the one that we made.
     """
     current = volumes.root_of(vm_id)
-    if current is not None and current["id"] != root:
+    if current is not None and current["id"] not in ours:
         if current["template_id"] != record.state().get("deploy_template"):
             raise PreconditionError(
                 f"machine {vm_id} has a root disk that is not ours",
@@ -240,9 +266,6 @@ def _ensure_root(volumes: VolumeClient, record: Record, vm_id: str, root: str) -
             )
         record.remember(template_root=current["id"])
         volumes.detach(current["id"])
-        current = None
-    if current is None:
-        volumes.attach(root, vm_id, device_id=0)
     left = record.state().get("template_root")
     if left is not None:
         # Written down before it was detached: nothing in CloudStack would say any more whose it is.
@@ -267,15 +290,15 @@ def _set_os_type(cloud: Cloud, step: Step, vm_id: str, spec: VmSpec) -> None:
     step.log(EventKind.OS_TYPE_SET if changed else EventKind.OS_TYPE_RIGHT, vm_id=vm_id, os_type_id=spec.os_type_id)
 
 
-def _ensure_attached(volumes: VolumeClient, vm_id: str, volume_id: str, device_id: int) -> None:
+def there(volumes: VolumeClient, volume_id: str) -> dict[str, Any]:
+    """Return a volume of the replica. Raises PreconditionError where it is gone."""
     volume = volumes.get(volume_id)
     if volume is None:
         raise PreconditionError(
             f"no volume {volume_id}",
-            "a data disk is gone",
+            "a volume of the replica is gone",
             "replicate the machine again",
             code=ErrorCode.REPLICA_INCOMPLETE,
             facts={"volume_id": volume_id},
         )
-    if volume["vm_id"] != vm_id:
-        volumes.attach(volume_id, vm_id, device_id)
+    return volume

@@ -157,20 +157,6 @@ def _volumes(case: Case, have: dict[str, dict[str, Any]]) -> list[Check]:
     return judged("volumes", problems, fine, f"{REPLICATE} {case.vm.name}")
 
 
-def root_template(runtime: Runtime, case: Case) -> str:
-    """Return the template that the replica's root volume was made of, or ""."""
-    if not case.volume_ids:
-        return ""
-    volumes = runtime.volumes()
-    try:
-        found = volumes.get(case.volume_ids[0])
-    except MigrateKitError:
-        return ""  # the daemon's own check tells
-    finally:
-        volumes.close()
-    return str((found or {}).get("template_id") or "")
-
-
 def former_machine(runtime: Runtime, case: Case) -> list[Check]:
     """Look for the machine of an earlier failover that was taken back and not expunged: it holds its addresses.
 
@@ -187,7 +173,7 @@ def former_machine(runtime: Runtime, case: Case) -> list[Check]:
     if not kept:
         return []
     detail = f"machine {kept} of the failover that was taken back keeps them until CloudStack expunges it ({UNTIL}): "
-    detail += "until then the new machine is refused, after the source is shut down"
+    detail += "until then the new machine is refused, before the source is shut down"
     todo = "have an administrator expunge it, or keep no address: failover.keep_mac = false, failover.keep_ip = never"
     return [Check("addresses", WARNING, detail, todo)]
 
@@ -266,13 +252,12 @@ def permissions(case: Case, found: Target, service: Any) -> list[Check]:
     )
 
 
-def quota(case: Case, found: Target, choice: Choice | None, from_template: bool) -> list[Check]:
+def quota(case: Case, found: Target, choice: Choice | None) -> list[Check]:
     """Look at whether the account's limits leave room for what will be made."""
     if found.account is None:
         return [Check("quota", UNCHECKED, found.missing.get("target.account", "the OMA's account is not known"))]
     if case.adopt:
         return [Check("quota", OK, "its machine exists already")]
-    template = _template_gib(found) if from_template else 0
     copies = len(case.vm.disks) if case.test else 0
     gib = sum(round_up(disk.capacity_bytes, GIB) // GIB for disk in case.vm.disks) if case.test else 0
     need = Need(
@@ -280,8 +265,8 @@ def quota(case: Case, found: Target, choice: Choice | None, from_template: bool)
         cpus=choice.cpus if choice is not None else case.vm.cpus,
         memory=choice.memory if choice is not None else case.vm.memory_mib,
         # The template's root disk is there for a moment, beside the replica's volumes, which count already.
-        volumes=copies + (1 if from_template else 0),
-        primary_storage=gib + template,
+        volumes=copies + 1,
+        primary_storage=gib + _template_gib(found),
         snapshots=copies,
     )
     problems = [str(short) for short in shortfalls(found.account, need)]

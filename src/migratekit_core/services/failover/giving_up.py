@@ -3,9 +3,6 @@ back; after it nothing is, and the error says both ways on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 from migratekit_core.adapters.vsphere import client, power
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine
 from migratekit_core.common.codes import ErrorCode
@@ -19,26 +16,9 @@ from migratekit_core.common.hints import Hint, hint, joined, migratekit
 from migratekit_core.common.redact import redact
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.tracker import describe
+from migratekit_core.services.failover import ahead
 from migratekit_core.services.failover.record import FAILED, ROLLED_BACK
 from migratekit_core.services.failover.rollback import STARTED, Way, go_back
-
-T = TypeVar("T")
-
-
-def while_waiting(vm: VirtualMachine, wait: Callable[[], T]) -> T:
-    """Return what `wait` returns; a stop becomes a CancelledError, for nothing has been changed yet."""
-    try:
-        return wait()
-    except (KeyboardInterrupt, CancelledError) as error:
-        # A sync that is asked to stop says itself who asked.
-        asked = f"{error.why}; " if isinstance(error, CancelledError) else ""
-        raise CancelledError(
-            f"the failover of {vm.name} was cancelled",
-            f"{asked}before its source was shut down: it runs, and its replica is kept",
-            hint("cut it over later: ", migratekit("failover", vm.name)),
-            code=ErrorCode.CANCELLED,
-            facts={"vm": vm.name},
-        ) from None
 
 
 def half_way(error: MigrateKitError, vm: VirtualMachine) -> None:
@@ -57,6 +37,7 @@ def half_way(error: MigrateKitError, vm: VirtualMachine) -> None:
 def after(error: BaseException, way: Way, job: Job) -> MigrateKitError:
     """Give everything back where that loses nothing; return the error to tell, with what to do now."""
     told = _as_ours(error, way.vm)
+    early = False
     try:
         if isinstance(error, BusyError) and _lock_lost(way):
             # Whoever holds the machine now decides what becomes of it.
@@ -65,20 +46,32 @@ def after(error: BaseException, way: Way, job: Job) -> MigrateKitError:
         state = way.record.state()
         if state.get("start_intent"):
             _add(told, _both_ways(way))
-        elif not state.get("shutdown_intent") and not way.record.committed():
+            return told
+        early = not state.get("shutdown_intent") and not way.record.committed()
+        if early and isinstance(told, CancelledError):
+            told = _before_the_shutdown(told, way.vm)
+        if early and not _made(way):
             way.record.end(ROLLED_BACK, redact(describe(error)))
         else:
-            way.runtime.observer.note("giving everything back: the source is started again")
+            way.runtime.observer.note(
+                "taking away what was made for it; the source was not shut down"
+                if early
+                else "giving everything back: the source is started again"
+            )
             with way.runtime.tracker.job("rollback", owner=way.vm.name, parent=job) as inner:
                 done = go_back(way, inner, at_once=True)
             way.record.end(ROLLED_BACK, redact(describe(error)))
-            with way.runtime.undoing(job):
-                _add(told, _given_back(way, done.source == STARTED))
+            if not early:
+                with way.runtime.undoing(job):
+                    _add(told, _given_back(way, done.source == STARTED))
+        if early and not isinstance(told, CancelledError):
+            _add(told, f"the source {way.vm.name} was not shut down, and nothing is left of the failover")
     except (Exception, KeyboardInterrupt) as second:
         # Whatever it is: the source may be off, and whoever reads this has to know what to run.
+        what = "taking away what was made for it" if early else "giving everything back"
         _add(
             told,
-            hint(f"giving everything back failed, too ({_text(second)}); run: ", migratekit("rollback", way.vm.name)),
+            hint(f"{what} failed, too ({_text(second)}); run: ", migratekit("rollback", way.vm.name)),
         )
     finally:
         way.volumes.close()
@@ -105,6 +98,23 @@ def _as_ours(error: BaseException, vm: VirtualMachine) -> MigrateKitError:
         code=ErrorCode.UNEXPECTED,
         facts={"vm": vm.name},
     )
+
+
+def _before_the_shutdown(error: CancelledError, vm: VirtualMachine) -> CancelledError:
+    return CancelledError(
+        error.what,
+        f"{error.why}; before its source was shut down: it runs, and its replica is kept",
+        hint("cut it over later: ", migratekit("failover", vm.name)),
+        code=ErrorCode.CANCELLED,
+        facts={"vm": vm.name},
+    )
+
+
+def _made(way: Way) -> bool:
+    """Return whether there is, or may be, something that was made before the source was to be shut down."""
+    state = way.record.state()
+    intents = (state.get("deploy_intent"), state.get(ahead.TRIAL), state.get("template_root"))
+    return any(intents) or way.record.row().destination_vm_id is not None
 
 
 def _lock_lost(way: Way) -> bool:

@@ -18,11 +18,10 @@ from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.schema import require_schema
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
-from migratekit_core.services.failover import cutover, deploy, downtime, giving_up, machine, preflight
+from migratekit_core.services.failover import ahead, cutover, deploy, downtime, giving_up, machine, moving, preflight
 from migratekit_core.services.failover.cutover import AT_ONCE, Prediction, When
-from migratekit_core.services.failover.destination import settle
+from migratekit_core.services.failover.destination import settle, take_over
 from migratekit_core.services.failover.downtime import Downtime
-from migratekit_core.services.failover.facts import Case
 from migratekit_core.services.failover.preflight import Plan
 from migratekit_core.services.failover.record import COMPLETED, LIVE, ROLLING_BACK, Record, begin, unfinished
 from migratekit_core.services.failover.rollback import PATIENCE_SECONDS, Way, go_back, to_go_on
@@ -32,7 +31,6 @@ from migratekit_core.services.replication.removals import Teller
 from migratekit_core.services.replication.sync import Options as SyncOptions
 from migratekit_core.services.replication.sync import SyncResult, failed_over, sync
 from migratekit_core.services.replication.verify import verify_within
-from migratekit_core.volumed.names import host_name
 
 REMOVAL_SECONDS = 30.0
 """How long the cut-over waits for the final sync's snapshot: the machine is away meanwhile."""
@@ -70,14 +68,15 @@ class FailoverResult:
 
 NO_RETURN = "the point of no return"
 STEPS = (
+    "decide whether the guest has to be converted",
+    "deploy the new machine, stopped, from the template, and delete the root disk that comes with it",
+    "try with an empty volume whether CloudStack lets it be the root disk",
     "have the replica's volumes attached to the OMA, where they have given way to others",
     "shut the source down (guest shutdown)",
     "final sync of what changed since the last one",
     "verify that every disk is on its volume, and hand the volumes over: the source is not replicated any more",
     "convert the guest where it needs that (virt-v2v-in-place), behind snapshots of the volumes",
-    "detach the volumes from the OMA",
-    "deploy the machine around its root volume",
-    "attach the data disks in order",
+    "detach each volume from the OMA and attach it to the new machine, in order",
     f"start it: {NO_RETURN}; until then Ctrl-C, or an error, gives everything back and starts the source",
     "wait until it runs",
 )
@@ -93,8 +92,10 @@ def plan(runtime: Runtime, name: str, power_off: bool) -> Plan:
         if found is not None and found.status == COMPLETED:
             raise failed_over(vm, found)
         left = unfinished(runtime.databases.oma, vm.uuid, LIVE)
-        case = _case(runtime, vm, left[0] if left else None, power_off)
-        return preflight.plan(runtime, preflight.examine(runtime, runtime.cloud(at_once=True), case, service), STEPS)
+        cloud = runtime.cloud(at_once=True)
+        record = left[0] if left else None
+        case = ahead.case(runtime, vm, record, power_off, ahead.left_for(runtime, cloud, vm, record))
+        return preflight.plan(runtime, preflight.examine(runtime, cloud, case, service), STEPS)
 
 
 def failover(runtime: Runtime, name: str, options: Options) -> FailoverResult:
@@ -140,32 +141,41 @@ class Parts:
 def _run(parts: Parts) -> FailoverResult:
     runtime, job, vm = parts.runtime, parts.job, parts.vm
     record = _left(parts)
+    left = ahead.left_for(runtime, parts.cloud, vm, record)
+    began = record is not None and bool(record.state().get("shutdown_intent"))
     try:
         with job.step("preflight") as step:
-            case = _case(runtime, vm, record, parts.options.power_off)
+            case = ahead.case(runtime, vm, record, parts.options.power_off, left)
             target = preflight.check(runtime, parts.cloud, case, parts.service)
-            if record is None:
+            if not began:
                 conversion.preflight(runtime.config.failover, vm, parts.options.convert)
             step.log(EventKind.TARGET_CHOSEN, name=target.spec.name, networks=target.mappings)
     except MigrateKitError as error:
-        if record is not None and record.state().get("shutdown_intent"):
+        if began:
             giving_up.half_way(error, vm)
         raise
-    predicted = None
     if record is None:
-        predicted = giving_up.while_waiting(
-            vm, lambda: cutover.wait(runtime, parts.lock, job, parts.service, vm, parts.options.when)
-        )
         found = replica.newest(runtime.databases.oma, vm.uuid)
         assert found is not None, "the preflight has seen it"
         was_on = not power.is_off(parts.managed)
         record = begin(runtime.databases.oma, found.job, LIVE, target.mappings, source_was_on=was_on)
     record.joined(job.id)
     job.log(EventKind.FAILOVER_JOINED, failover_id=record.id)
+    predicted = None
     try:
+        if left is not None:
+            with job.step("take-over-machine") as step:
+                take_over(left, record, job.correlation_id)
+                step.log(EventKind.MACHINE_TAKEN_OVER, vm_id=left.vm_id, failover_id=left.record.id)
         _decide_conversion(parts, record)
+        vm_id = _make(parts, record, target)
+        if not began and parts.options.when.waits:
+            predicted = cutover.wait(runtime, parts.lock, job, parts.service, vm, parts.options.when)
+            # Somebody may have taken it away meanwhile.
+            vm_id = _make(parts, record, target)
+            record.remember(source_was_on=not power.is_off(parts.managed))
         how, final = _hand_over(parts, record)
-        volume_ids, vm_id = _make(parts, record, target)
+        volume_ids = _move(parts, record, vm_id)
         _start(parts, record, vm_id)
         record.end(COMPLETED)
     except BaseException as error:
@@ -331,8 +341,24 @@ def _decide_conversion(parts: Parts, record: Record) -> None:
         volumes.close()
 
 
-def _make(parts: Parts, record: Record, target: preflight.Target) -> tuple[list[str], str]:
-    """Make the new machine around the volumes, stopped; return them and its id."""
+def _make(parts: Parts, record: Record, target: preflight.Target) -> str:
+    """Have the new machine be there, stopped, without disks; return its id. A failover that an earlier version has
+    begun makes it now, whatever is done already."""
+    runtime, job, vm = parts.runtime, parts.job, parts.vm
+    found = replica.newest(runtime.databases.oma, vm.uuid)
+    assert found is not None, "the preflight has seen it"
+    volume_ids = [str(disk.ossea_volume_id) for disk in found.disks]
+    converted = bool(record.state().get(conversion.DECIDED))
+    spec = machine.suited(target.spec, vm, runtime.config.failover, converted)
+    volumes = runtime.volumes(job, PATIENCE_SECONDS)
+    try:
+        return ahead.make(runtime, parts.cloud, volumes, job, record, spec, vm, volume_ids)
+    finally:
+        volumes.close()
+
+
+def _move(parts: Parts, record: Record, vm_id: str) -> list[str]:
+    """Convert the guest where that was decided, and have the new machine hold the volumes; return them."""
     runtime, job, vm = parts.runtime, parts.job, parts.vm
     volumes = runtime.volumes(job, PATIENCE_SECONDS)
     try:
@@ -342,18 +368,10 @@ def _make(parts: Parts, record: Record, target: preflight.Target) -> tuple[list[
         assert found is not None, "the preflight has seen it"
         volume_ids = [str(disk.ossea_volume_id) for disk in found.disks]
         job.stop_if_cancelled()
-        with job.step("detach-volumes"):
-            for volume_id in volume_ids:
-                volume = volumes.get(volume_id)
-                if volume is not None and volume["linux_state"] == "attached":
-                    volumes.unexport(volume_id)
-                    volumes.detach(volume_id)
-        converted = bool(record.state().get(conversion.DECIDED))
-        spec = machine.suited(target.spec, vm, runtime.config.failover, converted)
-        vm_id = deploy.build(runtime, parts.cloud, volumes, job, record, spec, volume_ids, vm.uuid)
+        moving.move(volumes, job, vm_id, volume_ids)
     finally:
         volumes.close()
-    return volume_ids, vm_id
+    return volume_ids
 
 
 def _start(parts: Parts, record: Record, vm_id: str) -> None:
@@ -376,12 +394,3 @@ def _start(parts: Parts, record: Record, vm_id: str) -> None:
         f"{NO_RETURN} is passed: the new machine starts; going back ({migratekit('rollback')}) loses what it writes"
     )
     deploy.start(parts.cloud, parts.runtime, parts.job, record, vm_id)
-
-
-def _case(runtime: Runtime, vm: VirtualMachine, record: Record | None, power_off: bool) -> Case:
-    found = replica.newest(runtime.databases.oma, vm.uuid)
-    name = host_name(vm.name)
-    adopt = record is not None and record.state().get("deploy_intent") == name
-    allowed = power_off or runtime.config.failover.power_off
-    converted = machine.expects_conversion(vm, runtime.config.failover)
-    return Case(vm, found, False, name, adopt, allowed, resume=record is not None, converted=converted)

@@ -15,6 +15,8 @@ from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.oma import ReplicationJob
 from migratekit_core.services.assessment.history import WINDOW, Sync, rate_of
 from migratekit_core.services.failover.downtime import Usual, usual
+from migratekit_core.services.replication.queue import Job
+from migratekit_core.services.replication.queue import usual as usual_job
 from migratekit_core.services.replication.replica import COMPLETED, INCREMENTAL
 
 SAMPLES = 20
@@ -29,7 +31,7 @@ class Outlook:
     shutdown: float
     final_sync: float | None
     rest: float
-    """Deploying, starting, booting."""
+    """Moving the volumes to the new machine, starting, booting."""
     changed_per_second: float | None
     copied_per_second: float | None
     since_last_sync: float | None
@@ -37,7 +39,7 @@ class Outlook:
     """What each figure rests on, in sentences for people."""
 
 
-def look(engine: Engine, vm_uuid: str, vm_name: str, capacity: int, now: datetime | None = None) -> Outlook:
+def look(engine: Engine, vm_uuid: str, vm_name: str, capacity: int, disks: int, now: datetime | None = None) -> Outlook:
     """Return the outlook of a machine whose disks have `capacity` bytes. `now` is UTC without a zone."""
     now = now or utcnow()
     with session(engine) as db:
@@ -49,7 +51,7 @@ def look(engine: Engine, vm_uuid: str, vm_name: str, capacity: int, now: datetim
         )
         jobs = [job for job in db.exec(query) if job.started_at is not None and now - job.started_at <= WINDOW]
     known = usual(engine, vm_name)
-    basis = [_of_usual(known)]
+    basis = [_of_usual(known), _of_queues(usual_job(engine), disks)]
     if not jobs:
         basis.append("no sync of the last 30 days is recorded, so the final sync cannot be foretold")
         return Outlook(None, known.shutdown, None, known.rest, None, None, None, tuple(basis))
@@ -76,8 +78,17 @@ def look(engine: Engine, vm_uuid: str, vm_name: str, capacity: int, now: datetim
 
 
 def _of_usual(known: Usual) -> str:
-    return f"shutdown {human_seconds(known.shutdown)}, deploy and boot {human_seconds(known.rest)}: " + (
+    return f"shutdown {human_seconds(known.shutdown)}, move and boot {human_seconds(known.rest)}: " + (
         "assumed, no failover or rehearsal was measured yet" if known.assumed else known.basis
+    )
+
+
+def _of_queues(job: Job, disks: int) -> str:
+    """Return what CloudStack's jobs take: a queue for the OMA, and one for the new machine beside it."""
+    after = f"{disks} detached from the OMA one by one, the last one attached, the start"
+    return (
+        f"of that CloudStack's jobs take about {human_seconds(job.seconds * (disks + 2))} ({after}; "
+        f"{human_seconds(job.seconds)} each, {'as measured' if job.measured else 'as assumed'})"
     )
 
 

@@ -38,7 +38,7 @@ class Owed:
 def owed(engine: Engine) -> list[Owed]:
     """Return everything that is to be taken back, sources that may be off first: their snapshots go with that."""
     sources = _sources(engine)
-    over = {one.vm_uuid for one in sources}
+    over = {one.vm_uuid for one in sources if one.source_off}
     return [*sources, *(_snapshot(left) for left in leftover.owed(engine) if left.vm_uuid not in over)]
 
 
@@ -58,9 +58,10 @@ def _sources(engine: Engine) -> list[Owed]:
         )
         found = [(row, state.state, name) for row, state, name in db.exec(query).all()]
         return [
-            _source(row, state, name)
+            _source(row, state, name) if state.get("shutdown_intent") else _machine(row, state, name)
             for row, state, name in found
-            if state.get("shutdown_intent") and state.get("source_was_on") and not running(db, state.get("jobs", []))
+            if (state.get("source_was_on") if state.get("shutdown_intent") else _made(row, state))
+            and not running(db, state.get("jobs", []))
         ]
 
     return write(engine, look)
@@ -77,6 +78,17 @@ def _source(row: FailoverJob, state: dict[str, Any], name: str) -> Owed:
         what = f"the source may be off since a failover that did not end (failover {row.id})"
         todo = hint("start it again with: ", back)
     return Owed(row.vm_id, name, what, todo, frozenset(state.get("jobs", ())), source_off=True)
+
+
+def _made(row: FailoverJob, state: dict[str, Any]) -> bool:
+    """Return whether a failover has, or may have, made its machine."""
+    return row.destination_vm_id is not None or bool(state.get("deploy_intent"))
+
+
+def _machine(row: FailoverJob, state: dict[str, Any], name: str) -> Owed:
+    what = f"its new machine is there, stopped, of a failover that did not end before the shutdown (failover {row.id})"
+    todo = hint("go on with: ", migratekit("failover", name), "; or take it away: ", migratekit("rollback", name))
+    return Owed(row.vm_id, name, what, todo, frozenset(state.get("jobs", ())), source_off=False)
 
 
 def _snapshot(left: leftover.Left) -> Owed:

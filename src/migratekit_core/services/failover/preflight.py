@@ -14,7 +14,7 @@ from migratekit_core.context import Runtime
 from migratekit_core.services.assessment import target as clouds
 from migratekit_core.services.failover import facts, machine, outlook
 from migratekit_core.services.failover.checks import FAILED, OK, Check, RefusedError, failed, judged
-from migratekit_core.services.failover.deploy import FROM_TEMPLATE, FROM_VOLUME, calls
+from migratekit_core.services.failover.deploy import attaches, calls
 from migratekit_core.services.failover.facts import Case
 from migratekit_core.services.failover.outlook import Outlook
 from migratekit_core.services.networks import store
@@ -32,8 +32,6 @@ class Target:
     """Source network → CloudStack network."""
     offering: str = ""
     os_type: str = ""
-    path: str = ""
-    """volumeid, or template."""
     lines: tuple[str, ...] = ()
     """What it will be, for people."""
     notes: tuple[str, ...] = ()
@@ -108,9 +106,8 @@ def examine(runtime: Runtime, cloud: Cloud, case: Case, service: Any = None) -> 
     ]
     cards, card_checks = _cards(runtime, case, found)
     choice, offering_checks = _offering(case, found)
-    way, way_checks = _way(runtime, case, found)
-    checks += [*card_checks, *offering_checks, *way_checks, *facts.quota(case, found, choice, way == FROM_TEMPLATE)]
-    return Examination(case, tuple(checks), _target(runtime, case, found, cards, choice, way))
+    checks += [*card_checks, *offering_checks, *_template(case, found), *facts.quota(case, found, choice)]
+    return Examination(case, tuple(checks), _target(runtime, case, found, cards, choice))
 
 
 def _cards(runtime: Runtime, case: Case, found: clouds.Target) -> tuple[machine.Cards, list[Check]]:
@@ -157,22 +154,15 @@ def _of(choice: Choice) -> str:
     return f"{choice.name} with {choice.cpus} CPUs and {choice.memory} MiB"
 
 
-def _way(runtime: Runtime, case: Case, found: clouds.Target) -> tuple[str, list[Check]]:
-    """Return how the machine will be deployed, and whether that can be done."""
-    parameters = found.deploy_parameters
-    origin = facts.root_template(runtime, case)
-    if origin and "volumeid" in parameters:
-        return FROM_VOLUME, [Check("deploy", OK, "from its root volume (volumeid), which was made of a template")]
-    why = (
-        "its root volume was made of no template" if not origin else "this cloud's deployVirtualMachine has no volumeid"
-    )
-    checks = list(facts.by_rule("deploy", "MK-TGT-004", case, found, OK))
-    detail = f"from template {found.wanted.template}, whose root disk gives way to the replica's ({why})"
-    return FROM_TEMPLATE, [Check("deploy", OK, detail) if check.state == OK else check for check in checks]
+def _template(case: Case, found: clouds.Target) -> list[Check]:
+    """Look at whether there is a template to deploy of."""
+    detail = f"from template {found.wanted.template}, whose root disk gives way to the replica's"
+    checks = facts.by_rule("deploy", "MK-TGT-004", case, found, OK)
+    return [Check("deploy", OK, detail) if check.state == OK else check for check in checks]
 
 
 def _target(
-    runtime: Runtime, case: Case, found: clouds.Target, cards: machine.Cards, choice: Choice | None, way: str
+    runtime: Runtime, case: Case, found: clouds.Target, cards: machine.Cards, choice: Choice | None
 ) -> Target | None:
     if choice is None or found.zone is None or not cards.nics:
         return None
@@ -199,7 +189,6 @@ def _target(
         mappings=dict(cards.mappings),
         offering=choice.name,
         os_type=system.name if system is not None else "",
-        path=way,
         lines=(
             f"offering {_of(choice)}",
             f"OS type {system.name if system is not None else 'as the template'}; {boot}; {models.line}",
@@ -216,7 +205,7 @@ def _target(
 def plan(runtime: Runtime, found: Examination, steps: tuple[str, ...]) -> Plan:
     """Return what a failover would do, and how long it would take, whether or not something stands in its way."""
     case, target = found.case, found.target
-    capacity = sum(disk.capacity_bytes for disk in case.vm.disks)
+    capacity, disks = sum(disk.capacity_bytes for disk in case.vm.disks), len(case.vm.disks)
     return Plan(
         vm_name=case.vm.name,
         destination_name=case.vm_name,
@@ -225,16 +214,17 @@ def plan(runtime: Runtime, found: Examination, steps: tuple[str, ...]) -> Plan:
         machine=target.lines if target is not None else (),
         notes=target.notes if target is not None else (),
         calls=_calls(case, target) if target is not None else (),
-        outlook=None if case.test else outlook.look(runtime.databases.oma, case.vm.uuid, case.vm.name, capacity),
+        outlook=None if case.test else outlook.look(runtime.databases.oma, case.vm.uuid, case.vm.name, capacity, disks),
         checks=found.checks,
     )
 
 
 def _calls(case: Case, target: Target) -> tuple[str, ...]:
     disks = len(case.vm.disks)
-    made = calls(target.spec, target.path, disks)
+    made, start = calls(target.spec), (*attaches(disks), "startVirtualMachine")
     if case.test:
-        return (f"daemon: snapshot {disks} volumes", f"daemon: make volumes of {disks} snapshots", *made)
+        return (f"daemon: snapshot {disks} volumes", f"daemon: make volumes of {disks} snapshots", *made, *start)
     off = ("vSphere: ShutdownGuest",) if case.vm.power != "poweredOff" else ()
     sync = "vSphere: CreateSnapshot_Task, QueryChangedDiskAreas, RemoveSnapshot_Task"
-    return (*off, sync, f"daemon: detach {disks} volumes from the OMA", *made)
+    trial = "daemon: make an empty volume, attach it as device 0, detach and delete it"
+    return (*made, trial, *off, sync, f"daemon: detach {disks} volumes from the OMA", *start)

@@ -12,7 +12,7 @@ from typing import Any
 
 from migratekit_core.adapters.cloudstack import compute
 from migratekit_core.adapters.cloudstack.client import Cloud
-from migratekit_core.adapters.cloudstack.compute import ERROR, GONE, OFF, Destroyed
+from migratekit_core.adapters.cloudstack.compute import ERROR, GONE, OFF, STOPPED, Destroyed
 from migratekit_core.adapters.cloudstack.tracking import TrackedJobs
 from migratekit_core.adapters.vsphere import client, power
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine, find_vm, managed_object
@@ -32,8 +32,16 @@ from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.schema import require_schema
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.events import EventKind
+from migratekit_core.services.failover import ahead
 from migratekit_core.services.failover import record as records
-from migratekit_core.services.failover.destination import KEPT_MACHINE, STAYS, destroy, machine_of, settle
+from migratekit_core.services.failover.destination import (
+    KEPT_MACHINE,
+    STANDING,
+    STAYS,
+    destroy,
+    machine_of,
+    settle,
+)
 from migratekit_core.services.failover.record import LIVE, ROLLED_BACK, Record
 from migratekit_core.services.guests import undo
 from migratekit_core.services.replication import leftover, removals, replica
@@ -42,8 +50,6 @@ from migratekit_core.volumed.client import VolumeClient
 
 PATIENCE_SECONDS = 120.0
 """How long a volume may be busy with what a killed run had begun."""
-OMA_UNFIT = frozenset({ErrorCode.VM_FULL, ErrorCode.VM_HAS_SNAPSHOTS, ErrorCode.VM_HAS_BACKUP_OFFERING})
-"""Why the OMA may take no disk now."""
 STARTED, RAN, LEFT_OFF = "started", "was running", "left off"
 
 
@@ -64,6 +70,9 @@ class RolledBack:
     """KEPT: the next sync is incremental; UNKNOWN: it copies, or compares, everything."""
     machine_kept: bool = False
     """CloudStack keeps the machine, destroyed: the account may not expunge (destination.STAYS)."""
+    machine_standing: bool = False
+    """The machine was never started and stays, stopped and without disks, for the next failover: the account may not
+    expunge."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +122,10 @@ def plan(runtime: Runtime, name: str) -> RollbackPlan:
         if vm_id is not None:
             steps.append(f"destroy machine {vm_id}, which holds none of the replica's volumes by then")
             if compute.may_expunge(cloud) is False:
-                steps[-1] += f"; {STAYS}"
+                if record.state().get("start_intent"):
+                    steps[-1] += f"; {STAYS}"
+                else:
+                    steps[-1] = f"leave machine {vm_id}, stopped and without disks, for the next failover"
         if record.committed():
             steps.append("attach the volumes to the OMA and go on with replication")
             if _content(cloud, record, vm_id, volume_ids, holders) == UNKNOWN:
@@ -208,6 +220,7 @@ def go_back(way: Way, job: Job, at_once: bool = False) -> RolledBack:
         source = _start_source(way, vm_id)
         step.log(EventKind.SOURCE_BACK, source=source, vm=vm.name)
     _remove_snapshots(way, job)
+    ahead.take_back(volumes, job, record, vm)
     if vm_id is not None:
         _destroy(way, job, vm_id, volume_ids)
     kept = record.state().get(KEPT_MACHINE) is not None
@@ -223,14 +236,15 @@ def go_back(way: Way, job: Job, at_once: bool = False) -> RolledBack:
                     volumes.attach(volume_id)
                     step.log(EventKind.VOLUME_BACK, volume_id=volume_id)
                 except MigrateKitError as error:
-                    if not isinstance(error, BusyError) and error.code not in OMA_UNFIT:
+                    if not isinstance(error, BusyError) and error.code not in ahead.OMA_UNFIT:
                         raise
                     # The OMA takes no disk now: the next sync attaches it, and the way back goes on.
                     step.log(EventKind.VOLUME_LEFT_DETACHED, level="warning", volume_id=volume_id, error=str(error))
     with job.step("hand-back") as step:
         record.hand_back(content)
         step.log(EventKind.REPLICATION_ALLOWED, content=content)
-    return RolledBack(record.id, job.id, vm.name, vm_id, tuple(volume_ids), source, content, kept)
+    stands = record.state().get(STANDING) is not None
+    return RolledBack(record.id, job.id, vm.name, vm_id, tuple(volume_ids), source, content, kept, stands)
 
 
 def _disarm(way: Way, job: Job, vm_id: str, volume_ids: list[str]) -> None:
@@ -322,12 +336,22 @@ def _destroy(way: Way, job: Job, vm_id: str, volume_ids: list[str]) -> None:
                 facts={"vm": way.vm.name, "vm_id": vm_id},
             )
         kept = {KEPT_MACHINE: vm_id}
-        fate = destroy(way.cloud, way.volumes, vm_id, jobs, lambda: way.record.remember(**kept))
+        state = way.record.state()
+        # One that never ran is as good for the next failover, and one that is destroyed and kept has its addresses.
+        idle = (
+            not state.get("start_intent")
+            and state.get("content") == KEPT
+            and compute.settled(way.cloud, vm_id) in STOPPED
+        )
+        fate = destroy(way.cloud, way.volumes, vm_id, jobs, lambda: way.record.remember(**kept), only_expunged=idle)
         root = way.record.state().get("template_root")
         if root is not None:
             way.volumes.delete(root)
             way.record.remember(template_root=None)
-        if fate is Destroyed.KEPT:
+        if fate is Destroyed.LEFT:
+            way.record.remember(**{STANDING: vm_id})
+            step.log(EventKind.MACHINE_LEFT_STOPPED, vm_id=vm_id)
+        elif fate is Destroyed.KEPT:
             way.record.remember(**kept)
             step.log(EventKind.MACHINE_NOT_EXPUNGED, level="warning", vm_id=vm_id, why=STAYS)
         else:

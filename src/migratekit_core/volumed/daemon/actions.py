@@ -150,6 +150,7 @@ def attach(context: Context, operation: VolumeOperation) -> Response:
         context.volumes, volume_id, vm_id, volume.size, cloudstack=ATTACHING, linux=ABSENT, path=None
     )
     context.passed(operation, "intent-recorded")
+    pool = volume.pool_id
     try:
         volume = _attached(context, operation, volume, vm_id)
     except MigrateKitError:
@@ -161,7 +162,9 @@ def attach(context: Context, operation: VolumeOperation) -> Response:
         records.record_mapping(
             context.volumes, volume_id, vm_id, volume.size, cloudstack=ATTACHED, linux=ELSEWHERE, path=None
         )
-        return {"volume_id": volume_id, "vm_id": vm_id, "device_path": None, "size": volume.size}
+        # CloudStack copies a volume of another cluster's pool to one of the machine's, and does not say so.
+        moved = {"moved_from": pool, "moved_to": volume.pool_id} if pool and volume.pool_id not in (None, pool) else {}
+        return {"volume_id": volume_id, "vm_id": vm_id, "device_path": None, "size": volume.size, **moved}
     records.record_mapping(context.volumes, volume_id, vm_id, volume.size, cloudstack=ATTACHED, linux=ABSENT, path=None)
     context.passed(operation, "attached-recorded")
     with context.job.step("find-device") as step:

@@ -18,6 +18,7 @@ from migratekit_core.common.errors import BusyError, MigrateKitError, Preconditi
 from migratekit_core.common.hints import hint, migratekit
 from migratekit_core.db.engine import write
 from migratekit_core.db.locks import LockKind, whole_lock
+from migratekit_core.db.models.base import utcnow
 from migratekit_core.db.models.joblog import JoblogJob
 from migratekit_core.db.models.oma import ReplicationJob
 from migratekit_core.db.models.volumes import VolumeOperation
@@ -30,6 +31,8 @@ from migratekit_core.volumed.names import PROBE, TAG
 
 BY_HAND = "volumes-"
 """How the kinds of jobs begin that `migratekit volumes attach` and its like run in."""
+MISSED = 3
+"""So many of its intervals after its last sync a machine is not taken for one that is synced regularly."""
 LEAVING_SECONDS = 0.5
 """Between two attempts while a volume is just being detached by somebody else."""
 
@@ -86,8 +89,8 @@ def found(context: Context, step: Step, volume: Volume, attach: Callable[[], Vol
 
 
 def _make(context: Context, step: Step, wanted: Volume, stuck: set[str], deadline: float) -> None:
-    """Detach from the OMA the volume that was last worked with the longest ago, of those that nobody works with now; or
-    wait a moment for one that is leaving. What cannot be detached is put into `stuck`, and not tried again.
+    """Detach from the OMA the volume that is needed last (`_by_need`), of those that nobody works with now; or wait a
+    moment for one that is leaving. What cannot be detached is put into `stuck`, and not tried again.
 
     Nobody does where no run has the machine that it is a replica of, nobody is connected to it or has it open, and it
     was not attached by hand. The machine is held meanwhile, so that no run of it can begin.
@@ -95,7 +98,7 @@ def _make(context: Context, step: Step, wanted: Volume, stuck: set[str], deadlin
     Raises BusyError, or PreconditionError, where there is no such volume, saying what all of them are there for.
     """
     kept: Counter[Stays] = Counter()
-    for volume in _by_age(context):
+    for volume in _by_need(context):
         reason = Stays.NOT_DETACHED if volume.id in stuck else _reason_to_stay(context, volume, wanted)
         if not reason:
             try:
@@ -156,8 +159,9 @@ def _let_go(context: Context, step: Step, volume: Volume, stuck: set[str]) -> St
     return None
 
 
-def _by_age(context: Context) -> list[Volume]:
-    """Return the data volumes of the OMA; first that which was last worked with the longest ago."""
+def _by_need(context: Context) -> list[Volume]:
+    """Return the data volumes of the OMA; first those of machines of which nothing says when they are synced next, that
+    which was last worked with the longest ago before the others; then that which is due last."""
     attached = [volume for volume in context.storage.attached_to(context.storage.oma_vm_id()) if volume.type != "ROOT"]
 
     def read(db: Session) -> dict[str | None, datetime]:
@@ -166,7 +170,29 @@ def _by_age(context: Context) -> list[Volume]:
         return dict(db.exec(query.group_by(col(VolumeOperation.volume_id))).all())
 
     last = write(context.volumes, read)
-    return sorted(attached, key=lambda volume: last.get(volume.id, datetime.min))
+    due = {vm_id: _next_sync(context, vm_id) for vm_id in {volume.tags.get(TAG, "") for volume in attached}}
+
+    def need(volume: Volume) -> tuple[bool, float, datetime]:
+        moment = due[volume.tags.get(TAG, "")]
+        return moment is not None, -(moment.timestamp() if moment else 0.0), last.get(volume.id, datetime.min)
+
+    return sorted(attached, key=need)
+
+
+def _next_sync(context: Context, vm_id: str) -> datetime | None:
+    """Return when a machine is synced next, if it goes on as between its last two syncs that completed; None where that
+    is not known, or by that several are missing by now."""
+    query = (
+        select(ReplicationJob.started_at)
+        .where(ReplicationJob.source_vm_id == vm_id, col(ReplicationJob.completed_at).is_not(None))
+        .order_by(col(ReplicationJob.created_at).desc())
+        .limit(2)
+    )
+    begun = [moment for moment in write(context.oma, lambda db: db.exec(query).all()) if moment is not None]
+    if len(begun) < 2:
+        return None
+    interval = begun[0] - begun[1]
+    return begun[0] + interval if utcnow() - begun[0] <= MISSED * interval else None
 
 
 def _reason_to_stay(context: Context, volume: Volume, wanted: Volume) -> Stays | None:

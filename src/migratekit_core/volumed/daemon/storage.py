@@ -38,8 +38,10 @@ class Volume:
     vm_id: str | None
     device_id: int | None
     template_id: str | None
-    """The template that its root disk was made of; deployVirtualMachine takes only such a volume as `volumeid`."""
+    """The template that its root disk was made of."""
     tags: dict[str, str]
+    pool_id: str | None = None
+    """The storage pool that it lies on, where the account may see that: administrators only."""
 
 
 @dataclass(frozen=True)
@@ -294,6 +296,7 @@ def _volume(item: dict[str, Any]) -> Volume:
         device_id=int(device) if device not in (None, "") else None,
         template_id=item.get("templateid") or None,
         tags=_tags(item),
+        pool_id=item.get("storageid") or None,
     )
 
 

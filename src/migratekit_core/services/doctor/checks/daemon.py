@@ -14,6 +14,7 @@ from migratekit_core.config.schema import Config
 from migratekit_core.services.doctor.model import Answer, check, failed, ok, warning
 from migratekit_core.services.doctor.site import Site
 from migratekit_core.services.doctor.way import exporter as way
+from migratekit_core.services.replication.queue import of_schedule
 
 GREETING = b"NBDMAGIC"
 ANSWER_SECONDS = 10.0
@@ -59,6 +60,17 @@ def oma(site: Site) -> Iterator[Answer]:
         yield warning(
             "OMA's backup offering", f"it has {found['backup_offering']}: attaching and detaching may be refused", todo
         )
+
+
+@check("daemon.queue", "CloudStack's queue of the OMA", lambda config: _used(config) and bool(config.schedule.rpo))
+def attaches(site: Site) -> Iterator[Answer]:
+    """Compare what the schedule's syncs attach and detach in an hour with how long CloudStack takes for one."""
+    places = site.needs(site.oma).get("max_disks") or DATA_DISKS
+    found = of_schedule(site.needs(site.databases).oma, site.config.schedule.rpo, places)
+    if found.fits:
+        yield ok("CloudStack's queue of the OMA", str(found))
+    else:
+        yield warning("CloudStack's queue of the OMA", str(found), "lengthen the RPOs, or set up another OMA")
 
 
 @check("daemon.exporter", "exporter", _used)
