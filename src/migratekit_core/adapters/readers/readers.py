@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from migratekit_core.adapters.readers import https, ssh, vddk
+from migratekit_core.adapters.readers import https, nfc, ssh, vddk
 from migratekit_core.adapters.readers.layout import ALL, Layout, refusal
 from migratekit_core.adapters.readers.model import Ask, Reader, Snapshot, UnfitError
 from migratekit_core.adapters.readers.sessions import slot
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 READERS: dict[str, Reader] = {
     reader.name: reader
     for reader in (
+        nfc.READER,
         https.READER,
         ssh.READER,
         vddk.READER,

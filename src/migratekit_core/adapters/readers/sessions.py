@@ -13,7 +13,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from migratekit_core.common.codes import ErrorCode
@@ -29,17 +29,12 @@ def slot(host: str, most: int, waiting: Callable[[], None], stopped: Callable[[]
     `waiting` is called once where none is free. Raises KeyboardInterrupt where `stopped` says so while it waits.
     """
     folder = _folder()
-    name = re.sub(r"[^A-Za-z0-9.-]", "_", host)
+    name = _plain(host)
     told = False
     while True:
         for number in range(most):
-            descriptor = os.open(
-                folder / f"{name}.{number}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-            )
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(descriptor)
+            descriptor = _try(folder / f"{name}.{number}")
+            if descriptor is None:
                 continue
             try:
                 yield
@@ -52,6 +47,44 @@ def slot(host: str, most: int, waiting: Callable[[], None], stopped: Callable[[]
             waiting()
             told = True
         time.sleep(LOOK_SECONDS)
+
+
+@contextmanager
+def grant(name: str, wanted: int, most: int, waiting: Callable[[], None], stopped: Callable[[], bool]) -> Iterator[int]:
+    """Hold up to `wanted` of `most` as long as the block runs, and yield how many; at least one, which is waited for.
+
+    Who comes gets half of what is free at most, so that others get some, too. Raises KeyboardInterrupt where `stopped`
+    says so while it waits.
+    """
+    folder = _folder()
+    with ExitStack() as held, slot(name, most, waiting, stopped):
+        free = list[int]()
+        for number in range(most):
+            taken = _try(folder / f"{_plain(name)}.{number}")
+            if taken is not None:
+                free.append(taken)
+        keep = min(wanted, max(1, (len(free) + 1) // 2)) - 1
+        for count, descriptor in enumerate(free):
+            if count < keep:
+                held.callback(os.close, descriptor)
+            else:
+                os.close(descriptor)
+        yield min(keep, len(free)) + 1
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]", "_", name)
+
+
+def _try(path: Path) -> int | None:
+    """Lock a file and return its descriptor; None where somebody else has it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _folder() -> Path:

@@ -48,7 +48,7 @@ from migratekit_core.config.schema import VCenter
 T = TypeVar("T")
 
 PATH = "/sdk"
-READS = re.compile(r"Fetch|Retrieve|Query|Find|Has|CurrentTime|CreateContainerView|CreateFilter|Refresh|Acquire")
+READS = re.compile(r"Fetch|Retrieve|NfcGet|Query|Find|Has|CurrentTime|CreateContainerView|CreateFilter|Refresh|Acquire")
 """How the names of calls begin that may be made twice. What they make ends with the session, or by itself."""
 BOUND = re.compile(r"Continue|Cancel|Destroy|WaitForUpdates|CheckForUpdates|Login|Logout")
 """How the names of calls begin that are about something of their session: in another one they mean nothing."""
@@ -138,7 +138,10 @@ class Connection(SoapAdapter.SoapStubAdapter):  # type: ignore[misc]
 
     def text_of(self, managed: Any, method: str, *arguments: Any) -> bytes:
         """Make a call of `managed`; return the answer as XML. Raises pyVmomi's faults and our errors."""
-        info = type(managed)._GetMethodInfo(method)
+        return self.text_by(managed, type(managed)._GetMethodInfo(method), *arguments)
+
+    def text_by(self, managed: Any, info: Any, *arguments: Any) -> bytes:
+        """Do the same with a method that pyVmomi does not know of `managed`, by what was registered of it."""
         request = self.SerializeRequest(managed, info, arguments)
 
         def once(kind: type[UnreachableError]) -> bytes:
