@@ -18,7 +18,11 @@ from tests.integration.servers import MIB, SIZE, disk, source
 BLOCK = 64 << 10
 
 
-@pytest.mark.parametrize("filters", [(), ("noextents",), ("error", "error-pread-rate=10%", "error-pread=EIO")])
+SMALL = ("blocksize-policy", "blocksize-minimum=1", "blocksize-maximum=32K", "blocksize-error-policy=error")
+"""A server that refuses large requests."""
+
+
+@pytest.mark.parametrize("filters", [(), ("noextents",), SMALL, ("error", "error-pread-rate=10%", "error-pread=EIO")])
 def test_digests_are_those_of_the_disk(tmp_path: Path, filters: tuple[str, ...]) -> None:
     content = disk(tmp_path / "source.img")
     ranges = [(0, 5 * MIB + 512), (7 * MIB, SIZE - 7 * MIB)]

@@ -26,9 +26,9 @@ class Disk:
     def __init__(self, uri: str, name: str, size: int, request_size: int) -> None:
         self._uri = uri
         self._name = name
-        self._request_size = request_size
         self._own = threading.local()
         first = endpoint.abilities(self._connected())
+        self._request_size = min(request_size, first.maximum_block)
         endpoint.refuse_small(first.size, size, f"source of {name}")
         self._size = first.size
         self._extents = first.extents
