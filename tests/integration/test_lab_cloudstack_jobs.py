@@ -222,27 +222,6 @@ def test_a_restart_ends_running_and_queued_jobs(
         user.deleteVolume(id=volume)
 
 
-def test_a_request_at_work_during_a_restart_is_broken_off(double: Double, user: CloudStack) -> None:
-    double.control("POST", "/lab/faults", command="listZones", mode="slow", seconds=30)
-    failed: list[Exception] = []
-
-    def ask() -> None:
-        try:
-            double.api(PLAIN, timeout=20).listZones()
-        except Exception as error:
-            failed.append(error)
-
-    from threading import Thread
-
-    thread = Thread(target=ask)
-    thread.start()
-    eventually("it was asked", lambda: not any(f["count"] for f in double.control("GET", "/lab/faults")), 10)
-    time.sleep(0.05)
-    double.control("POST", "/lab/restart", seconds=0.2)
-    thread.join(15)
-    assert isinstance(failed[0], requests.exceptions.ConnectionError)
-
-
 def test_a_job_that_holds_its_machine_too_long_is_given_up_and_done_all_the_same(
     double: Double, user: CloudStack, later: CloudStack, ids: Ids, machine: str
 ) -> None:
@@ -315,3 +294,24 @@ def test_a_shared_networks_router_has_an_address_that_nobody_sees(user: CloudSta
     made = asked("10.60.0.102")
     assert made["nic"][0]["ipaddress"] == "10.60.0.102"
     user.destroyVirtualMachine(id=made["id"], expunge=True)
+
+
+def test_a_request_at_work_during_a_restart_is_broken_off(double: Double, user: CloudStack) -> None:
+    double.control("POST", "/lab/faults", command="listZones", mode="slow", seconds=30)
+    failed: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            double.api(PLAIN, timeout=20).listZones()
+        except Exception as error:
+            failed.append(error)
+
+    from threading import Thread
+
+    thread = Thread(target=ask)
+    thread.start()
+    eventually("it was asked", lambda: not any(f["count"] for f in double.control("GET", "/lab/faults")), 10)
+    time.sleep(0.05)
+    double.control("POST", "/lab/restart", seconds=0.2)
+    thread.join(15)
+    assert isinstance(failed[0], requests.exceptions.ConnectionError)

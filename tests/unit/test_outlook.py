@@ -45,18 +45,18 @@ def keep(databases: Databases, *jobs: ReplicationJob) -> None:
 
 
 def test_without_a_sync_there_is_no_figure(databases: Databases) -> None:
-    found = look(databases.oma, "uuid", "vm", GIB, NOW)
+    found = look(databases.oma, "uuid", "vm", GIB, 1, NOW)
     assert (found.total, found.final_sync, found.changed_per_second) == (None, None, None)
     assert "assumed" in found.basis[0]
-    assert "cannot be foretold" in found.basis[1]
+    assert "cannot be foretold" in found.basis[2]
 
 
 def test_one_sync_tells_the_rate_of_the_copy_but_not_of_the_change(databases: Databases) -> None:
     keep(databases, sync(1, 2, kind="full", changed=GIB, seconds=10, moved=GIB))
-    found = look(databases.oma, "uuid", "vm", GIB, NOW)
+    found = look(databases.oma, "uuid", "vm", GIB, 1, NOW)
     assert found.total is None
     assert found.copied_per_second == pytest.approx(GIB / 10)
-    assert "takes two syncs" in found.basis[1]
+    assert "takes two syncs" in found.basis[2]
 
 
 def test_the_final_sync_copies_what_changed_since_the_last_one(databases: Databases) -> None:
@@ -67,7 +67,7 @@ def test_the_final_sync_copies_what_changed_since_the_last_one(databases: Databa
         sync(2, 2, changed=3600 * MIB, seconds=36, moved=3600 * MIB),
         sync(3, 1, changed=3600 * MIB, seconds=36, moved=3600 * MIB),
     )
-    found = look(databases.oma, "uuid", "vm", 100 * GIB, NOW)
+    found = look(databases.oma, "uuid", "vm", 100 * GIB, 1, NOW)
     assert found.changed_per_second == pytest.approx(MIB)
     assert found.since_last_sync == pytest.approx(3600)
     rate = found.copied_per_second
@@ -85,7 +85,7 @@ def test_no_more_changes_than_the_disks_hold_and_old_syncs_say_nothing(databases
         sync(2, 24 * 2, changed=GIB, seconds=10, moved=GIB),
         sync(3, 24, changed=8 * GIB, seconds=10, moved=GIB),
     )
-    found = look(databases.oma, "uuid", "vm", GIB, NOW)
+    found = look(databases.oma, "uuid", "vm", GIB, 1, NOW)
     assert found.copied_per_second is not None and found.final_sync is not None
     # The first is older than a month: the rate is that of one day, from the second to the third.
     assert found.changed_per_second == pytest.approx(8 * GIB / 86400)
@@ -94,7 +94,7 @@ def test_no_more_changes_than_the_disks_hold_and_old_syncs_say_nothing(databases
 
 def test_other_machines_do_not_count(databases: Databases, tmp_path: Path) -> None:
     keep(databases, sync(1, 1, kind="full", changed=GIB, seconds=10, moved=GIB))
-    assert look(databases.oma, "another", "vm2", GIB, NOW).copied_per_second is None
+    assert look(databases.oma, "another", "vm2", GIB, 1, NOW).copied_per_second is None
 
 
 def test_how_long_a_shutdown_takes_is_of_the_machine_itself_and_of_late(databases: Databases) -> None:

@@ -180,7 +180,7 @@ class There:
     asked: int = 0
 
     @contextmanager
-    def connect(self, vcenter: Any) -> Iterator[Any]:
+    def connect(self, vcenter: Any, note: object = None) -> Iterator[Any]:
         self.asked += 1
         if self.identities is None:
             raise UnreachableError("vCenter vc1 does not answer", "refused", "look", code=ErrorCode.UNKNOWN)
@@ -197,7 +197,8 @@ def there(monkeypatch: pytest.MonkeyPatch) -> There:
 
 def look(records: Records, *listed: dict[str, Any], vcenter: str | None = "vc1", vm_uuid: str | None = None) -> Any:
     host = SimpleNamespace(host=vcenter) if vcenter else None
-    runtime: Any = SimpleNamespace(databases=records.databases, config=SimpleNamespace(vcenter=host))
+    watching = SimpleNamespace(note=lambda line: None)
+    runtime: Any = SimpleNamespace(databases=records.databases, config=SimpleNamespace(vcenter=host), observer=watching)
     return surplus.find(runtime, listed, vm_uuid)
 
 

@@ -21,7 +21,7 @@ MULTIPATH = Path("/etc/multipath/conf.d/migratekit.conf")
 BTRFS = Path("/etc/initramfs-tools/scripts/local-premount/btrfs")
 """In place of Debian's script of that name, which has the kernel look for btrfs on all disks."""
 BTRFS_SCRIPT = Path("/usr/share/initramfs-tools/scripts/local-premount/btrfs")
-WRITTEN = "# Written by: migratekit volumes daemon filters. To change it, run that again."
+WRITTEN = "# Written by MigrateKit (volumes daemon filters). To change it, run that command again."
 OWN = "# own: "
 BEGIN, END = "# BEGIN migratekit", "# END migratekit"
 BLOCK = re.compile(rf"^{BEGIN}.*?^{END}\n?", re.MULTILINE | re.DOTALL)

@@ -41,7 +41,7 @@ def message(kind: int, a: int = 0, b: int = 0) -> bytes:
 
 def tagged(kind: int, tag: bytes) -> bytes:
     """Return the message that has a tag behind its type."""
-    return (struct.pack("<I", kind) + tag[:16].ljust(16, b"\0")).ljust(MESSAGE_BYTES, b"\0")
+    return (kind.to_bytes(4, "little") + tag[:16].ljust(16, b"\0")).ljust(MESSAGE_BYTES, b"\0")
 
 
 def record(opcode: int, payload: bytes, sequence: int, trailer: bytes = b"") -> bytes:
