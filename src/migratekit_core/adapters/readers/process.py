@@ -31,6 +31,8 @@ THREADS = 16
 SILENT_SECONDS = 240.0
 """For which a reader that opens a disk may say nothing: its own limits are shorter."""
 LOOK_SECONDS = 0.1
+TOLD_SECONDS = 2.0
+"""In which what a reader has told is heard."""
 LONGEST_LINE = 1 << 16
 LONGEST_FACT = 300
 REFUSED = "refused"
@@ -116,6 +118,8 @@ class Link:
     def reason(self) -> MigrateKitError | None:
         """Return why the reader gave up, None where it has not."""
         with self._changed:
+            # It was told before the read failed; the thread that listens may not have come to it.
+            self._changed.wait_for(lambda: self._failed is not None or self._ended, TOLD_SECONDS)
             error = self._error(self._failed) if self._failed is not None else None
         return error.error if isinstance(error, UnfitError) else error
 

@@ -37,6 +37,7 @@ _settings: dict[str, str] = {}
 _channel: Channel | None = None
 _disk: Disk | None = None
 _told = threading.Event()
+_telling = threading.Lock()
 
 
 def config(key: str, value: str) -> None:
@@ -121,9 +122,11 @@ def pread(disk: Disk, buffer: Any, offset: int, flags: int) -> None:
         with memoryview(buffer) as view:
             disk.read(view, offset)
     except FailedError as error:
-        if _channel is not None and not _told.is_set():
-            _told.set()
-            _channel.failed(error)
+        # Before anybody hears that a read failed the command has been told why.
+        with _telling:
+            if _channel is not None and not _told.is_set():
+                _channel.failed(error)
+                _told.set()
         _fail(errno.EIO, error.code)
     except OSError as error:
         _fail(error.errno or errno.EIO, error.strerror or "read error")
