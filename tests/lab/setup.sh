@@ -15,7 +15,7 @@ mkdir -p "$HOME"
 packages=(mariadb-server haproxy nbdkit nbdkit-plugin-python nbd-server libnbd-bin python3-libnbd python3-venv qemu-utils qemu-system-common
   e2fsprogs openssl openssh-server iproute2 tcpdump procps systemd
   qemu-system-x86 busybox-static grub-pc-bin grub-common cpio fuse3 iputils-ping util-linux faketime groff-base
-  gcc libc6-dev nbdkit-plugin-dev nbdkit-plugin-python chromium)
+  gcc libc6-dev nbdkit-plugin-dev chromium)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.common import programs
 from migratekit_core.common.codes import ErrorCode
-from migratekit_core.common.errors import PreconditionError
-from migratekit_core.volumed.filters import files, look
+from migratekit_core.common.errors import OperationFailedError, PreconditionError
+from migratekit_core.volumed.filters import files, install, look, own
 from migratekit_core.volumed.filters.install import Plan, carry_out, plan
 from migratekit_core.volumed.filters.own import Own, find_own, others, own_of
 from migratekit_core.volumed.filters.places import Linux
+from migratekit_core.volumed.run import plan_filters
 
 ROOT, DATA, REPLICA = "0a1b2c3d4e5f60718293", "1a1b2c3d4e5f60718293", "2a1b2c3d4e5f60718293"
 OWN_GROUP, OTHER_GROUP = "a" * 32, "b" * 32
@@ -290,3 +292,44 @@ def test_a_rule_with_other_words_in_it_is_no_list_of_disks() -> None:
                  '{"disks":[],"stacked":["a|b"],"arrays":[]}', '{"disks":[],"stacked":[],"arrays":["x"]}'):  # fmt: skip
         assert own_of(line) is None
     assert own_of(Own(()).text()) == Own(())
+
+
+def test_a_file_that_cannot_be_written_is_told(tmp_path: Path, linux: Made) -> None:
+    todo = plan(linux)
+    folder = linux.at(files.RULES).parent
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("no folder")
+    with pytest.raises(OperationFailedError) as caught:
+        carry_out(linux, todo)
+    assert caught.value.code is ErrorCode.FILE_UNWRITABLE
+    assert caught.value.todo
+    folder.unlink()
+    carry_out(linux, todo)
+    assert not plan(linux).changed, "to run it again goes on"
+
+
+def test_a_command_that_fails_hangs_or_is_missing_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    todo = Plan(Own(()), (), (), (("udevadm", "settle"),))
+    program = tmp_path / "udevadm"
+    monkeypatch.setattr(programs, "find", lambda name, package: str(program))
+    monkeypatch.setattr(install, "SECONDS", 0.2)
+    for script, why in (("echo told; exit 3", "told"), ("exit 3", "exit code 3"), ("exec sleep 5", "did not end")):
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        with pytest.raises(OperationFailedError) as caught:
+            carry_out(Linux(), todo)
+        assert caught.value.code is ErrorCode.FILTER_UNFIT
+        assert why in caught.value.why
+    monkeypatch.undo()
+    monkeypatch.setattr(programs, "ALSO", "")
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    with pytest.raises(PreconditionError) as missing:
+        carry_out(Linux(), todo)
+    assert missing.value.code is ErrorCode.NOT_INSTALLED
+
+
+def test_an_oma_that_lies_on_lvm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own, "volume_groups", lambda linux: {"a"})
+    with pytest.raises(PreconditionError) as caught:
+        plan_filters([])
+    assert caught.value.code is ErrorCode.FILTER_UNFIT

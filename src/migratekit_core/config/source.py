@@ -26,7 +26,7 @@ class Ssh(Table):
 
 
 class Vddk(Table):
-    """VMware's Virtual Disk Development Kit, which has to be got from VMware."""
+    """VMware's Virtual Disk Development Kit, which nobody else may pass on."""
 
     libdir: FilePath
     """Where it was unpacked: the folder that holds lib64/libvixDiskLib.so.N."""

@@ -66,7 +66,7 @@ def plan_filters(also: Iterable[Path]) -> Plan:
 
 
 def write_filters(todo: Plan) -> None:
-    """Do what `plan_filters` returned. Raises OperationFailedError where a command fails."""
+    """Do what `plan_filters` returned. Raises as `migratekit_core.volumed.filters.install.carry_out` does."""
     from migratekit_core.volumed.filters.install import carry_out
     from migratekit_core.volumed.filters.places import Linux
 

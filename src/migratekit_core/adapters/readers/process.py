@@ -6,7 +6,6 @@ the session that the command has; so nothing secret is in an argument, the envir
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 import time
@@ -20,6 +19,7 @@ from migratekit_core.adapters.readers import remote
 from migratekit_core.adapters.readers.folder import private_folder
 from migratekit_core.adapters.readers.model import Ask, UnfitError
 from migratekit_core.adapters.readers.reader import nbd_uri, nbdkit, serve
+from migratekit_core.adapters.readers.remote.channel import line_of, messages
 from migratekit_core.common.childprocess import Child, last_line
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import Fact, MigrateKitError, OperationFailedError, UnreachableError
@@ -33,7 +33,6 @@ SILENT_SECONDS = 240.0
 LOOK_SECONDS = 0.1
 TOLD_SECONDS = 2.0
 """In which what a reader has told is heard."""
-LONGEST_LINE = 1 << 16
 LONGEST_FACT = 300
 REFUSED = "refused"
 """What a reader says that ends because the command could not give what it asked for."""
@@ -152,15 +151,9 @@ class Link:
         )
 
     def _listen(self) -> None:
-        held = b""
         try:
-            while len(held) <= LONGEST_LINE:
-                more = self._socket.recv(LONGEST_LINE)
-                if not more:
-                    break
-                *lines, held = (held + more).split(b"\n")
-                for line in lines:
-                    self._take(json.loads(line))
+            for message in messages(self._socket):
+                self._take(message)
         except (OSError, ValueError, KeyError, TypeError):
             # It has ended, or says what is no sentence: it gets no more answers.
             self.close()
@@ -171,7 +164,7 @@ class Link:
     def _take(self, message: Mapping[str, Any]) -> None:
         if "want" in message:
             answer = self._answer(str(message["want"]), message)
-            self._socket.sendall(json.dumps({"id": int(message["id"]), **answer}).encode() + b"\n")
+            self._socket.sendall(line_of({"id": int(message["id"]), **answer}))
         elif "note" in message:
             self._ask.note(self._serving.note(_said(message["note"])))
         with self._changed:

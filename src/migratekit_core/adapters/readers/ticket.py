@@ -89,7 +89,7 @@ def _refused(ask: Ask, fault: Any) -> MigrateKitError | UnfitError:
         return UnfitError(
             AuthError(
                 f"{ask.subject}: {ask.vcenter.user} may not read it over NFC",
-                f"vSphere misses the privilege {fault.privilegeId}",
+                f"the account lacks the privilege {fault.privilegeId}",
                 "grant Virtual machine > Provisioning > Allow virtual machine download and Allow read-only disk access",
                 code=ErrorCode.VCENTER_PRIVILEGE_MISSING,
                 facts={"privilege": str(fault.privilegeId)},

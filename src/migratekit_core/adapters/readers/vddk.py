@@ -85,6 +85,9 @@ SAYS = (
     ),
 )
 """What VDDK and nbdkit's vddk plugin say."""
+GET = (
+    "get VDDK (vSphere Virtual Disk Development Kit; docs/vddk.md says where), unpack it, and set libdir to that folder"
+)
 _NOISE = re.compile(r"please verify whether the .thumbprint. parameter|initial client flags", re.IGNORECASE)
 """nbdkit's guess after any unknown error, and what it says when somebody looks whether it answers."""
 
@@ -96,7 +99,7 @@ def require(settings: Vddk) -> None:
         raise PreconditionError(
             f"source.vddk.libdir {settings.libdir} cannot be read",
             "there is no such folder",
-            "get VDDK (vSphere Virtual Disk Development Kit) from VMware, unpack it, and set libdir to that folder",
+            GET,
             code=ErrorCode.NOT_INSTALLED,
             facts={"path": str(settings.libdir)},
         )
@@ -104,7 +107,7 @@ def require(settings: Vddk) -> None:
         raise PreconditionError(
             f"source.vddk.libdir {settings.libdir} holds no VDDK",
             "there is no lib64/libvixDiskLib.so.N in it",
-            "get VDDK (vSphere Virtual Disk Development Kit) from VMware, unpack it, and set libdir to that folder",
+            GET,
             code=ErrorCode.NOT_INSTALLED,
             facts={"path": str(settings.libdir)},
         )

@@ -12,6 +12,9 @@ from migratekit_core.adapters.vsphere.inventory import VirtualMachine
 from migratekit_core.common.hints import Hint
 from migratekit_core.services.assessment.site import Site
 
+OTHER_READERS = "or read it over NFC (source.reader) or through VDDK (source.vddk): docs/readers.md."
+"""What the remedy of a rule says that is about what readers of flat files do not read."""
+
 
 class Severity(StrEnum):
     """How much a finding matters."""

@@ -20,13 +20,13 @@ from migratekit_core.joblog.events import EventKind
 from migratekit_core.services.failover import deploy, machine
 from migratekit_core.services.failover.destination import Standing, standing
 from migratekit_core.services.failover.facts import Case
-from migratekit_core.services.failover.record import Record
+from migratekit_core.services.failover.record import TRIAL, Record
 from migratekit_core.services.replication import replica
 from migratekit_core.volumed.client import VolumeClient
 from migratekit_core.volumed.names import TAG, TRIAL_TAG, host_name
 
-TRIAL, TRIED = "trial_key", "swap_tried"
-"""Keys of a failover's state: the idempotency key of its trial volume, and whether the trial was made."""
+TRIED = "swap_tried"
+"""Key of a failover's state: whether the trial was made."""
 OMA_UNFIT = frozenset({ErrorCode.VM_FULL, ErrorCode.VM_HAS_SNAPSHOTS, ErrorCode.VM_HAS_BACKUP_OFFERING})
 """Why the OMA may take no disk now."""
 

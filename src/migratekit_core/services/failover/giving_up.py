@@ -16,8 +16,7 @@ from migratekit_core.common.hints import Hint, hint, joined, migratekit
 from migratekit_core.common.redact import redact
 from migratekit_core.joblog import Job
 from migratekit_core.joblog.tracker import describe
-from migratekit_core.services.failover import ahead
-from migratekit_core.services.failover.record import FAILED, ROLLED_BACK
+from migratekit_core.services.failover.record import FAILED, ROLLED_BACK, made_ahead
 from migratekit_core.services.failover.rollback import STARTED, Way, go_back
 
 
@@ -50,7 +49,7 @@ def after(error: BaseException, way: Way, job: Job) -> MigrateKitError:
         early = not state.get("shutdown_intent") and not way.record.committed()
         if early and isinstance(told, CancelledError):
             told = _before_the_shutdown(told, way.vm)
-        if early and not _made(way):
+        if early and not made_ahead(way.record.row(), state):
             way.record.end(ROLLED_BACK, redact(describe(error)))
         else:
             way.runtime.observer.note(
@@ -108,13 +107,6 @@ def _before_the_shutdown(error: CancelledError, vm: VirtualMachine) -> Cancelled
         code=ErrorCode.CANCELLED,
         facts={"vm": vm.name},
     )
-
-
-def _made(way: Way) -> bool:
-    """Return whether there is, or may be, something that was made before the source was to be shut down."""
-    state = way.record.state()
-    intents = (state.get("deploy_intent"), state.get(ahead.TRIAL), state.get("template_root"))
-    return any(intents) or way.record.row().destination_vm_id is not None
 
 
 def _lock_lost(way: Way) -> bool:

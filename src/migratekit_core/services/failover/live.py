@@ -345,9 +345,7 @@ def _make(parts: Parts, record: Record, target: preflight.Target) -> str:
     """Have the new machine be there, stopped, without disks; return its id. A failover that an earlier version has
     begun makes it now, whatever is done already."""
     runtime, job, vm = parts.runtime, parts.job, parts.vm
-    found = replica.newest(runtime.databases.oma, vm.uuid)
-    assert found is not None, "the preflight has seen it"
-    volume_ids = [str(disk.ossea_volume_id) for disk in found.disks]
+    volume_ids = _volume_ids(parts)
     converted = bool(record.state().get(conversion.DECIDED))
     spec = machine.suited(target.spec, vm, runtime.config.failover, converted)
     volumes = runtime.volumes(job, PATIENCE_SECONDS)
@@ -357,6 +355,13 @@ def _make(parts: Parts, record: Record, target: preflight.Target) -> str:
         volumes.close()
 
 
+def _volume_ids(parts: Parts) -> list[str]:
+    """Return the replica's volumes, in the order of the disks."""
+    found = replica.newest(parts.runtime.databases.oma, parts.vm.uuid)
+    assert found is not None, "the preflight has seen it"
+    return [str(disk.ossea_volume_id) for disk in found.disks]
+
+
 def _move(parts: Parts, record: Record, vm_id: str) -> list[str]:
     """Convert the guest where that was decided, and have the new machine hold the volumes; return them."""
     runtime, job, vm = parts.runtime, parts.job, parts.vm
@@ -364,9 +369,7 @@ def _move(parts: Parts, record: Record, vm_id: str) -> list[str]:
     try:
         job.stop_if_cancelled()
         conversion.convert_replica(runtime, volumes, job, record, vm)
-        found = replica.newest(runtime.databases.oma, vm.uuid)
-        assert found is not None, "the preflight has seen it"
-        volume_ids = [str(disk.ossea_volume_id) for disk in found.disks]
+        volume_ids = _volume_ids(parts)
         job.stop_if_cancelled()
         moving.move(volumes, job, vm_id, volume_ids)
     finally:

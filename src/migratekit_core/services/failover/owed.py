@@ -15,7 +15,7 @@ from migratekit_core.common.hints import Hint, hint, migratekit
 from migratekit_core.db.engine import write
 from migratekit_core.db.models.oma import FailoverJob, FailoverState, ReplicationJob
 from migratekit_core.joblog.search import running
-from migratekit_core.services.failover.record import ENDED, LIVE
+from migratekit_core.services.failover.record import ENDED, LIVE, made_ahead
 from migratekit_core.services.replication import leftover
 
 
@@ -60,7 +60,7 @@ def _sources(engine: Engine) -> list[Owed]:
         return [
             _source(row, state, name) if state.get("shutdown_intent") else _machine(row, state, name)
             for row, state, name in found
-            if (state.get("source_was_on") if state.get("shutdown_intent") else _made(row, state))
+            if (state.get("source_was_on") if state.get("shutdown_intent") else made_ahead(row, state))
             and not running(db, state.get("jobs", []))
         ]
 
@@ -78,11 +78,6 @@ def _source(row: FailoverJob, state: dict[str, Any], name: str) -> Owed:
         what = f"the source may be off since a failover that did not end (failover {row.id})"
         todo = hint("start it again with: ", back)
     return Owed(row.vm_id, name, what, todo, frozenset(state.get("jobs", ())), source_off=True)
-
-
-def _made(row: FailoverJob, state: dict[str, Any]) -> bool:
-    """Return whether a failover has, or may have, made its machine."""
-    return row.destination_vm_id is not None or bool(state.get("deploy_intent"))
 
 
 def _machine(row: FailoverJob, state: dict[str, Any], name: str) -> Owed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import Engine
@@ -22,6 +22,14 @@ ENDED = {LIVE: (COMPLETED, ROLLED_BACK), TEST: (CLEANED,)}
 """Statuses of failovers that nothing has to be done about any more."""
 MADE_FOR = "made_for"
 """Where a rehearsal's state remembers what it is part of; one that an operator made for a look has nothing there."""
+
+TRIAL = "trial_key"
+"""Where a failover's state remembers the idempotency key of its trial volume (ahead.py)."""
+
+
+def made_ahead(row: FailoverJob, state: Mapping[str, Any]) -> bool:
+    """Return whether there is, or may be, something that a failover has made before its source is to be shut down."""
+    return row.destination_vm_id is not None or any(map(state.get, ("deploy_intent", TRIAL, "template_root")))
 
 
 class Record:

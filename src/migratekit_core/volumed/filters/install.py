@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from migratekit_core.common import programs
 from migratekit_core.common.childprocess import last_line
 from migratekit_core.common.codes import ErrorCode
 from migratekit_core.common.errors import AuthError, OperationFailedError
@@ -18,6 +19,8 @@ from migratekit_core.volumed.filters.places import Linux, text
 
 SECONDS = 1800
 """How long a command may take: update-initramfs makes an image for each kernel."""
+PACKAGES = {"udevadm": "udev", "multipathd": "multipath-tools", "update-initramfs": "initramfs-tools"}
+"""Debian's, of the programs that follow the filters."""
 
 
 @dataclass(frozen=True)
@@ -51,23 +54,58 @@ def plan(linux: Linux, also: Iterable[Path] = ()) -> Plan:
 
 
 def carry_out(linux: Linux, todo: Plan) -> None:
-    """Write what is changed, and have udev, multipathd and the initramfs follow. Raises OperationFailedError."""
+    """Write what is changed, and have udev, multipathd and the initramfs follow.
+
+    Raises OperationFailedError: FILE_UNWRITABLE, FILTER_UNFIT where a command fails; PreconditionError where one is
+    not installed. To run it again goes on.
+    """
     contents = dict(todo.files)
     for path in todo.changed:
-        there = linux.at(path)
-        there.parent.mkdir(parents=True, exist_ok=True)
-        write_private(there, contents[path])
-        there.chmod(0o755 if path == files.BTRFS else 0o644)
+        _put(linux.at(path), contents[path], 0o755 if path == files.BTRFS else 0o644)
     for command in todo.commands if linux.here else ():
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-        if done.returncode != 0:
+        why = _run(command)
+        if why:
             raise OperationFailedError(
                 f"{command[0]} failed, and the filters are not all in force",
-                last_line(done.stderr) or last_line(done.stdout),
+                why,
                 f"run it by hand, then this again: {' '.join(command)}",
                 code=ErrorCode.FILTER_UNFIT,
                 facts={"program": command[0]},
             )
+
+
+def _put(there: Path, content: str, mode: int) -> None:
+    try:
+        there.parent.mkdir(parents=True, exist_ok=True)
+        write_private(there, content)
+        there.chmod(mode)
+    except OSError as error:
+        raise OperationFailedError(
+            f"{there} cannot be written, and the filters are not all in force",
+            error.strerror or str(error),
+            "free space or remove what stands in its way, then run this again",
+            code=ErrorCode.FILE_UNWRITABLE,
+            facts={"path": str(there)},
+        ) from error
+
+
+def _run(command: tuple[str, ...]) -> str:
+    """Run a command; return why it failed, "" where it has not. Raises PreconditionError where it is not installed."""
+    name, *arguments = command
+    try:
+        done = subprocess.run(
+            [programs.find(name, PACKAGES[name]), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired:
+        return f"it did not end within {SECONDS} s"
+    if done.returncode == 0:
+        return ""
+    return last_line(done.stderr, "") or last_line(done.stdout, f"exit code {done.returncode}")
 
 
 def _wanted(linux: Linux, own: Own) -> Iterator[tuple[Path, str]]:

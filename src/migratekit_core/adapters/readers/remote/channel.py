@@ -9,13 +9,33 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 LONGEST_LINE = 1 << 16
 """Bytes; the other end is ours, so more is a fault of ours."""
 ANSWER_SECONDS = 600.0
 """For which an answer is waited for: vCenter may be away for a while, and the command waits for it."""
+
+
+def line_of(message: Mapping[str, Any]) -> bytes:
+    """Return a message as it goes over the channel."""
+    return json.dumps(message).encode() + b"\n"
+
+
+def messages(end: socket.socket) -> Iterator[dict[str, Any]]:
+    """Yield what comes from the other end until it leaves, or sends a line that is too long.
+
+    Raises OSError where the connection breaks, ValueError for what is no JSON.
+    """
+    held = b""
+    while len(held) <= LONGEST_LINE:
+        more = end.recv(LONGEST_LINE)
+        if not more:
+            return
+        *lines, held = (held + more).split(b"\n")
+        for line in lines:
+            yield json.loads(line)
 
 
 class ChannelClosedError(Exception):
@@ -53,6 +73,8 @@ class Channel:
         self._socket = socket.socket(fileno=descriptor)
         self._socket.setblocking(True)
         self._sending = threading.Lock()
+        self._failing = threading.Lock()
+        self._told = False
         self._changed = threading.Condition()
         self._answers: dict[int, dict[str, Any]] = {}
         self._asked = 0
@@ -97,8 +119,11 @@ class Channel:
         self._tell({"note": {"code": code, "facts": facts}})
 
     def failed(self, error: FailedError) -> None:
-        """Say why the disk cannot be read any more."""
-        self._tell({"failed": {"code": error.code, "facts": error.facts}})
+        """Say why the disk cannot be read any more: the first reason counts, and is told before any caller goes on."""
+        with self._failing:
+            if not self._told:
+                self._tell({"failed": {"code": error.code, "facts": error.facts}})
+                self._told = True
 
     def _tell(self, message: dict[str, Any]) -> None:
         try:
@@ -108,7 +133,7 @@ class Channel:
             return
 
     def _send(self, message: dict[str, Any]) -> None:
-        line = json.dumps(message).encode() + b"\n"
+        line = line_of(message)
         try:
             with self._sending:
                 self._socket.sendall(line)
@@ -116,15 +141,9 @@ class Channel:
             raise ChannelClosedError from None
 
     def _listen(self) -> None:
-        held = b""
         try:
-            while len(held) <= LONGEST_LINE:
-                more = self._socket.recv(LONGEST_LINE)
-                if not more:
-                    break
-                *lines, held = (held + more).split(b"\n")
-                for line in lines:
-                    self._take(json.loads(line))
+            for message in messages(self._socket):
+                self._take(message)
         except (OSError, ValueError):
             pass
         with self._changed:

@@ -71,6 +71,10 @@ class Disk:
         """What a host has answered with an error, and whose answer may still come."""
         self._stream: Stream | None = None
         self._handle = self._sequence = 0
+        self._done = 0
+        """Requests that were answered."""
+        self._said = ""
+        """What the host said of an error whose request is not known yet."""
         self._end: Exception | None = None
         self._coded = memoryview(bytearray(wire.LARGEST_CHUNK + wire.SPARE))
         self._open(patient=False)
@@ -172,11 +176,6 @@ class Disk:
                 broken = 1 if self._done != before else broken + 1
                 stream.plain.close()
                 self._again(error, broken)
-
-    _done = 0
-    """Requests that were answered."""
-    _said = ""
-    """What the host said of an error whose request is not known yet."""
 
     def _again(self, error: Exception, broken: int) -> None:
         """Open the session anew, and ask again for what was on its way."""

@@ -11,7 +11,6 @@ import errno
 import importlib
 import os
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,6 @@ SWITCH_SECONDS = 0.0005
 _settings: dict[str, str] = {}
 _channel: Channel | None = None
 _disk: Disk | None = None
-_told = threading.Event()
-_telling = threading.Lock()
 
 
 def config(key: str, value: str) -> None:
@@ -123,10 +120,8 @@ def pread(disk: Disk, buffer: Any, offset: int, flags: int) -> None:
             disk.read(view, offset)
     except FailedError as error:
         # Before anybody hears that a read failed the command has been told why.
-        with _telling:
-            if _channel is not None and not _told.is_set():
-                _channel.failed(error)
-                _told.set()
+        if _channel is not None:
+            _channel.failed(error)
         _fail(errno.EIO, error.code)
     except OSError as error:
         _fail(error.errno or errno.EIO, error.strerror or "read error")

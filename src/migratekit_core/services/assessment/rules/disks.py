@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from migratekit_core.adapters.readers.layout import FLAT, RAW_DEVICE, Layout
 from migratekit_core.adapters.vsphere.inventory import VirtualMachine
 from migratekit_core.common.units import GIB, human_bytes, round_up
-from migratekit_core.services.assessment.rule import Hit, Severity, machine_rule
+from migratekit_core.services.assessment.rule import OTHER_READERS, Hit, Severity, machine_rule
 from migratekit_core.services.assessment.site import Site, file_of
 
 
@@ -58,8 +58,7 @@ def physical_rdm(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     Severity.BLOCKER,
     "raw device mapping in virtual mode",
     why="The datastore holds a pointer to the LUN, no flat file that a reader of files could fetch.",
-    remedy="Convert it to a VMDK by storage vMotion with a change of format (cold or live); or read it through VDDK "
-    "(source.vddk).",
+    remedy=f"Convert it to a VMDK by storage vMotion with a change of format (cold or live); {OTHER_READERS}",
 )
 def virtual_rdm(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report virtual RDMs where files are read."""
@@ -135,7 +134,7 @@ def encrypted_disk(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     "disk that is not a flat file",
     why="Only a flat VMDK is the disk, byte for byte; other formats (SE sparse, hosted sparse, PMem) scatter "
     "its content.",
-    remedy="Storage vMotion to a VMFS or NFS datastore makes it flat; or read it through VDDK (source.vddk).",
+    remedy=f"Storage vMotion to a VMFS or NFS datastore makes it flat; {OTHER_READERS}",
 )
 def not_flat(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report formats that readers of files cannot read."""
@@ -151,7 +150,7 @@ def not_flat(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     Severity.BLOCKER,
     "linked clone",
     why="Its content is spread over its own delta and files of its parent; the flat file alone is not the disk.",
-    remedy="Make it a full machine: clone it in full, or consolidate it by storage vMotion.",
+    remedy=f"Make it a full machine: clone it in full, or consolidate it by storage vMotion; {OTHER_READERS}",
 )
 def linked_clone(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report deltas that no snapshot explains."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from migratekit_core.adapters.readers.layout import Layout
 from migratekit_core.adapters.vsphere.inventory import Snapshot, VirtualMachine
-from migratekit_core.services.assessment.rule import Hit, Severity, machine_rule
+from migratekit_core.services.assessment.rule import OTHER_READERS, Hit, Severity, machine_rule
 from migratekit_core.services.assessment.site import Site
 
 LEAST_HARDWARE = 7
@@ -87,7 +87,8 @@ def cannot_begin(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     Severity.BLOCKER,
     "existing snapshots",
     why="With a snapshot the disk's content is spread over several files; a reader of files would copy an old state.",
-    remedy="Remove the snapshots (Delete All). Agree with the backup's schedule: it makes them, too.",
+    remedy="Remove the snapshots (Delete All), and agree with the backup's schedule: it makes them, too; "
+    f"{OTHER_READERS}",
 )
 def existing(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report snapshots of others where files are read."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from migratekit_core.adapters.readers.layout import Layout
 from migratekit_core.adapters.vsphere.inventory import Datastore, Disk, VirtualMachine
 from migratekit_core.common.units import GIB, human_bytes
-from migratekit_core.services.assessment.rule import Hit, Severity, machine_rule
+from migratekit_core.services.assessment.rule import OTHER_READERS, Hit, Severity, machine_rule
 from migratekit_core.services.assessment.site import Site
 
 ROOM_SHARE = 0.1
@@ -27,7 +27,7 @@ def _of_type(vm: VirtualMachine, *types: str) -> Iterator[tuple[Disk, Datastore]
     Severity.BLOCKER,
     "disk on vSAN",
     why="vSAN keeps a disk as objects: its datastore browser serves the descriptor, but no flat file.",
-    remedy="Move the disk to a VMFS or NFS datastore by storage vMotion; or read it through VDDK (source.vddk).",
+    remedy=f"Move the disk to a VMFS or NFS datastore by storage vMotion; {OTHER_READERS}",
 )
 def vsan(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report disks on vSAN where files are read."""
@@ -41,7 +41,7 @@ def vsan(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     Severity.BLOCKER,
     "disk on a virtual volume (vVol)",
     why="The disk is an object of the storage array: there is no flat file on the datastore.",
-    remedy="Move the disk to a VMFS or NFS datastore by storage vMotion; or read it through VDDK (source.vddk).",
+    remedy=f"Move the disk to a VMFS or NFS datastore by storage vMotion; {OTHER_READERS}",
 )
 def vvol(vm: VirtualMachine, site: Site) -> Iterator[Hit]:
     """Report disks on vVols where files are read."""
