@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from migratekit_core.common import redact
 from migratekit_core.config.schema import Database
 from migratekit_core.db.engine import Databases, open_databases
 from migratekit_core.db.migrate import upgrade_both
@@ -21,6 +22,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
         if name.startswith(("MIGRATEKIT_", "XDG_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(autouse=True)
+def own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what a test lets be masked be masked in that test alone."""
+    monkeypatch.setattr(redact, "_known", set(redact._known))
 
 
 @pytest.fixture(scope="session")
